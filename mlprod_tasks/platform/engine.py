@@ -27,6 +27,7 @@ def engine(
         # Never download extensions at run time: one that is not in the wheel fails with a clear error.
         connection.execute("SET autoinstall_known_extensions = false")
         connection.execute("SET preserve_insertion_order = false")
+        connection.execute("SET enable_progress_bar = false")  # it would go to stdout, between a command's results
         connection.execute(ALL_PARTS)
         connection.execute(f"SET threads = {threads or os.cpu_count() or 1}")
         if memory:

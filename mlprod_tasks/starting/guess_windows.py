@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, timedelta
+from math import ceil
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,39 +14,56 @@ from mlprod_tasks.starting.guess_label import LabelGuess
 from mlprod_tasks.starting.samples import CannotStart
 from mlprod_tasks.training.assemble import LEAST_ROWS
 
-LONGEST = 28  # days of a window
+Every = Literal["day", "week"]
+LONGEST = 28  # ticks of a window
 ENOUGH = 2 * LEAST_ROWS  # rows of a window
+FEW_ROWS, MANY_DAYS = 10, 300  # a day, and in all, from which on ticks are weekly
 ONE_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
 class WindowGuess:
-    """starts, ends: the schedule's. window, gap: in days. has_empty_days: whether a day has no rows."""
+    """starts, ends: the schedule's. window, gap: in days. has_empty_ticks: whether the rows of a tick are missing."""
 
+    every: Every
     starts: date
     ends: date | None
     window: int
     gap: int
-    has_empty_days: bool
+    has_empty_ticks: bool
     rows_a_day: float
 
 
 def guess_windows(label: LabelGuess) -> WindowGuess:
     """Fit the windows into the history, each with enough rows. Raises: CannotStart."""
     table = label.table
-    times = table.column(table.time).type.values.cast(pa.timestamp("us", "UTC"))
-    days = pc.floor_temporal(times, unit="day").cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy() // 86_400_000_000
-    first, last = (date(1970, 1, 1) + timedelta(days=int(day)) for day in (days.min(), days.max()))
+    days = _days(label)
+    first, last = (date(1970, 1, 1) + timedelta(days=day) for day in (min(days), max(days)))
     span = (last - first).days + 1
     rows_a_day = table.rows / span
-    window = max(min(LONGEST, span // 6), round(ENOUGH / rows_a_day + 0.5))
-    # Two windows, the gaps before them, what is not known yet; at least as much again to train on; a day to score.
-    longest = (span - 3 * label.delay - 2) // 3
-    window = min(window, longest)
+    every: Every = "week" if rows_a_day < FEW_ROWS and span >= MANY_DAYS else "day"
+    length = 7 if every == "week" else 1
+    gap = ceil(label.delay / length) * length
+    ticks = max(min(LONGEST, span // length // 6), ceil(ENOUGH / rows_a_day / length))
+    # Two windows, the gaps before them, what is not known yet; at least as much again to train on; a tick to score.
+    longest = (span - 3 * gap - 2 * length) // 3 // length
+    window = min(ticks, longest) * length
     if window < 1 or window * rows_a_day < LEAST_ROWS:
         raise CannotStart(
             f"{table.sample.shown} has {table.rows:,} rows over {span:,} days, and outcomes are known after {label.delay}: too "
             f"few to train on the first, test on the last, and have {LEAST_ROWS} rows in each window. Give a longer history"
         )
-    ends = last + ONE_DAY if table.sample.whole else None
-    return WindowGuess(first + ONE_DAY, ends, window, label.delay, len(set(days.tolist())) < span, rows_a_day)
+    starts, ends = _after(first, every), _after(last, every) if table.sample.whole else None
+    seen = {(day - min(days)) // length for day in days}
+    return WindowGuess(every, starts, ends, window, gap, len(seen) < span // length, rows_a_day)
+
+
+def _days(label: LabelGuess) -> list[int]:
+    """The days of all rows, each once, since 1970."""
+    times = label.table.column(label.table.time).type.values.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+    return [int(day) for day in pc.unique(pc.floor(pc.divide(times.cast(pa.float64()), 86_400e6))).to_pylist()]
+
+
+def _after(day: date, every: Every) -> date:
+    """The first tick after a day: the next day, or the next Monday."""
+    return day + ONE_DAY if every == "day" else day + timedelta(days=7 - day.weekday())

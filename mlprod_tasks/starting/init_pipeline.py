@@ -14,7 +14,7 @@ from mlprod_tasks.declaration import Pipeline, load
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.files import write_text
 from mlprod_tasks.platform.progress import tracked
-from mlprod_tasks.platform.settings import PREFIX, Settings
+from mlprod_tasks.platform.settings import PREFIX, SettingMissing, Settings
 from mlprod_tasks.starting.database_samples import from_database
 from mlprod_tasks.starting.guess_features import guess_features
 from mlprod_tasks.starting.guess_label import candidates, guess_label
@@ -46,7 +46,7 @@ def init_pipeline(
 
     Raises: CannotStart.
     """
-    samples, connections = _samples(sources, only)
+    samples, connections = _samples(sources, only, settings)
     with engine() as connection:
         tables = [guess_table(sample, connection) for sample in tracked(samples, "look at", lambda one: one.name)]
         if not predict:
@@ -70,18 +70,18 @@ def init_pipeline(
     return Declared(path, load(path), text.count(MARK), tuple(notes))
 
 
-def _samples(sources: Sequence[str], only: tuple[str, ...]) -> tuple[list[Sample], dict[str, str]]:
+def _samples(sources: Sequence[str], only: tuple[str, ...], settings: Settings) -> tuple[list[Sample], dict[str, str]]:
     """The samples, and the address of each connection that they name."""
     samples: list[Sample] = []
     connections: dict[str, str] = {}
     for source in sources:
         if "://" in source:
-            connection = _connection(_of_url(source), source, connections)
+            connection = _connection(_of_url(source), source, connections, settings)
             samples += from_database(source, connection, only)
         else:
             path = Path(source).resolve()
             folder = path.parent
-            samples.append(from_file(path, _connection(name_of(folder.name or "data"), str(folder), connections)))
+            samples.append(from_file(path, _connection(name_of(folder.name or "data"), str(folder), connections, settings)))
     names = [sample.name for sample in samples]
     return [
         replace(sample, name=f"{sample.name}_{i}") if sample.name in names[:i] else sample for i, sample in enumerate(samples)
@@ -96,16 +96,24 @@ def _of_url(source: str) -> str:
     return name_of(Path(database).stem)
 
 
-def _connection(name: str, address: str, connections: dict[str, str]) -> str:
+def _connection(name: str, address: str, connections: dict[str, str], settings: Settings) -> str:
     """A name for the address that no other one has."""
     for known, at in connections.items():
         if at == address:
             return known
     number, wanted = 2, name
-    while wanted in connections:
+    while wanted in connections or _configured(wanted, settings) not in ("", address):
         wanted, number = f"{name}{number}", number + 1
     connections[wanted] = address
     return wanted
+
+
+def _configured(name: str, settings: Settings) -> str:
+    """The address of a connection that is set already; '' if none is."""
+    try:
+        return settings.connection(name)
+    except SettingMissing:
+        return ""
 
 
 def _candidates(tables: Sequence[TableGuess]) -> list[tuple[str, str]]:
@@ -147,10 +155,8 @@ def _remember(connections: dict[str, str], settings: Settings) -> list[str]:
         variable = f"{PREFIX}CONNECTION_{name.upper()}"
         if "://" in address and make_url(address).password:
             notes.append(f"set {variable} to the database's URL: it holds a password, so it is not written to a file")
-        elif f"{variable}=" not in kept:
+        elif _configured(name, settings) != address:
             kept += f"{variable}={address}\n"
-        elif f"{variable}={address}\n" not in kept:
-            notes.append(f"{settings.connections_file} has another address for {variable}: look which one is right")
     if kept:
         write_text(settings.connections_file, kept)
     return notes

@@ -22,7 +22,7 @@ def declaration(
     name: str, tables: Sequence[TableGuess], label: LabelGuess, features: FeatureGuess, windows: WindowGuess
 ) -> str:
     """Python source that declares the use case."""
-    lines = list(_head(tables, label))
+    lines = list(_head(tables, label, windows))
     for table in tables:
         lines += _table(table, label, features, windows)
     if features.groups:
@@ -31,9 +31,9 @@ def declaration(
     return "\n".join(lines) + "\n"
 
 
-def _head(tables: Sequence[TableGuess], label: LabelGuess) -> Iterator[str]:
+def _head(tables: Sequence[TableGuess], label: LabelGuess, windows: WindowGuess) -> Iterator[str]:
     what = f"What will {label.column.name} be" if label.kind == "number" else f"Will it be that {label.sql}"
-    yield f'"""{what}? Asked every night for the rows of {label.table.name} of the day before.'
+    yield f'"""{what}? Asked every {windows.every} for the rows of {label.table.name} of the {windows.every} before.'
     yield ""
     yield "Written by `mlprod init` from"
     yield from (f"- {table.sample.shown}: {rows_in_words(table.sample)}" for table in tables)
@@ -59,9 +59,11 @@ def _table(table: TableGuess, label: LabelGuess, features: FeatureGuess, windows
     if late:
         again = label.delay + 1
         yield _said(f"    refresh_ticks={again},", "read again for that long, since values are filled in later", sure=True)
-    if table.time and (windows.has_empty_days or not scored):
+    if table.time and (windows.has_empty_ticks or not scored):
         yield _said(
-            "    may_be_empty=True,", "some days have no rows" if scored else "days without rows are no error", sure=True
+            "    may_be_empty=True,",
+            f"some {windows.every}s have no rows" if scored else "days without rows are no error",
+            sure=True,
         )
     yield "    columns=("
     joined = {name for join in features.joins for pair in join.on for name in pair}
@@ -137,10 +139,11 @@ def _pipeline(
     yield "    doc=__doc__,"
     yield '    alert_to=("you@example.com",),  # who gets mails about failures and alarms: change it'
     ends = f", ends={_date(windows.ends)}" if windows.ends else ""
+    every = ', every="week", on="monday"' if windows.every == "week" else ""
     why = (
         "the days of the data; without `ends` once new data arrives every day" if windows.ends else "the first day of the data"
     )
-    yield _said(f'    schedule=ml.Schedule(at=time(0), timezone="UTC", starts={_date(windows.starts)}{ends}),', why)
+    yield _said(f'    schedule=ml.Schedule(at=time(0), timezone="UTC", starts={_date(windows.starts)}{ends}{every}),', why)
     yield f"    tables=({', '.join(one.name for one in tables)}{',' * (len(tables) == 1)}),"
     yield f'    entity="{table.name}",'
     if label.kind == "number":

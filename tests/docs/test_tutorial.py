@@ -1,4 +1,4 @@
-"""The tutorial works as it is written: its files are saved, its commands run in order, its output is what is shown."""
+"""The tutorials work as they are written: their files are saved, their commands run in order, the output is what is shown."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from mlprod_tasks.cli import main
 from tests.support.paths import REPOSITORY
 
 TUTORIAL = REPOSITORY / "docs" / "tutorial.md"
+FIRST_MINUTES = REPOSITORY / "docs" / "first_fifteen_minutes.md"
 FILE = re.compile(r"^```\{code-block\} python\n:caption: (?P<name>\S+)\n\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 CONSOLE = re.compile(r"^```console\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 FAILED = re.compile(r"[A-Z]\w+: ")  # how the command line begins to tell an error
@@ -87,15 +88,16 @@ class Shell:
         return status, told.out + (told.err if status else "")
 
 
-def test_the_tutorial_works_from_the_first_line_to_the_last(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("page", [TUTORIAL, FIRST_MINUTES], ids=lambda page: page.stem)
+def test_a_tutorial_works_from_the_first_line_to_the_last(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for name in [name for name in os.environ if name.startswith(("MLPROD_", "MLFLOW_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.chdir(tmp_path)
     shell = Shell(monkeypatch, capfd)
-    for step in steps_of(TUTORIAL.read_text(encoding="utf-8")):
+    for step in steps_of(page.read_text(encoding="utf-8")):
         if isinstance(step, File):
             Path(step.name).write_text(step.text, encoding="utf-8")
             continue

@@ -136,3 +136,10 @@ def test_a_file_cut_at_any_byte_never_gives_another_row_without_a_word(tmp_path:
 def test_a_value_that_is_not_utf_8_leaves_the_other_rows_readable(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_bytes(b"a,b\n1,Z\xfcrich\n2,Bern\n")
     assert read(tmp_path / "x.csv") == [("1", b"Z\xfcrich"), ("2", b"Bern")]
+
+
+def test_words_for_missing_values_are_null_unless_they_are_quoted(tmp_path: Path) -> None:
+    file = tmp_path / "r.csv"
+    file.write_text('a,b\nNA,x\n1,"NA"\n,NAN\n')
+    (batch,) = csv_files.read(file, ("a", "b"), csv_files.Dialect(missing=("NA",)))
+    assert batch.to_pydict() == {"a": [None, "1", None], "b": ["x", "NA", "NAN"]}

@@ -251,6 +251,28 @@ def test_a_large_file_is_read_in_part_and_that_is_said(tmp_path: Path) -> None:
     assert declared.pipeline.schedule.ends is None
 
 
+def test_few_rows_over_years_get_weekly_ticks_and_run(tmp_path: Path) -> None:
+    chance = random.Random(2)
+    days = [STARTS - timedelta(days=i) for i in range(1400, 0, -1) if i % 7 < 5]
+    rows = [{"day": f"{day:%Y-%m-%d}", "x": round(chance.random(), 3)} for day in days]
+    (tmp_path / "prices.csv").write_text(as_csv([{**row, "up": row["x"] + chance.random() > 1} for row in rows]))
+    pipeline = started(tmp_path, tmp_path / "prices.csv", predict="up").pipeline
+    assert (pipeline.schedule.every, pipeline.schedule.starts.weekday(), pipeline.split.gap) == ("week", 0, ml.days(7))
+    trial, _ = try_pipeline(pipeline, settings_of(tmp_path), tmp_path / "trial", lambda _: None, most_ticks=2)
+    assert (trial.rows, len(trial.history.ticks)) == ({"prices": 1000}, 200)
+
+
+def test_files_of_another_folder_of_the_same_name_get_a_connection_of_their_own(tmp_path: Path) -> None:
+    for parent in ("a", "b"):
+        (tmp_path / parent / "data").mkdir(parents=True)
+        (tmp_path / parent / "data" / "orders.csv").write_text(as_csv(orders()))
+    found = [started(tmp_path, tmp_path / parent / "data" / "orders.csv", name=f"returns_{parent}") for parent in ("a", "b")]
+    assert [one.pipeline.tables[0].source.connection for one in found] == ["data", "data2"]
+    assert [settings_of(tmp_path).connection(name) for name in ("data", "data2")] == [
+        str(tmp_path / p / "data") for p in ("a", "b")
+    ]
+
+
 CONSTANT = [{**row, "returned": "no"} for row in orders()]
 REFUSED: dict[str, tuple[bytes, str, str]] = {
     "empty": (b"", "returned", "orders.csv: it is empty"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import sqlalchemy
 from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score, top_k_accuracy_score
@@ -15,10 +16,17 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score, t
 from demo.business_database import fill
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import workflows
+from mlprod_tasks.dashboard.report import html
 from mlprod_tasks.declaration import Pipeline, load
 from mlprod_tasks.evaluation.results import Evaluation
+from mlprod_tasks.models import fallback
+from mlprod_tasks.models.predicted_columns import differ, logged_columns, merged_predictions, read_logged
+from mlprod_tasks.notifications.digest import text as digest
+from mlprod_tasks.operations.doctor import read_sql
 from mlprod_tasks.operations.explain import explain
 from mlprod_tasks.operations.explanation_text import text
+from mlprod_tasks.operations.ledger_metrics import exposition
+from mlprod_tasks.operations.status import status
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Measurement, Training
 from mlprod_tasks.platform.settings import from_environment
@@ -202,3 +210,42 @@ def test_a_predicted_class_is_explained(home):
     assert one.recomputed == one.score == dict(one.probabilities)[flight.prediction]
     assert f"predicted  {flight.prediction}, probability {one.score:.4f}" in text(one)
     assert "log-odds" not in text(one)
+
+
+def test_status_digest_page_and_metrics_speak_of_classes(home):
+    said = status(home.pipeline, home.platform)
+    assert "right" in said
+    right = {one.tick: one.value for one in home.platform.ledger.all(Measurement, what="accuracy") if one.value is not None}
+    assert f"{right[TICKS[0]]:.3f}" in said
+    mail = digest(home.pipeline, home.pipeline.schedule.tick(TICKS[-1] + 2 * DAY), home.platform)
+    assert "of predictions were right" in mail
+    assert "Their probabilities were" in mail
+    page = html(home.pipeline, home.pipeline.schedule.tick(TICKS[-1]), home.platform)
+    assert "Right predictions" in page
+    assert "Drift of the predicted classes: PSI" in page
+    assert "accuracy" in exposition([home.pipeline], home.platform)
+
+
+def test_the_engine_accepts_what_is_declared_and_refuses_a_kpi_of_other_columns(home):
+    assert "accepts" in read_sql(home.pipeline)
+    other = replace(home.pipeline, kpi=replace(home.pipeline.kpi, sql="avg(score)"))
+    with pytest.raises(ValueError, match="kpi 'avg"):
+        read_sql(other)
+    number = replace(home.pipeline, label=replace(home.pipeline.label, sql="arr_delay / 2.0"))
+    with pytest.raises(ValueError, match="a class is a text or a whole number"):
+        read_sql(number)
+
+
+def test_a_row_that_no_model_takes_is_answered_by_the_shares_of_its_group(home):
+    rows = read_window(home.folder, "test").slice(0, 50)
+    model = home.platform.registry.load_model(home.platform.registry.champion(home.pipeline))
+    table = fallback.load(home.folder.fallback)
+    some = np.arange(50) % 3 == 0
+    parts = (table.predict(rows.filter(pa.array(some))), model.predict(rows.filter(pa.array(~some))))
+    merged = merged_predictions(*parts, some)
+    assert merged.score.classes == CLASSES
+    assert (merged.score.shares[some] == table.predict(rows).score.shares[some]).all()
+    assert (merged.decision[~some] == model.predict(rows).decision[~some]).all()
+    again = read_logged(pa.table(logged_columns(merged)))
+    assert not differ(merged, again).any()
+    assert (again.score.shares == merged.score.shares).all()

@@ -6,6 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from mlprod_tasks import declaration as ml
+from mlprod_tasks.declaration.recorded import read, text_of
+from mlprod_tasks.declaration.source_text import source_text
 from tests.support.reason_shop import BROKEN, CLASSES, KEPT, REASONS
 from tests.support.shop import SHOP
 
@@ -76,3 +78,10 @@ def test_an_outcome_is_no_class():
         ValidationError, match="label: an Outcome is a yes or no, or a number, and task 'multiclass' predicts a"
     ):
         replace(REASONS, label=outcome)
+
+
+def test_a_declaration_of_classes_is_recorded_and_printed_as_itself():
+    assert read(text_of(REASONS)) == REASONS
+    printed: dict[str, object] = {}
+    exec(source_text(REASONS), printed)
+    assert printed["pipeline"] == REASONS

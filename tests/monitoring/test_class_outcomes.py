@@ -1,5 +1,6 @@
 """Classes after and before their labels: estimates against constructed answers, and what a tick with new classes gives."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -8,10 +9,18 @@ import pytest
 from sklearn.metrics import f1_score
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.monitoring.class_outcomes import explained_rows, macro_f1, promised
+from mlprod_tasks.models.reference_profile import ProfileColumn, ReferenceClasses, ReferenceProfile
+from mlprod_tasks.monitoring.class_outcomes import explained_rows, macro_f1, of_labels, promised
+from mlprod_tasks.platform.engine import engine
+from mlprod_tasks.statistics.bins import Bins
 from mlprod_tasks.statistics.class_scores import ClassScores, names_of
 
 CLASSES = ("a", "b", "c")
+QUIET = ReferenceProfile(
+    first="2024-01-01", last="2024-01-02", rows_by_tick=(50, 50), features=(),
+    score=ProfileColumn(Bins("score", edges=(0.5,)), (0, 0, 50, 50)), mean_score=0.6, outcomes=100, label_rate=None,
+    roc_auc=None, kpi=1.0,
+)  # fmt: skip
 VALUE = ml.ClassValue(right=2, wrong=-1, pairs={"a": {"c": -7}})
 WORTH = {(said, real): 2 if said == real else -7 if (said, real) == ("a", "c") else -1 for said in CLASSES for real in CLASSES}
 
@@ -85,3 +94,17 @@ def test_the_realised_f1_is_scikit_learns_with_an_interval_as_wide_as_resamples_
 def test_features_explain_whether_the_predicted_class_came():
     rows = pa.table({"prediction": ["a", "b"], "label": ["a", "c"], "score": [0.5, 0.6], "amount": [1, 2]})
     assert explained_rows(rows)["label"].to_pylist() == [True, False]
+
+
+def test_outcomes_of_a_class_that_the_model_does_not_know_are_counted_and_named():
+    column = ProfileColumn(Bins("label", categories=("a", "b")), (0, 0, 60, 40))
+    profile = replace(QUIET, classes=ReferenceClasses(("a", "b"), column, replace(column), 0.5, 0.8, 0.7))
+    judged = pa.table({"label": ["a"] * 55 + ["b"] * 35 + ["it's new"] * 10})
+    with engine() as con:
+        found = {one.what: one for one in of_labels(con, profile, judged)}
+        quiet = {one.what: one for one in of_labels(con, profile, pa.table({"label": ["a"] * 60 + ["b"] * 40}))}
+    unknown = found["unknown_classes"]
+    assert (unknown.value, unknown.n) == (0.1, 100)
+    assert unknown.detail == '10 of 100 outcomes are "it\'s new", which the model does not know'
+    assert found["label_psi"].value > 0.2 > 0.01 > quiet["label_psi"].value
+    assert quiet["unknown_classes"].value == 0

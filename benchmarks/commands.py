@@ -75,7 +75,7 @@ def _warm_steps(pipeline: Pipeline, platform: Platform) -> dict[str, float]:
     seconds: dict[str, list[float]] = {}
     for n in range(TICKS):
         tick = pipeline.schedule.tick(WARM + timedelta(days=n))
-        ticks = pipeline.schedule.range(tick.date)
+        ticks = pipeline.schedule.range(tick.name)
         work: dict[str, Callable[[], object]] = {
             "extract": lambda ticks=ticks: steps.extract(pipeline, ticks, platform),
             "audit": lambda ticks=ticks: steps.audit(pipeline, ticks, platform),

@@ -41,7 +41,7 @@ def main() -> int:
         fill(pipeline, platform, 1)
         tick = pipeline.schedule.tick(TICK)
         filled = []
-        for day in (TICK, TICK, str(tick.date + timedelta(days=1))):
+        for day in (TICK, TICK, str(pipeline.schedule.shift(tick.name, 1))):
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
                 filled.append(process.submit(filled_apart, home, day).result())
         checked = compared(pipeline, tick, platform)

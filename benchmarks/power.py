@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -62,7 +62,6 @@ AS_OF, AFTER = sized(("2013-05-06", 28), ("2013-03-10", 11))
 BEFORE, LONGEST = 5, 5  # quiet ticks before a shift; ticks after which it counts as not found
 MOST_FALSE_ALARMS = 1 / 50
 MILES_TO_KM = 1.609344
-DAY = timedelta(days=1)
 
 Rows: TypeAlias = pa.Table
 Change = Callable[["World", Rows, int, np.random.Generator], Rows]
@@ -142,8 +141,8 @@ def world(shipped: bool) -> World:
         folder = TrainingFolder(platform, AS_OF)
         train, validation = (read_window(folder, name) for name in (TRAIN, VALIDATION))
         reference = read_window(folder, TEST, labelled=False)
-        ticks = pipeline.schedule.range(tick.date, tick.date + (AFTER - 1) * DAY)
-        complete = pipeline.schedule.tick(tick.date + (AFTER - 1 + pipeline.label_delay_ticks) * DAY)
+        ticks = pipeline.schedule.range(tick.name, pipeline.schedule.shift(tick.name, AFTER - 1))
+        complete = pipeline.schedule.tick(pipeline.schedule.shift(tick.name, AFTER - 1 + pipeline.label_delay_ticks))
         labels = features.labels(pipeline, ticks, complete, platform)
         after = features.build(pipeline, ticks, platform).table
     key = list(pipeline.entity_table.key)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +81,10 @@ def home(folder: Path) -> Home:
 
 def rows_of(home: Home, most: int) -> list[dict[str, Any]]:
     """The newest flights before the tick, as JSON has them."""
-    tick = home.pipeline.schedule.tick(TICK).date
+    tick = home.pipeline.schedule.tick(TICK).name
     name = names.raw(home.pipeline, home.pipeline.entity_name)
     needed = OnlineFeatures(home.pipeline, home.platform.online_store).fields.needed
-    days = [tick - timedelta(days=ago) for ago in range(most // 900 + 2)]
+    days = [home.pipeline.schedule.shift(tick, -ago) for ago in range(most // 900 + 2)]
     read = home.platform.lake.rows(name, days, list(needed))
     return [{name: _plain(value) for name, value in row.items()} for row in read.to_pylist()][-most:]
 

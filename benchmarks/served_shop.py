@@ -74,14 +74,14 @@ def raw_tables(pipeline: Pipeline) -> tuple[pa.Table, pa.Table]:
         "channel": pa.array(channel, pa.string()),
         "amount": amount,
         "items": pa.array(items, pa.int64()),
-        "tick": pa.array([tick.date for tick in ticks]),
+        "tick": pa.array([tick.name for tick in ticks]),
     }
     came_back = {
         "order_id": keys,
         "settled_at": pa.array(settled, moment),
         "customer": ordered["customer"],
         "returned": returned,
-        "tick": pa.array([pipeline.schedule.tick_at(moment).date + timedelta(days=1) for moment in settled]),
+        "tick": pa.array([pipeline.schedule.next_after(moment) for moment in settled]),
     }
     return pa.table(ordered), pa.table(came_back)
 

@@ -11,9 +11,9 @@ passed. Only data that passed its audit reaches the lake. A table that fails doe
 
 from typing import Any
 
-from airflow.sdk import Param, dag, task
+from airflow.sdk import dag, task
 
-from mlprod_airflow import TICK, declared, each_tick, lake_asset, or_missing, platform, reference, ticks
+from mlprod_airflow import declared, each_tick, lake_asset, or_missing, platform, reference, tick_param, ticks
 from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline
 
@@ -35,7 +35,7 @@ def ingest(pipeline: Pipeline) -> None:
     def publish(**context: Any) -> Any:
         return reference(or_missing(steps.publish, pipeline, ticks(pipeline, context), platform(), run=context["run_id"]))
 
-    @dag(f"{pipeline.name}.ingest", **each_tick(pipeline, __doc__, first=Param(None, **TICK), last=Param(None, **TICK)))
+    @dag(f"{pipeline.name}.ingest", **each_tick(pipeline, __doc__, first=tick_param(pipeline), last=tick_param(pipeline)))
     def workflow() -> None:
         extract() >> audit() >> publish()
 

@@ -39,6 +39,7 @@ from mlprod_airflow import (
     promoted,
     reference,
     requested_by,
+    tick_param,
     training_id,
     workers,
 )
@@ -48,14 +49,9 @@ from mlprod_tasks.declaration import Pipeline
 
 def train_workflow(pipeline: Pipeline) -> None:
     """Define the train DAG of one use case."""
-    first = Param(None, type="string", format="date", description="Train as of this tick: nothing known later is used.")
+    first = tick_param(pipeline, "Train as of this tick: nothing known later is used.", required=True)
     reason = Param("requested by hand", type="string", description="Why; recorded in the ledger.")
-    decision = Param(
-        None,
-        type=["null", "string"],
-        format="date",
-        description="The tick whose decision requests it: set by the monitor, leave it empty.",
-    )
+    decision = tick_param(pipeline, "The tick whose decision requests it: set by the monitor, leave it empty.")
 
     @dag(f"{pipeline.name}.train", **on_request(pipeline, __doc__, as_of=first, reason=reason, decided_at=decision))
     def workflow() -> None:

@@ -171,5 +171,5 @@ class LiveFlights:
 
     def _batch(self, tick: Tick) -> dict[str, tuple[float, bool, int]]:
         wanted = ["flight_id", "score", "decision", "model_version"]
-        rows = self.platform.lake.rows(names.predictions(self.stack.pipeline), [tick.date], wanted).to_pylist()
+        rows = self.platform.lake.rows(names.predictions(self.stack.pipeline), [tick.name], wanted).to_pylist()
         return {row["flight_id"]: (row["score"], row["decision"], row["model_version"]) for row in rows}

@@ -65,7 +65,7 @@ def train(
     from mlprod_tasks.promotion import killed
 
     request = killed.TrainingRequest(
-        as_of.date, reason, "" if decided_at else by.strip(), decided_at.date if decided_at else None
+        as_of.name, reason, "" if decided_at else by.strip(), decided_at.name if decided_at else None
     )
     training = killed.to_continue(pipeline, request, platform)
     if training is None:

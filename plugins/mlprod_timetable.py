@@ -7,7 +7,7 @@ at the first (`Schedule.moment`), so its run would come an hour late. The other 
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from itertools import count, dropwhile
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,6 +18,7 @@ from airflow.timetables.trigger import CronPartitionTimetable
 from croniter import croniter
 
 from mlprod_tasks.declaration.recorded import read_part
+from mlprod_tasks.declaration.rhythm import TickName, tick_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -49,34 +50,33 @@ class FirstOfTwoTimetable(CronPartitionTimetable):
 
 
 class TickTimetable(CronPartitionTimetable):
-    """Runs once per tick of a schedule, at a local time of day on the tick's date or some days later.
+    """Runs once per tick of a schedule: at a local time on its date or some days later; or so many ticks within a day later.
 
-    schedule: the declared `Schedule` as JSON values. at: the local time of runs. behind: days from a tick's date to its run.
+    schedule: the declared `Schedule` as JSON values. at: the local time of runs; '' for ticks within a day. behind: days from a
+    tick to its run; of ticks within a day, ticks. weekly: of ticks within a day, only the first of each Monday has a run.
     """
 
-    def __init__(self, schedule: Mapping[str, Any], at: str, behind: int = 0) -> None:
+    def __init__(self, schedule: Mapping[str, Any], at: str, behind: int = 0, weekly: bool = False) -> None:
         self._schedule = read_part(dict(schedule))
-        self._written, self._at, self._behind = dict(schedule), time.fromisoformat(at), behind
-        cron = (
-            f"{self._at.minute} {self._at.hour} * * *"  # what is inherited needs one; when a run is due does not follow from it
-        )
-        super().__init__(cron, timezone=self._schedule.timezone, key_format="%Y-%m-%d")
-        later = {0: "", 1: ", a day later"}.get(behind, f", {behind} days later")
-        self.description = f"{self._schedule.words} at {at}{later}"
+        self._written, self._at, self._behind, self._weekly = dict(schedule), at, behind, weekly
+        # What is inherited needs an expression; no run follows from it.
+        super().__init__("0 0 * * *", timezone=self._schedule.timezone if at else "UTC", key_format="%Y-%m-%d")
+        later = f", {behind} later" if behind else ""
+        self.description = f"{self._schedule.words}{f' at {at}' if at else ''}{later}{', Mondays only' if weekly else ''}"
 
     def serialize(self) -> dict[str, Any]:
-        return {"schedule": self._written, "at": self._at.isoformat("minutes"), "behind": self._behind}
+        return {"schedule": self._written, "at": self._at, "behind": self._behind, "weekly": self._weekly}
 
     @classmethod
     def deserialize(cls, data: dict[str, Any]) -> TickTimetable:
-        return cls(data["schedule"], data["at"], data["behind"])
+        return cls(data["schedule"], data["at"], data["behind"], data.get("weekly", False))
 
     @property
     def summary(self) -> str:
         return self.description
 
     def iter_partition_dagrun_infos(self, *, earliest: datetime, latest: datetime) -> Iterable[DagRunInfo]:
-        """One run for each tick that starts in [earliest, latest], whose wall-clock times are local."""
+        """One run for each tick that starts in [earliest, latest]: local wall-clock times, of ticks within a day UTC."""
         first, last = self.localize_partition_datetime(earliest), self.localize_partition_datetime(latest)
         for tick in self._ticks(first, 1):
             start = pendulum.instance(self._schedule.moment(tick))
@@ -96,20 +96,34 @@ class TickTimetable(CronPartitionTimetable):
         return pendulum.instance(self._schedule.moment(tick))
 
     def _format_key(self, partition_date: DateTime) -> str:
-        return str(self._schedule.date_at(partition_date))
+        return str(self._schedule.name_at(_plain(partition_date)))
 
     def _decode_partition_date(self, partition_key: str) -> datetime:
-        return pendulum.instance(self._schedule.moment(date.fromisoformat(partition_key)))
+        return pendulum.instance(self._schedule.moment(tick_named(partition_key)))
 
-    def _ticks(self, around: DateTime, step: int) -> Iterator[date]:
-        """The ticks from before a moment on, or from after it back, with those whose run is some days behind."""
-        near = self._schedule.date_at(pendulum.instance(around))
-        beyond = -step * (2 + self._behind)
-        return (self._schedule.shift(near, beyond + n * step) for n in count())
+    def _ticks(self, around: DateTime, step: int) -> Iterator[TickName]:
+        """The ticks from before a moment on, or from after it back, with those whose run is some time behind."""
+        near = self._schedule.name_at(_plain(around))
+        beyond = -step * (2 + self._behind + (9 * 24 if self._weekly else 0))
+        ticks = (self._schedule.shift(near, beyond + n * step) for n in count())
+        return (tick for tick in ticks if not self._weekly or self._is_first_of_monday(tick))
 
-    def _run_of(self, tick: date) -> DateTime:
-        local = datetime.combine(tick + self._behind * ONE_DAY, self._at, self._schedule.zone)
+    def _is_first_of_monday(self, tick: TickName) -> bool:
+        day = self._schedule.day_of(tick)
+        return bool(day.weekday() == 0 and self._schedule.at_or_after(day) == tick)
+
+    def _run_of(self, tick: TickName) -> DateTime:
+        if not self._at:
+            return pendulum.instance(self._schedule.moment(self._schedule.shift(tick, self._behind)))
+        day = self._schedule.day_of(tick) + self._behind * ONE_DAY
+        local = datetime.combine(day, time.fromisoformat(self._at), self._schedule.zone)
         return pendulum.instance(local.astimezone(UTC))
+
+
+def _plain(moment: datetime) -> datetime:
+    """The moment in the standard library's type: the difference of pendulum's cannot be divided by a length of time."""
+    utc = moment.astimezone(UTC)
+    return datetime(utc.year, utc.month, utc.day, utc.hour, utc.minute, utc.second, utc.microsecond, UTC)
 
 
 class MlprodTimetablePlugin(AirflowPlugin):

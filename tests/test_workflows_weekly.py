@@ -140,7 +140,7 @@ def test_a_backfill_of_weeks_leaves_the_same_rows_however_often_it_runs(home: Ho
     before = predictions(home)
     weeks = list(SCHEDULE.range(TRAINED + WEEK, TRAINED + 3 * WEEK))
     for ticks in (weeks, weeks[::-1]):
-        workflows.ingest(REGULARS, SCHEDULE.range(ticks[0].date), home.platform)
+        workflows.ingest(REGULARS, SCHEDULE.range(ticks[0].name), home.platform)
         workflows.score(REGULARS, ticks, home.platform)
         workflows.monitor(REGULARS, ticks, home.platform)
     pd.testing.assert_frame_equal(before, predictions(home))

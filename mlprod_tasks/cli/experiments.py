@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Annotated
 
 import typer
@@ -74,7 +73,7 @@ def start(
     from mlprod_tasks.experiments.run import start as begin
 
     pipeline, here = opened(name)
-    first: date | None = None if starts is None else pipeline.schedule.tick(starts).date
+    first = None if starts is None else pipeline.schedule.tick(starts).name
     planned = plan_for(pipeline, Wanted(metric, difference, alpha, power, design), variant, here, periods)  # type: ignore[arg-type]
     run = begin(pipeline, experiment, planned, by, reason, here, starts=first)
     say(told(pipeline, planned))

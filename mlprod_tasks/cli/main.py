@@ -12,7 +12,7 @@ import typer
 
 from mlprod_tasks.cli import experiments, monitoring, online, pseudonym_key, reviews, rollout, serving, starting
 from mlprod_tasks.cli.arguments import By, From, Name, Reason, To, finite, one_name, opened, say, ticks_of
-from mlprod_tasks.declaration import Pipeline, load_all
+from mlprod_tasks.declaration import Pipeline, TickRange, load_all
 from mlprod_tasks.platform import Platform, platform
 from mlprod_tasks.platform.progress import AboveBars, show_bars
 from mlprod_tasks.platform.storable_text import one_line
@@ -116,7 +116,7 @@ def train(
 
     pipeline, here = opened(name)
     tick = pipeline.schedule.tick(as_of)
-    retraining_asked(pipeline, tick.date, by, here, reason=reason)
+    retraining_asked(pipeline, tick.name, by, here, reason=reason)
     version = workflows.train(pipeline, tick, reason, here, by=by)
     say(_champion_sentence(pipeline, version, here))
 
@@ -257,14 +257,22 @@ def backfill(
     for workflow in ("ingest", "score", "monitor"):
         dag = f"{pipeline.name}.{workflow}"
         command = [airflow, "backfill", "create", "--dag-id", dag, "--max-active-runs", str(at_once)]
-        # Airflow reads both bounds as local time in the DAG's zone and includes them.
-        command += ["--from-date", f"{ticks.first}T00:00:00", "--to-date", f"{ticks.last}T23:59:59"]
+        begin, end = _bounds(pipeline, ticks)
+        command += ["--from-date", begin, "--to-date", end]
         command += ["--reprocess-behavior", "completed" if again else "failed"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
         if done.returncode:
             say((done.stderr or done.stdout)[-2000:], err=True)
             raise typer.Exit(done.returncode)
         say(f"{dag}: backfill of {ticks} created; follow it in Airflow")
+
+
+def _bounds(pipeline: Pipeline, ticks: TickRange) -> tuple[str, str]:
+    """What Airflow's backfill is given; it includes both, and reads them as the timetable's time: local, within a day UTC."""
+    if pipeline.schedule.every == "hour":
+        begin, end = (pipeline.schedule.moment(name).strftime("%Y-%m-%dT%H:%M:%S") for name in (ticks.first, ticks.last))
+        return begin, end
+    return f"{ticks.first}T00:00:00", f"{ticks.last}T23:59:59"
 
 
 @app.command()

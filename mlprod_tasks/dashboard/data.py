@@ -18,6 +18,7 @@ from mlprod_tasks.dashboard.served import open_reviews, rollout_row, served
 from mlprod_tasks.dashboard.status import WORST_FIRST, Facts
 from mlprod_tasks.dashboard.titles import TITLES
 from mlprod_tasks.declaration import Pipeline, Schedule, Tick
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import (
     Audit,
@@ -62,7 +63,7 @@ def overview(pipelines: Iterable[Pipeline], platform: Platform, broken: Iterable
 def detail(
     pipeline: Pipeline,
     platform: Platform,
-    ticks: tuple[date | None, date | None] = (None, None),
+    ticks: tuple[TickName | None, TickName | None] = (None, None),
     heat: Sequence[str] = HEAT,
     as_of: Tick | None = None,
 ) -> Detail:
@@ -100,7 +101,7 @@ def _detail(
     as_of: Tick | None,
 ) -> Detail:
     facts, now = view.facts, view.now
-    champion = status.champion(facts)
+    champion = status.champion(pipeline.schedule, facts)
     version = champion.version if champion else None
     measured = read(session, pipeline, shown, (*NOT_BY_FEATURE, *heat))
     scored = queries.scorings(session, pipeline, shown)
@@ -141,8 +142,8 @@ class _View:
     facts: Facts
     now: datetime
     until: datetime
-    first: date | None
-    last: date | None
+    first: TickName | None
+    last: TickName | None
 
 
 def _view(session: Session, pipeline: Pipeline, platform: Platform, alarms: Sequence[AlarmRow], as_of: Tick | None) -> _View:
@@ -153,7 +154,7 @@ def _view(session: Session, pipeline: Pipeline, platform: Platform, alarms: Sequ
     facts, now = _facts_at(session, pipeline, facts, as_of), min(now, as_of.end)
     # A backfilled tick is decided after its end; requests up to its decision count.
     until = now if facts.decided is None else max(now, facts.decided.at)
-    return _View(facts, now, until, first, min(last, as_of.date) if last else None)
+    return _View(facts, now, until, first, min(last, as_of.name) if last else None)
 
 
 def _check_heat(heat: Sequence[str]) -> None:
@@ -193,17 +194,17 @@ def _facts(session: Session, pipelines: Sequence[Pipeline], alarms: Mapping[str,
 
 def _facts_at(session: Session, pipeline: Pipeline, facts: Facts, tick: Tick) -> Facts:
     """The facts as of a tick: its own scoring and decision, and the promotions and trainings up to it."""
-    of_tick = {"pipeline": pipeline.name, "tick": tick.date}
+    of_tick = {"pipeline": pipeline.name, "tick": tick.name}
     refused = select(Audit).filter_by(**of_tick).where(Audit.passed.is_(False)).order_by(Audit.table_name)
     return replace(
         facts,
-        promotions=[one for one in facts.promotions if one.effective <= tick.date],
-        trainings=[one for one in facts.trainings if one.as_of <= tick.date],
+        promotions=[one for one in facts.promotions if one.effective <= tick.name],
+        trainings=[one for one in facts.trainings if one.as_of <= tick.name],
         scored=session.scalars(select(Scoring).filter_by(**of_tick)).one_or_none(),
         decided=session.scalars(select(Decision).filter_by(**of_tick)).one_or_none(),
         refused=list(session.scalars(refused)),
-        unscored={day: rows for day, rows in facts.unscored.items() if day == tick.date},
-        switches=[one for one in facts.switches if (one.tick or pipeline.schedule.date_at(one.at)) <= tick.date],
+        unscored={day: rows for day, rows in facts.unscored.items() if day == tick.name},
+        switches=[one for one in facts.switches if (one.tick or pipeline.schedule.name_at(one.at)) <= tick.name],
     )
 
 
@@ -231,7 +232,7 @@ def _card(pipeline: Pipeline, facts: Facts, kpi: Spark | None, now: Any) -> Pipe
         doc=pipeline.doc.strip().splitlines()[0],
         owner=pipeline.owner,
         state=status.state(pipeline, facts, now),
-        champion=status.champion(facts),
+        champion=status.champion(pipeline.schedule, facts),
         last=status.last_tick(pipeline, facts, now),
         open_alarms=len(open_alarms) - len(muted) - len(acknowledged),
         acknowledged=len(acknowledged),
@@ -273,7 +274,7 @@ def _product(value: float | None, reference: float | None) -> float | None:
     return None if value is None or reference is None else value * reference
 
 
-def _extent(session: Session, pipeline: Pipeline) -> tuple[date | None, date | None]:
+def _extent(session: Session, pipeline: Pipeline) -> tuple[TickName | None, TickName | None]:
     """The oldest and the newest scored tick; if none is scored, the oldest and newest published one."""
     for kind in (Scoring, Publication):
         first, last = session.execute(
@@ -284,21 +285,24 @@ def _extent(session: Session, pipeline: Pipeline) -> tuple[date | None, date | N
     return None, None
 
 
-def _shown_ticks(schedule: Schedule, ticks: tuple[date | None, date | None], first: date | None, last: date | None) -> Ticks:
+def _shown_ticks(
+    schedule: Schedule, ticks: tuple[TickName | None, TickName | None], first: TickName | None, last: TickName | None
+) -> Ticks:
     if first is None or last is None:
         return Ticks(())
     begin, end = ticks
     if begin is not None and end is not None and end < begin:
         raise ValueError(f"the range of ticks {begin} to {end} is empty")
     # A date that is no tick means the ticks from it on, or up to it.
-    begin, end = begin and schedule.at_or_after(begin), end and schedule.at_or_before(end)
+    begin = schedule.at_or_after(begin) if isinstance(begin, date) else begin
+    end = schedule.at_or_before(end) if isinstance(end, date) else end
     end = min(end or last, last)
     begin = max(begin or schedule.shift(end, 1 - SHOWN_TICKS), first, schedule.shift(end, 1 - MOST_TICKS))
     # Empty if the range ends before the first tick with data.
-    return Ticks(tuple(schedule.dates(begin, end)))
+    return Ticks(tuple(schedule.names(begin, end)))
 
 
-def _newest_ticks(schedule: Schedule, first: date | None, last: date | None) -> tuple[tuple[int, str], ...]:
+def _newest_ticks(schedule: Schedule, first: TickName | None, last: TickName | None) -> tuple[tuple[int, str], ...]:
     if first is None or last is None:
         return ()
     total = schedule.ticks_between(first, last) + 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import date
 from typing import Any
 
 from sqlalchemy import func, or_, select
@@ -12,6 +11,7 @@ from sqlalchemy.orm import Session
 from mlprod_tasks.dashboard.schemas import ActionRow, AlarmRow, GateRow, RuleFired, TickRow, TrainingRow, VersionMark
 from mlprod_tasks.dashboard.series import Ticks
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.declaration.task import TASKS
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import (
@@ -30,14 +30,14 @@ MOST_TRAININGS, MOST_DOINGS, MOST_ALARMS = 20, 50, 50
 METRICS = tuple(dict.fromkeys(name for task in TASKS.values() for name in task.shown))
 
 
-def by_tick(session: Session, pipeline: Pipeline, ticks: Ticks, scored: dict[date, Scoring]) -> tuple[TickRow, ...]:
+def by_tick(session: Session, pipeline: Pipeline, ticks: Ticks, scored: dict[TickName, Scoring]) -> tuple[TickRow, ...]:
     """What was published, scored and decided at each tick that has entries, the newest first."""
     if not ticks.days:
         return ()
     first, last = ticks.days[0], ticks.days[-1]
     rows = select(Publication.tick, func.sum(Publication.rows)).where(*_within(Publication, pipeline, first, last))
-    published: dict[date, int] = {tick: int(total) for tick, total in session.execute(rows.group_by(Publication.tick))}
-    refused: dict[date, list[str]] = {}
+    published: dict[TickName, int] = {tick: int(total) for tick, total in session.execute(rows.group_by(Publication.tick))}
+    refused: dict[TickName, list[str]] = {}
     failed = select(Audit.tick, Audit.table_name).where(*_within(Audit, pipeline, first, last), Audit.passed.is_(False))
     for tick, table in session.execute(failed):
         refused.setdefault(tick, []).append(table)
@@ -49,7 +49,7 @@ def by_tick(session: Session, pipeline: Pipeline, ticks: Ticks, scored: dict[dat
     )
 
 
-def scorings(session: Session, pipeline: Pipeline, ticks: Ticks) -> dict[date, Scoring]:
+def scorings(session: Session, pipeline: Pipeline, ticks: Ticks) -> dict[TickName, Scoring]:
     """The scorings of those ticks, by tick."""
     if not ticks.days:
         return {}
@@ -96,7 +96,7 @@ def doings(session: Session, pipeline: Pipeline, as_of: Tick | None = None) -> t
     """The actions of people and rules, the newest first; without actions about ticks later than `as_of`."""
     query = select(Intervention).where(Intervention.pipeline == pipeline.name).order_by(Intervention.at.desc())
     if as_of is not None:
-        query = query.where(or_(Intervention.tick.is_(None), Intervention.tick <= as_of.date))
+        query = query.where(or_(Intervention.tick.is_(None), Intervention.tick <= as_of.name))
     return tuple(
         ActionRow(one.at.isoformat(), one.by, one.kind, one.subject, one.reason, one.until.isoformat() if one.until else None)
         for one in session.scalars(query.limit(MOST_DOINGS))
@@ -127,7 +127,7 @@ def alarms(pipeline: Pipeline, platform: Platform, at: Tick | None = None) -> tu
     )
 
 
-def _tick(day: date, published: int, refused: Sequence[str], scored: Scoring | None, decision: Decision | None) -> TickRow:
+def _tick(day: TickName, published: int, refused: Sequence[str], scored: Scoring | None, decision: Decision | None) -> TickRow:
     return TickRow(
         tick=str(day),
         published=published,
@@ -157,5 +157,5 @@ def _metrics(metrics: dict[str, Any]) -> Iterable[tuple[str, float, float | None
             yield name, metrics[name], metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
 
 
-def _within(kind: Any, pipeline: Pipeline, first: date, last: date) -> tuple[Any, ...]:
+def _within(kind: Any, pipeline: Pipeline, first: TickName, last: TickName) -> tuple[Any, ...]:
     return kind.pipeline == pipeline.name, kind.tick >= first, kind.tick <= last

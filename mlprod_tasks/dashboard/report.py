@@ -50,7 +50,7 @@ def html(pipeline: Pipeline, tick: Tick, platform: Platform) -> str:
 
     Raises: NothingToReport.
     """
-    page_detail = detail(pipeline, platform, (None, tick.date), BY_FEATURE, as_of=tick)
+    page_detail = detail(pipeline, platform, (None, tick.name), BY_FEATURE, as_of=tick)
     if all(row.tick != str(tick) for row in page_detail.by_tick):
         raise NothingToReport(
             f"{pipeline.name}: the ledger has no entries of tick {tick}: score and monitor it first "

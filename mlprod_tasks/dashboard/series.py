@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
 from sqlalchemy import select
@@ -13,6 +12,7 @@ from sqlalchemy.orm import Session
 from mlprod_tasks.dashboard.schemas import Chart, ChartLine, HeatMap, HeatRow, WatchedSeries
 from mlprod_tasks.dashboard.titles import CHART_ORDER, GROUPS, TITLES, Title
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.monitoring.kinds import KINDS, Kind
 from mlprod_tasks.platform.ledger import Measurement
 
@@ -28,10 +28,10 @@ Measured = Mapping[str, Mapping[str, Sequence[Any]]]  # what -> slice -> rows of
 class Ticks:
     """Consecutive ticks: the axis of all charts and heat maps."""
 
-    days: tuple[date, ...]
+    days: tuple[TickName, ...]
 
     @property
-    def index(self) -> dict[date, int]:
+    def index(self) -> dict[TickName, int]:
         return {day: i for i, day in enumerate(self.days)}
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 
 from mlprod_tasks.dashboard.schemas import AlarmRow, ChampionCard, LastTick, Light, StatusLight
 from mlprod_tasks.declaration import Pipeline, Schedule
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.platform.ledger import Audit, Decision, FallbackCause, Intervention, Promotion, Scoring, Training
 
 GRACE = timedelta(hours=6)  # a tick that is due for less than this is not late
 WORST_FIRST: tuple[Light, ...] = ("red", "amber", "green", "grey")
-DAY = re.compile(r"\d{4}-\d\d-\d\d")
+TICK = re.compile(r"\d{4}-\d\d-\d\d(T\d{4}Z)?")
 WAITS, REFUSED, FAILED = "awaiting approval", ("refused", "rejected", "taken back"), "failed"
 
 
@@ -32,10 +33,10 @@ class Facts:
     refused: Sequence[Audit]
     switches: Sequence[Intervention]  # to the fallback and back, the newest first
     alarms: Sequence[AlarmRow]
-    unscored: Mapping[date, int] = field(default_factory=dict)
+    unscored: Mapping[TickName, int] = field(default_factory=dict)
 
 
-def champion(facts: Facts) -> ChampionCard | None:
+def champion(schedule: Schedule, facts: Facts) -> ChampionCard | None:
     """The version of the last promotion or rollback; None before the first one."""
     if not facts.promotions:
         return None
@@ -47,7 +48,7 @@ def champion(facts: Facts) -> ChampionCard | None:
     return ChampionCard(
         version=last.model_version,
         since=str(last.effective),
-        age_days=(newest - last.effective).days,
+        age_days=schedule.elapsed(last.effective, newest).days,
         trained_as_of=str(trained.as_of) if trained else None,
         reason=last.reason,
         fallback_by=switch.by if switch is not None and switched else None,
@@ -69,10 +70,10 @@ def last_tick(pipeline: Pipeline, facts: Facts, now: datetime) -> LastTick | Non
     )
 
 
-def behind(schedule: Schedule, scored: date, now: datetime) -> int | None:
+def behind(schedule: Schedule, scored: TickName, now: datetime) -> int | None:
     """The number of ticks that should be scored by now and are not; None for a schedule that has ended."""
-    due = schedule.date_at(now - GRACE)
-    if schedule.ends is not None and due > schedule.ends:
+    due = schedule.name_at(now - min(GRACE, schedule.shortest))
+    if schedule.last is not None and due > schedule.last:
         return None
     return max(0, schedule.ticks_between(scored, due))
 
@@ -90,7 +91,7 @@ def state(pipeline: Pipeline, facts: Facts, now: datetime) -> StatusLight:
 
 def _reasons(pipeline: Pipeline, facts: Facts, now: datetime) -> Iterator[tuple[Light, str]]:
     yield from _alarms(facts)
-    scored, current = facts.scored, champion(facts)
+    scored, current = facts.scored, champion(pipeline.schedule, facts)
     for audit in facts.refused:
         yield "red", f"The batch of {audit.table_name} for {audit.tick} was refused: correct it at its source."
     switched = scored is not None and scored.fallback_cause is FallbackCause.SWITCHED
@@ -136,7 +137,7 @@ def _alarms(facts: Facts) -> Iterator[tuple[Light, str]]:
 def _alarm_sentence(alarm: AlarmRow) -> str:
     """Write an alarm as a sentence with its first tick, and the tick of its measurement if that is another."""
     tick, _, rest = alarm.sentence.partition(": ")
-    if not DAY.fullmatch(tick):
+    if not TICK.fullmatch(tick):
         return f"{alarm.rule}, since {alarm.since}: {alarm.sentence}"
     when = ":" if tick == alarm.since else f"; at {tick}"
     return f"{alarm.rule}, since {alarm.since}{when} {rest}"

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 ONE_DAY = timedelta(days=1)
 WINDOWS = (timedelta(days=7), timedelta(days=28), timedelta(days=91))
 SPLIT = Split(validation=timedelta(days=14), test=timedelta(days=14), gap=timedelta(0))  # the gap follows the label's delay
-OF_TICKS = {"day": timedelta(days=14), "week": timedelta(days=56), "month": timedelta(days=182)}  # the windows of that split
+FORTNIGHT = timedelta(days=14)
+OF_TICKS = {"hour": FORTNIGHT, "day": FORTNIGHT, "week": 4 * FORTNIGHT, "month": 13 * FORTNIGHT}  # the windows of that split
 FALLBACK = RateTable(by=())  # what it is grouped by follows the features
 VALUE = CostMatrix(true_positive=1, false_positive=-1, unit="points")
 GATES: tuple[Gate, ...] = (
@@ -131,7 +132,7 @@ def _features(pipeline: Pipeline, entity: Table) -> tuple[Feature, ...]:
 
 def _differs(part: str, pipeline: Pipeline) -> bool:
     """Whether ticks, at which the rows of a population are scored, differ in that part of their time."""
-    return part == "weekday" and pipeline.schedule.every != "week"
+    return pipeline.schedule.every == "hour" if part == "hour" else pipeline.schedule.every != "week"
 
 
 def _seen(table: Table, by: tuple[str, ...]) -> Trailing:

@@ -117,7 +117,7 @@ class Learned:
 
     k: the number of standard deviations; None derives it from the number of watched values and the declared false alarms per
     month (Monitoring).
-    by_weekday: of daily ticks, whether each day of the week has separate bounds.
+    by_weekday: whether each day of the week has separate bounds; of hourly ticks, each hour of the day.
     """
 
     k: float | None = None
@@ -246,7 +246,7 @@ class Upstream:
 class Monitoring:
     """Settings for all watches together.
 
-    false_alarms: the expected false alarms in a month of daily ticks, from all learned bounds together.
+    false_alarms: the expected false alarms in 30 days, or in 30 ticks if these are longer, from all learned bounds together.
     metrics: measures that the business records itself.
     upstream: use cases whose scores are features of this one.
     digest_to: mail addresses for the weekly digest; if empty, `alert_to`.

@@ -157,11 +157,11 @@ class Table:
     may_be_empty: bool | tuple[Weekday, ...] = False
     late: Literal["hide", "use"] = "hide"
 
-    def may_be_empty_at(self, tick: date) -> bool:
-        """Whether the partition of the tick of that date may have no rows."""
+    def may_be_empty_on(self, day: date) -> bool:
+        """Whether the partition of a tick that starts on that local date may have no rows."""
         if isinstance(self.may_be_empty, bool):
             return self.may_be_empty
-        return get_args(Weekday)[tick.weekday()] in self.may_be_empty
+        return get_args(Weekday)[day.weekday()] in self.may_be_empty
 
     def column(self, name: str) -> Column:
         """The column of that name. Raises: KeyError."""

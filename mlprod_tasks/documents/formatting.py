@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from datetime import date, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mlprod_tasks.declaration.rhythm import TickName
     from mlprod_tasks.statistics.metrics import Estimate
 
 # Title, and what the metric means.
@@ -98,7 +99,7 @@ def of_100(share: float) -> str:
     return f"{round(share * 100_000)} of 100,000"
 
 
-def window(ticks: tuple[date, date]) -> str:
+def window(ticks: tuple[TickName, TickName]) -> str:
     """Format the first and the last tick of a window: '2013-05-01 to 2013-05-28'."""
     first, last = ticks
     return str(first) if first == last else f"{first} to {last}"

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import timedelta
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from mlprod_tasks.declaration import Backtest, Learner, Pipeline, Schedule, Tick, TickRange
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.evaluation import evaluate
 from mlprod_tasks.evaluation.results import BacktestResult, Estimates, Evaluation, Fold, KeptFold, outcomes_in_numbers
 from mlprod_tasks.evaluation.training_spec import ChampionSpec, spec_of_champion
@@ -111,10 +112,10 @@ def correlation(folds: Sequence[Fold], metric: str) -> float:
     return float(spearmanr(finite).statistic) if (np.ptp(finite, axis=0) > 0).all() else nan
 
 
-def moments(declared: Backtest, test: timedelta, as_of: Tick, schedule: Schedule) -> list[date]:
+def moments(declared: Backtest, test: timedelta, as_of: Tick, schedule: Schedule) -> list[TickName]:
     """Return the ticks of the folds, earliest first; the last is the training's."""
     step = schedule.ticks_in(declared.step or test)
-    return [schedule.shift(as_of.date, -i * step) for i in reversed(range(declared.windows))]
+    return [schedule.shift(as_of.name, -i * step) for i in reversed(range(declared.windows))]
 
 
 def _earlier_folds(run: _Run, last: Tick, folder: TrainingFolder, platform: Platform) -> list[Fold]:
@@ -145,9 +146,9 @@ def _earlier_folds(run: _Run, last: Tick, folder: TrainingFolder, platform: Plat
     return [fold for fold in folds.values() if isinstance(fold, Fold)]
 
 
-def _windows(pipeline: Pipeline, day: date) -> tuple[Tick, Windows]:
-    if day < pipeline.schedule.starts:
-        raise HistoryTooShort(f"the schedule starts at {pipeline.schedule.starts}")
+def _windows(pipeline: Pipeline, day: TickName) -> tuple[Tick, Windows]:
+    if day < pipeline.schedule.first:
+        raise HistoryTooShort(f"the schedule starts at {pipeline.schedule.first}")
     as_of = pipeline.schedule.tick(day)
     spans = windows(pipeline.split, as_of, pipeline.label_delay_ticks, pipeline.schedule)
     if pipeline.split.train is None and len(spans.train) < len(spans.test):
@@ -201,7 +202,7 @@ def _fit_fold(run: _Run, as_of: Tick, spans: Windows, past: History) -> Fold | s
     log.info("as of %s: %s %.4f on %d rows", as_of, first, of_model[first].value, len(outcome))
     positives, mean, classes = outcomes_in_numbers(outcome)
     return Fold(
-        as_of=as_of.date,
+        as_of=as_of.name,
         windows=spans.dates(),
         rows=len(outcome),
         positives=positives,
@@ -227,7 +228,7 @@ def _training_as_fold(run: _Run, as_of: Tick, evaluation: Evaluation, folder: Tr
         rows = {name: workspace.read_window(folder, name) for name in (TRAIN, VALIDATION, TEST)}
         of_champion = _champion_metrics(run, _facts(run, as_of, spans), of_model, rows)
     fold = Fold(
-        as_of=as_of.date,
+        as_of=as_of.name,
         windows=spans,
         rows=evaluation.rows,
         positives=evaluation.positives,
@@ -253,7 +254,7 @@ def _metrics_of(pipeline: Pipeline, fitted: Any, rows: Rows) -> Estimates:
 
 
 def _facts(run: _Run, as_of: Tick, spans: PerWindow[DateRange]) -> ModelFacts:
-    assembled_then = replace(run.assembled, as_of=as_of.date, windows=spans)
+    assembled_then = replace(run.assembled, as_of=as_of.name, windows=spans)
     return facts_of(assembled_then, run.training_id, run.pipeline.digest)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 from typing import Any, ClassVar, Literal
 
+from mlprod_tasks.declaration.rhythm import RecordedName
 from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.models.model_facts import DateRange, PerWindow
 from mlprod_tasks.platform.versioned import Versioned
@@ -130,7 +130,7 @@ class Slices(StepRecord):
 class Fold:
     """One window of the backtest: the recipe fitted as of a tick and tested after it."""
 
-    as_of: date
+    as_of: RecordedName
     windows: PerWindow[DateRange]
     rows: int
     positives: int

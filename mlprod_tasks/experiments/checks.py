@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import date
 from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration import Pipeline, TickRange
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.documents.formatting import format_count, p_value
 from mlprod_tasks.experiments.plan import Plan
 from mlprod_tasks.experiments.units import UNITS, unit_columns
@@ -80,8 +80,8 @@ def _answered_by_another(
 def _not_assigned(pipeline: Pipeline, ticks: TickRange, experiment: str, platform: Platform) -> Iterator[str]:
     """Ticks that were scored, but assigned no row: the champion was another by then."""
     name = names.predictions(pipeline)
-    rows = platform.lake.rows(name, [tick.date for tick in ticks], ["tick", "experiment"])
-    scored, assigned = set[date](), set[date]()
+    rows = platform.lake.rows(name, [tick.name for tick in ticks], ["tick", "experiment"])
+    scored, assigned = set[TickName](), set[TickName]()
     for tick, of in zip(rows["tick"].to_pylist(), rows["experiment"].to_pylist(), strict=True):
         scored.add(tick)
         if of == experiment:

@@ -23,7 +23,7 @@ def follow(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[Reading]:
         return []
     readings = []
     for run in every(pipeline, platform):
-        if not run.starts <= tick.date <= pipeline.schedule.shift(run.ends, pipeline.label_delay_ticks):
+        if not run.starts <= tick.name <= pipeline.schedule.shift(run.ends, pipeline.label_delay_ticks):
             continue
         try:
             reading = read_out(pipeline, run, tick, platform)

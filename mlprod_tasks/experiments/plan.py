@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import date
 from math import ceil, sqrt
 from typing import Any, Literal, get_args
 
 from mlprod_tasks.declaration import Experiments, Pipeline, Schedule, TickRange, UnitMetric
+from mlprod_tasks.declaration.rhythm import TickName, tick_named
 from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.experiments.assignment import Variant
 from mlprod_tasks.experiments.units import moments, open_units, opened
@@ -48,8 +48,8 @@ class Usual:
     first, last: the ticks of that history; units; mean: of the metric; sd: of a unit.
     """
 
-    first: date
-    last: date
+    first: TickName
+    last: TickName
     units: int
     mean: float
     sd: float
@@ -89,7 +89,7 @@ class Plan:
     def from_json(cls, plain: dict[str, Any]) -> Plan:
         """Read what `as_json` wrote."""
         usual = dict(plain["usual"])
-        usual |= {name: date.fromisoformat(usual[name]) for name in ("first", "last")}
+        usual |= {name: tick_named(usual[name]) for name in ("first", "last")}
         variants = tuple(Variant(**one) for one in plain["variants"])
         return cls(**{**plain, "wanted": Wanted(**plain["wanted"]), "variants": variants, "usual": Usual(**usual)})
 
@@ -186,7 +186,7 @@ def _history(pipeline: Pipeline, periods: int, platform: Platform) -> TickRange 
     schedule, name = pipeline.schedule, names.predictions(pipeline)
     if not platform.lake.exists(name):
         return None
-    complete = schedule.shift(schedule.last_at(platform.clock.now()).date, -pipeline.label_delay_ticks)
+    complete = schedule.shift(schedule.last_at(platform.clock.now()).name, -pipeline.label_delay_ticks)
     scored = {day for day in platform.lake.ticks(name) if day <= complete}
     if not scored:
         return None

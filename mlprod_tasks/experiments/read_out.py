@@ -57,7 +57,7 @@ def read_out(pipeline: Pipeline, run: ExperimentRun, tick: Tick, platform: Platf
     reading = _read(pipeline, run, tick, platform)
     platform.ledger.put(
         ExperimentReading(
-            pipeline=pipeline.name, name=run.name, tick=tick.date, at=platform.clock.now(), verdict=reading.verdict,
+            pipeline=pipeline.name, name=run.name, tick=tick.name, at=platform.clock.now(), verdict=reading.verdict,
             look=reading.look, reading=reading.as_json(),
         )
     )  # fmt: skip
@@ -91,7 +91,7 @@ def _read(pipeline: Pipeline, run: ExperimentRun, tick: Tick, platform: Platform
 
 def _complete(pipeline: Pipeline, run: ExperimentRun, tick: Tick) -> TickRange | None:
     """The ticks of the experiment whose outcomes are complete before `tick`."""
-    last = min(pipeline.schedule.shift(tick.date, -pipeline.label_delay_ticks), last_of(pipeline, run))
+    last = min(pipeline.schedule.shift(tick.name, -pipeline.label_delay_ticks), last_of(pipeline, run))
     return pipeline.schedule.range(run.starts, last) if last >= run.starts else None
 
 
@@ -106,7 +106,7 @@ def _before(
 ) -> dict[str, Moments]:
     """The primary metric's moments before the start, by variant, of units that were there; {} if units do not come again."""
     schedule = pipeline.schedule
-    first = max(schedule.starts, schedule.shift(run.starts, -planned.periods * ticks_a_period(schedule)))
+    first = max(schedule.first, schedule.shift(run.starts, -planned.periods * ticks_a_period(schedule)))
     once = pipeline.population is None and unit_columns(pipeline) == pipeline.entity_table.key
     if once or first >= run.starts or primary.of == "ratio":
         return {}
@@ -139,7 +139,7 @@ def _looks(
         return (share,) if periods else ()
     if not at_end and (rest or not periods):
         return ()
-    readings = platform.ledger.all(ExperimentReading, ExperimentReading.tick < tick.date, pipeline=pipeline.name, name=run.name)
+    readings = platform.ledger.all(ExperimentReading, ExperimentReading.tick < tick.name, pipeline=pipeline.name, name=run.name)
     before = sorted({one.look for one in readings if one.look is not None and one.look < 1})
     now = 1.0 if at_end else share
     return (*(one for one in before if one < now), now) if now > 0 else ()

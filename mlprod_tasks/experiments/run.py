@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import datetime
 
 from sqlalchemy import select
 
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.experiments.assignment import Variant
 from mlprod_tasks.experiments.plan import CONTROL, CannotPlan, Plan, Wanted, plan, ticks_a_period
 from mlprod_tasks.platform import Platform, names
@@ -46,7 +47,7 @@ def variants(pipeline: Pipeline, treated: Sequence[str], platform: Platform) -> 
 
 
 def start(
-    pipeline: Pipeline, name: str, planned: Plan, by: str, reason: str, platform: Platform, *, starts: date | None = None
+    pipeline: Pipeline, name: str, planned: Plan, by: str, reason: str, platform: Platform, *, starts: TickName | None = None
 ) -> ExperimentRun:
     """Write the plan to the ledger; rows are assigned from tick `starts` on, by default the next one.
 
@@ -64,8 +65,8 @@ def start(
         salt=_salt(pipeline, name, now), starts=first,
         ends=schedule.shift(first, planned.periods * ticks_a_period(schedule) - 1),
     )  # fmt: skip
-    if schedule.ends is not None and run.ends > schedule.ends:
-        raise CannotStart(f"experiment {name!r}: it would last until {run.ends}, but the schedule ends on {schedule.ends}")
+    if schedule.last is not None and run.ends > schedule.last:
+        raise CannotStart(f"experiment {name!r}: it would last until {run.ends}, but the schedule ends on {schedule.last}")
     with platform.ledger.exclusive(f"{pipeline.name}/experiment") as session:
         known = list(session.scalars(select(ExperimentRun).filter_by(pipeline=pipeline.name)))
         if any(one.name == name for one in known):
@@ -88,7 +89,7 @@ def stop(pipeline: Pipeline, name: str, by: str, reason: str, platform: Platform
             raise NoExperiment(f"{pipeline.name} has no experiment {name!r}")
         if run.ended is None:
             now, schedule = platform.clock.now(), pipeline.schedule
-            run.ended = max(run.starts, schedule.shift(min(schedule.last_at(now).date, run.ends), 1))
+            run.ended = max(run.starts, schedule.shift(min(schedule.last_at(now).name, run.ends), 1))
             run.ended_at, run.ended_by, run.end_reason = now, by, reason
         return run
 
@@ -110,9 +111,9 @@ def every(pipeline: Pipeline, platform: Platform) -> list[ExperimentRun]:
 def in_force(pipeline: Pipeline, tick: Tick, platform: Platform) -> ExperimentRun | None:
     """Return the experiment that assigns the rows of a tick; None if there is none."""
     runs = platform.ledger.all(
-        ExperimentRun, ExperimentRun.starts <= tick.date, ExperimentRun.ends >= tick.date, pipeline=pipeline.name
+        ExperimentRun, ExperimentRun.starts <= tick.name, ExperimentRun.ends >= tick.name, pipeline=pipeline.name
     )
-    return next((run for run in runs if run.ended is None or tick.date < run.ended), None)
+    return next((run for run in runs if run.ended is None or tick.name < run.ended), None)
 
 
 def plan_of(run: ExperimentRun) -> Plan:
@@ -132,7 +133,7 @@ def _salt(pipeline: Pipeline, name: str, at: datetime) -> str:
     return hashlib.blake2b(f"{pipeline.name}/{name}/{at.isoformat()}".encode(), digest_size=8).hexdigest()
 
 
-def last_of(pipeline: Pipeline, run: ExperimentRun) -> date:
+def last_of(pipeline: Pipeline, run: ExperimentRun) -> TickName:
     """Return the last tick whose rows an experiment assigns."""
     return run.ends if run.ended is None else pipeline.schedule.shift(run.ended, -1)
 

@@ -141,7 +141,7 @@ def _chunks(snapshot: Snapshot, ticks: TickRange, chunk_rows: int) -> Iterator[T
     """
     counts = snapshot.rows_to_score(ticks)
     first, rows = ticks.first, 0
-    for day in ticks.dates:
+    for day in ticks.names:
         if rows and rows + counts.get(day, 0) > chunk_rows:
             yield TickRange(ticks.schedule, first, ticks.schedule.shift(day, -1))
             first, rows = day, 0
@@ -206,7 +206,7 @@ def _span(pipeline: Pipeline, rows: ScoredRows, back: timedelta) -> tuple[int, i
         start, end = int(rows.at[0]) - back // MICROSECOND, int(rows.at[-1])
     # A row known in [start(t - 1), start(t)) is in partition t; one that is known ahead, from start(t) on, too.
     schedule = pipeline.schedule
-    first, last = schedule.date_at(EPOCH + start * MICROSECOND), schedule.next_after(EPOCH + end * MICROSECOND)
+    first, last = schedule.name_at(EPOCH + start * MICROSECOND), schedule.next_after(EPOCH + end * MICROSECOND)
     return start, end, TickRange(schedule, first, last)
 
 

@@ -49,6 +49,8 @@ def partitions_of(snapshot: Snapshot, table: Table, features: Sequence[Trailing]
     A value of an old row may have become known just now: then all partitions are read.
     """
     oldest = snapshot.oldest(table.name)
+    if oldest is None:
+        return TickRange(ticks.schedule, ticks.last, ticks.last)
     first = oldest if trailing.reads_late(table, features) else max(oldest, ticks.first)
     return TickRange(ticks.schedule, min(first, ticks.last), ticks.last)
 

@@ -92,7 +92,7 @@ def known_labels(
     entity = pipeline.entity_table
     columns = [identifier(name) for name in dict.fromkeys((*entity.key, *pipeline.label.on))]
     # Rows known before `as_of` are in the partition of `as_of` or an earlier one.
-    outcome_ticks = TickRange(ticks.schedule, ticks.first, max(as_of.date, ticks.first))
+    outcome_ticks = TickRange(ticks.schedule, ticks.first, max(as_of.name, ticks.first))
     with engine() if connection is None else nullcontext(connection) as opened, opened.cursor() as mine:
         scored = f"SELECT {', '.join(columns)}, tick FROM "
         mine.register("scored", snapshot.read(mine, lambda of: scored + of, entity.name, ticks, scored=True))

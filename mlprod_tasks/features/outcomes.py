@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 
 import duckdb
@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import Any as AnyRow
 from mlprod_tasks.declaration import Count, Outcome, Pipeline, Sum, Table, Tick, TickRange, Trailing
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.features import rows as scored
 from mlprod_tasks.features import trailing
 from mlprod_tasks.features.ending_windows import end_sql, values_until
@@ -25,6 +26,7 @@ from mlprod_tasks.features.known import MICROSECOND
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Publication
+from mlprod_tasks.platform.tick_columns import tick_array
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MOMENT = pa.timestamp("us", "UTC")
@@ -37,7 +39,7 @@ ENDS = "_ends_at"  # of the window of each row, in microseconds since 1970
 class _Window:
     """The window of the rows of a tick: its length, which a clock change alters by an hour, and when it is complete."""
 
-    tick: date
+    tick: TickName
     length: timedelta
     complete: datetime
 
@@ -89,7 +91,7 @@ def _labels_within(
     connection: duckdb.DuckDBPyConnection,
 ) -> pa.Table:
     """The labels of the rows of ticks whose windows have the same length."""
-    key, days = snapshot.pipeline.entity_table.key, pa.array([window.tick for window in windows], pa.date32())
+    key, days = snapshot.pipeline.entity_table.key, tick_array((window.tick for window in windows), snapshot.pipeline.schedule)
     rows = scored.scored_rows(asked.filter(pc.is_in(asked["tick"], days)), key)
     length = windows[0].length // MICROSECOND
     shifted = replace(rows, at=rows.at + length)
@@ -112,12 +114,12 @@ def _labels_until(
     outcome: Outcome,
     asked: pa.Table,
     windows: Sequence[_Window],
-    covered: Mapping[date, datetime],
+    covered: Mapping[TickName, datetime],
     as_of: Tick,
     connection: duckdb.DuckDBPyConnection,
 ) -> pa.Table:
     """The labels of rows whose windows end at moments of their own, or are the longest."""
-    key, days = snapshot.pipeline.entity_table.key, pa.array([window.tick for window in windows], pa.date32())
+    key, days = snapshot.pipeline.entity_table.key, tick_array((window.tick for window in windows), snapshot.pipeline.schedule)
     place = pc.index_in(asked["tick"], days).to_numpy()
     table, feature = _events_table(snapshot, outcome), _feature(outcome)
     starts = asked["predict_at"].cast(pa.int64()).to_numpy()
@@ -155,8 +157,8 @@ def _feature(outcome: Outcome) -> Trailing:
 
 def _window(pipeline: Pipeline, outcome: Outcome, tick: Tick) -> _Window:
     """The window that begins with a tick: whole days end at the same local time, and the rest follows."""
-    end = pipeline.schedule.days_later(tick.date, outcome.days) + outcome.rest
-    return _Window(tick.date, end - tick.start, end + pipeline.label_delay - outcome.within)
+    end = pipeline.schedule.days_later(tick.name, outcome.days) + outcome.rest
+    return _Window(tick.name, end - tick.start, end + pipeline.label_delay - outcome.within)
 
 
 def _no_labels(asked: pa.Table, outcome: Outcome, key: Sequence[str]) -> pa.Table:
@@ -186,8 +188,8 @@ def _events(
     """The events in [start, end), in microseconds since 1970, that were there when `as_of` starts."""
     # A row known in [start(t - 1), start(t)) is in partition t; those known by `as_of` are in its partition or an earlier one.
     schedule = snapshot.pipeline.schedule
-    first = schedule.date_at(EPOCH + start * MICROSECOND)
-    events = read_events(snapshot, table, [feature], start, end, TickRange(schedule, first, max(as_of.date, first)), connection)
+    first = schedule.name_at(EPOCH + start * MICROSECOND)
+    events = read_events(snapshot, table, [feature], start, end, TickRange(schedule, first, max(as_of.name, first)), connection)
     if "usable" in events.column_names:
         # What matters is whether a late event was there when labels are read, not when a row was scored.
         arrived = pc.less_equal(events["usable"], (as_of.start - EPOCH) // MICROSECOND)
@@ -195,7 +197,7 @@ def _events(
     return events
 
 
-def _covered(snapshot: Snapshot, ticks: TickRange, platform: Platform) -> dict[date, datetime]:
+def _covered(snapshot: Snapshot, ticks: TickRange, platform: Platform) -> dict[TickName, datetime]:
     """Up to which moment each tick is followed by partitions without a gap; one may have been published without rows."""
     pipeline = snapshot.pipeline
     table, schedule = pipeline.label.table, pipeline.schedule
@@ -204,7 +206,7 @@ def _covered(snapshot: Snapshot, ticks: TickRange, platform: Platform) -> dict[d
     empty = platform.ledger.all(Publication, between, pipeline=pipeline.name, table_name=table)
     there = snapshot.ticks(table) | {one.tick for one in empty}
     covered, end = {}, last
-    for day in reversed(schedule.dates(ticks.first, last)):
+    for day in reversed(schedule.names(ticks.first, last)):
         covered[day] = schedule.moment(end)
         end = end if day in there else schedule.shift(day, -1)
     return covered

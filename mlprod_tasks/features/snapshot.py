@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from datetime import date
 from functools import cached_property
 
 import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from mlprod_tasks.declaration import Pipeline, Population, Table, Tick, TickRange
+from mlprod_tasks.declaration import Pipeline, Population, Schedule, Table, Tick, TickRange
+from mlprod_tasks.declaration.rhythm import TickName, tick_named
 from mlprod_tasks.features.known import CALENDAR, STARTS, TYPES, usable_at
 from mlprod_tasks.features.population import population_sql
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.lake import USABLE, listed
 from mlprod_tasks.platform.sql import identifier
+from mlprod_tasks.platform.tick_columns import sql_type, tick_array
 
 
 class Snapshot:
@@ -67,12 +68,14 @@ class Snapshot:
         self, connection: duckdb.DuckDBPyConnection, query: Callable[[str], str], table: Table, files: list[str], scored: bool
     ) -> pa.Table:
         if not files:
-            return connection.sql(query(_empty(table))).to_arrow_table()
+            return connection.sql(query(_empty(table, self.pipeline.schedule))).to_arrow_table()
         try:
-            rows = f"read_parquet({listed(files)}{_hive(table)})"
+            rows = f"read_parquet({listed(files)}{_hive(table, self.pipeline.schedule)})"
             return connection.sql(query(self._hide_unknown(table, rows, scored))).to_arrow_table()
         except duckdb.Error:
-            return connection.sql(query(self._hide_unknown(table, _by_name(table, files), scored))).to_arrow_table()
+            return connection.sql(
+                query(self._hide_unknown(table, _by_name(table, files, self.pipeline.schedule), scored))
+            ).to_arrow_table()
 
     def hides_late(self, name: str, ticks: TickRange) -> bool:
         """Whether partitions of `ticks` may have late rows that only some ticks may use. Opens no data file."""
@@ -83,11 +86,11 @@ class Snapshot:
     ) -> pa.Table:
         table = self.pipeline.table(population.seen_in)
         files = self._files(table.name)
-        first = files.oldest
+        first = ticks.schedule.shift(ticks.last, 1) if files.oldest is None else files.oldest
         if population.within is not None:
             # A row known in [start(t - 1), start(t)) is in partition t.
             schedule = self.pipeline.schedule
-            first = max(first, schedule.date_at(schedule.moment(ticks.first) - population.within))
+            first = max(first, schedule.name_at(schedule.moment(ticks.first) - population.within))
         seen = files.of(TickRange(ticks.schedule, first, ticks.last), self._end(table)) if first <= ticks.last else []
         connection.register(CALENDAR, self.calendar(ticks.first, ticks.last))
         hides_late = table.late == "hide" and self._files(table.name).have_late()
@@ -103,17 +106,18 @@ class Snapshot:
         table = self.pipeline.table(name)
         files = self._files(name).of(None, self._end(table))
         if not files:
-            return _empty(table)
-        rows = f"read_parquet({listed(files)}{_hive(table)})" if same_columns else _by_name(table, files)
+            return _empty(table, self.pipeline.schedule)
+        schedule = self.pipeline.schedule
+        rows = f"read_parquet({listed(files)}{_hive(table, schedule)})" if same_columns else _by_name(table, files, schedule)
         return self._hide_unknown(table, rows)
 
-    def calendar(self, first: date, last: date) -> pa.Table:
+    def calendar(self, first: TickName, last: TickName) -> pa.Table:
         """Every tick from `first` to `last` (`tick`) and its start (`_starts_at`)."""
-        days = self.pipeline.schedule.dates(first, last)
+        days = self.pipeline.schedule.names(first, last)
         starts = pa.array([self.pipeline.schedule.moment(day) for day in days], pa.timestamp("us", "UTC"))
-        return pa.table({"tick": pa.array(days, pa.date32()), STARTS: starts})
+        return pa.table({"tick": tick_array(days, self.pipeline.schedule), STARTS: starts})
 
-    def rows_to_score(self, ticks: TickRange) -> dict[date, int]:
+    def rows_to_score(self, ticks: TickRange) -> dict[TickName, int]:
         """The number of rows to score at each tick in the range; of a population, counted in its rows."""
         if self.pipeline.population is None:
             return self.rows_per_tick(self.pipeline.entity_name, ticks)
@@ -126,30 +130,30 @@ class Snapshot:
             )
         return dict(zip(counted["tick"].to_pylist(), counted["n"].to_pylist(), strict=True))
 
-    def ticks(self, name: str) -> set[date]:
+    def ticks(self, name: str) -> set[TickName]:
         """The ticks that have rows."""
         return self._files(name).ticks
 
-    def rows_per_tick(self, name: str, ticks: TickRange) -> dict[date, int]:
+    def rows_per_tick(self, name: str, ticks: TickRange) -> dict[TickName, int]:
         """The number of rows of each tick in the range, from the Delta log.
 
         Opens no data file.
         """
-        rows: dict[date, int] = {}
+        rows: dict[TickName, int] = {}
         log = pa.table(self._files(name).table.get_add_actions(flatten=True))
         for tick, count in zip(log["partition.tick"].to_pylist(), log["num_records"].to_pylist(), strict=True):
-            day = tick if isinstance(tick, date) else date.fromisoformat(tick)
+            day = tick_named(str(tick))
             if ticks.first <= day <= ticks.last:
                 rows[day] = rows.get(day, 0) + (count or 0)
         return rows
 
-    def oldest(self, name: str) -> date:
-        """The first tick that has rows; `date.max` if the table is empty."""
+    def oldest(self, name: str) -> TickName | None:
+        """The first tick that has rows; None if the table is empty."""
         return self._files(name).oldest
 
-    def _end(self, table: Table) -> date | None:
+    def _end(self, table: Table) -> TickName | None:
         """The last partition to read; None for all."""
-        return self._until.date if self._until is not None and table.time else None
+        return self._until.name if self._until is not None and table.time else None
 
     def _hide_unknown(self, table: Table, relation: str, scored: bool = False) -> str:
         """SQL of the relation without late rows and late values that were not there at the start of tick `until`."""
@@ -191,12 +195,12 @@ class _Files:
         self._files = files
 
     @property
-    def ticks(self) -> set[date]:
-        return {date.fromisoformat(tick) for tick, _ in self._files}
+    def ticks(self) -> set[TickName]:
+        return {tick_named(tick) for tick, _ in self._files}
 
     @property
-    def oldest(self) -> date:
-        return date.fromisoformat(self._files[0][0]) if self._files else date.max
+    def oldest(self) -> TickName | None:
+        return tick_named(self._files[0][0]) if self._files else None
 
     def have_late(self, ticks: TickRange | None = None) -> bool:
         """Whether the partitions of these ticks (None: all) may have rows that arrived late."""
@@ -214,7 +218,7 @@ class _Files:
         files = zip(log["partition.tick"].to_pylist(), log["num_records"].to_pylist(), nulls, strict=True)
         return {str(tick) for tick, rows, null in files if null is None or null != rows}
 
-    def of(self, ticks: TickRange | None, until: date | None = None) -> list[str]:
+    def of(self, ticks: TickRange | None, until: TickName | None = None) -> list[str]:
         """The files of these ticks (None: all) up to tick `until`, in the order of ticks."""
         if ticks is None:
             return [file for tick, file in self._files if until is None or tick <= str(until)]
@@ -224,21 +228,21 @@ class _Files:
         return [file for _, file in self._files[first:last]]
 
 
-def _empty(table: Table) -> str:
+def _empty(table: Table, schedule: Schedule) -> str:
     columns = [f"CAST(NULL AS {TYPES[column.kind]}) AS {identifier(column.name)}" for column in table.lake_columns]
     if table.time:
-        columns += ["CAST(NULL AS DATE) AS tick", f"CAST(NULL AS TIMESTAMPTZ) AS {USABLE}"]
+        columns += [f"CAST(NULL AS {sql_type(schedule)}) AS tick", f"CAST(NULL AS TIMESTAMPTZ) AS {USABLE}"]
     return f"(SELECT {', '.join(columns)} WHERE false)"
 
 
-def _by_name(table: Table, files: list[str]) -> str:
+def _by_name(table: Table, files: list[str], schedule: Schedule) -> str:
     """SQL of rows from files with different columns: a column declared later is null in older files.
 
     DuckDB opens all files before it reads a row, so this is used only if reading without it fails.
     """
-    rows = f"read_parquet({listed(files)}{_hive(table)}, union_by_name=true)"
-    return f"(SELECT * FROM {rows} UNION ALL BY NAME SELECT * FROM {_empty(table)})"
+    rows = f"read_parquet({listed(files)}{_hive(table, schedule)}, union_by_name=true)"
+    return f"(SELECT * FROM {rows} UNION ALL BY NAME SELECT * FROM {_empty(table, schedule)})"
 
 
-def _hive(table: Table) -> str:
-    return ", hive_partitioning=true, hive_types={'tick': DATE}" if table.time else ""
+def _hive(table: Table, schedule: Schedule) -> str:
+    return f", hive_partitioning=true, hive_types={{'tick': {sql_type(schedule)}}}" if table.time else ""

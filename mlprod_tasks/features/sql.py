@@ -20,6 +20,7 @@ from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.sql import identifier
+from mlprod_tasks.platform.tick_columns import tick_array
 
 HEAD = """-- Features of pipeline {name}: one row per row of {entity}, from what was knowable at its predict_at.
 -- Tables are those of the lake ({place}). Further relations: calendar (tick, _starts_at) holds every tick and the moment it
@@ -38,9 +39,9 @@ def run(pipeline: Pipeline, ticks: TickRange, platform: Platform, *, versions: M
         for table in pipeline.tables:
             connection.execute(f"CREATE VIEW {identifier(table.name)} AS SELECT * FROM {snapshot.relation(table.name)}")
         shift = pipeline.schedule.shift
-        calendar = snapshot.calendar(shift(pipeline.schedule.starts, -400), shift(ticks.last, 2))
+        calendar = snapshot.calendar(shift(pipeline.schedule.first, -400), shift(ticks.last, 2))
         connection.register("calendar", calendar)
-        connection.register("wanted", pa.table({"tick": pa.array(ticks.dates, pa.date32())}))
+        connection.register("wanted", pa.table({"tick": tick_array(ticks.names, pipeline.schedule)}))
         return connection.sql(sql(pipeline)).to_arrow_table()
 
 

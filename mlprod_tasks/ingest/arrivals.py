@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import datetime
 
 import duckdb
 import pyarrow as pa
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 
 from mlprod_tasks.declaration import Table
+from mlprod_tasks.declaration.rhythm import TickName, tick_named
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.lake import ARRIVED, USABLE, Lake, listed
 from mlprod_tasks.platform.sql import identifier
@@ -37,20 +38,20 @@ class Arrivals:
     """
 
     rows: pa.Table
-    also: tuple[date, ...]
-    late: Counter[date] = field(default_factory=Counter)
-    late_now: Counter[date] = field(default_factory=Counter)
-    moved: Counter[date] = field(default_factory=Counter)
-    gone: Counter[date] = field(default_factory=Counter)
+    also: tuple[TickName, ...]
+    late: Counter[TickName] = field(default_factory=Counter)
+    late_now: Counter[TickName] = field(default_factory=Counter)
+    moved: Counter[TickName] = field(default_factory=Counter)
+    gone: Counter[TickName] = field(default_factory=Counter)
 
 
 def arrivals(
     table: Table,
-    replaced: Collection[date],
+    replaced: Collection[TickName],
     rows: pa.Table,
     lake: Lake,
     before: DeltaTable | None,
-    published: Collection[date],
+    published: Collection[TickName],
     now: datetime,
     usable_from: datetime,
 ) -> Arrivals:
@@ -106,10 +107,10 @@ def _stamped(
     key: str,
     now: datetime,
     usable_from: datetime,
-    published: Collection[date],
+    published: Collection[TickName],
 ) -> pa.Table:
     """The rows with the moment at which each entered its tick, and if that was late, from when it may be used."""
-    days = pa.array(sorted(published), pa.date32())
+    days = pa.array(sorted(published), rows.schema.field("tick").type)
     # First, because Delta keeps statistics of the first columns only; by these, readers skip what has no late rows.
     schema = pa.schema([pa.field(ARRIVED, MOMENT), pa.field(USABLE, MOMENT), *rows.schema])
     if not connection.sql("SELECT 1 FROM known LIMIT 1").fetchall():
@@ -166,17 +167,22 @@ def _may_meet(first: object, last: object, low: object, high: object) -> bool:
 
 
 def _remaining(
-    connection: duckdb.DuckDBPyConnection, files: Sequence[tuple[str, str]], also: Sequence[date], key: str
+    connection: duckdb.DuckDBPyConnection, files: Sequence[tuple[str, str]], also: Sequence[TickName], key: str
 ) -> pa.Table | None:
     """The rows of ticks from which rows moved, without these."""
     if not also:
         return None
     names = {str(day) for day in also}
     inside = listed(file for tick, file in files if tick in names)
+    options = f"hive_partitioning=true, hive_types={{'tick': {_tick_type(connection)}}}, union_by_name=true"
     return connection.sql(
-        f"SELECT * FROM read_parquet({inside}, hive_partitioning=true, hive_types={{'tick': DATE}}, union_by_name=true) "
-        f"ANTI JOIN new USING ({key}) ORDER BY tick, {key}"
+        f"SELECT * FROM read_parquet({inside}, {options}) ANTI JOIN new USING ({key}) ORDER BY tick, {key}"
     ).to_arrow_table()
+
+
+def _tick_type(connection: duckdb.DuckDBPyConnection) -> str:
+    """The type of ticks, which that of the new rows is."""
+    return str(connection.sql("SELECT tick FROM new LIMIT 0").types[0])
 
 
 def _like(rows: pa.Table, kept: pa.Table) -> pa.Table:
@@ -195,18 +201,18 @@ def _read(connection: duckdb.DuckDBPyConnection, names: Sequence[str], columns: 
         empty = {name: f"CAST(NULL AS TIMESTAMPTZ) AS {name}" for name in (ARRIVED, USABLE)}
         said = [empty.get(name, f"new.{identifier(name)}") for name in wanted]
         return connection.sql(f"SELECT {', '.join(said)} FROM new WHERE false").to_arrow_table()
-    options = "hive_partitioning=true, hive_types={'tick': DATE}"
+    options = f"hive_partitioning=true, hive_types={{'tick': {_tick_type(connection)}}}"
     relation = connection.sql(f"SELECT * FROM read_parquet({listed(names)}, {options}, union_by_name=true)")
     missing = {ARRIVED, USABLE} - set(relation.columns)
     said = [f"CAST(NULL AS TIMESTAMPTZ) AS {name}" if name in missing else identifier(name) for name in wanted]
     return relation.project(", ".join(said)).to_arrow_table()
 
 
-def _days(files: Sequence[tuple[str, str]]) -> set[date]:
-    return {date.fromisoformat(tick) for tick, _ in files}
+def _days(files: Sequence[tuple[str, str]]) -> set[TickName]:
+    return {tick_named(tick) for tick, _ in files}
 
 
-def _counted(connection: duckdb.DuckDBPyConnection, query: str) -> Counter[date]:
+def _counted(connection: duckdb.DuckDBPyConnection, query: str) -> Counter[TickName]:
     return Counter(dict(connection.sql(f"SELECT tick, count(*) FROM ({query}) GROUP BY tick").fetchall()))
 
 

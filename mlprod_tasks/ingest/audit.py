@@ -6,15 +6,16 @@ import json
 import logging
 import time
 from dataclasses import asdict, dataclass, replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mlprod_tasks.declaration import Files, Pipeline, Table, TickRange
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.documents.formatting import format_count, format_exact, format_number
 from mlprod_tasks.ingest.convert import as_text, convert
 from mlprod_tasks.ingest.expectations import bound, sentence, suite
@@ -54,7 +55,7 @@ class FailedExpectation:
 class BatchVerdict:
     """The result of the audit of one tick's batch."""
 
-    tick: date
+    tick: TickName
     read: int
     refused: int
     failures: tuple[FailedExpectation, ...]
@@ -121,7 +122,7 @@ def audit(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) 
     path = _staging_file(pipeline, table, ticks, platform)
     digest, staged = of_file(path), pq.read_table(path)
     read = partitions(declared, ticks)
-    starts = _starts(staged, read.dates)
+    starts = _starts(staged, read.names)
     log.info("auditing %s rows of %s.%s %s", f"{staged.num_rows:,}", pipeline.name, table, ticks)
 
     from mlprod_tasks.ingest.run_expectations import validate  # takes seconds to import, and only this step needs it
@@ -129,9 +130,10 @@ def audit(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) 
     outcome = validate(declared, staged, starts, read, suite(pipeline, table, platform.settings.expectations))
     refused, reasons = _refused_rows(staged.num_rows, outcome.results, declared)
     verdicts = []
-    for i, tick in enumerate(read.dates):
+    for i, tick in enumerate(read.names):
         rows = slice(int(starts[i]), int(starts[i + 1]))
-        verdict = _verdict(i, tick, rows, outcome.results, refused, staged, declared)
+        may_be_empty = declared.may_be_empty_on(pipeline.schedule.day_of(tick))
+        verdict = _verdict(i, tick, rows, outcome.results, refused, staged, declared, may_be_empty)
         if not verdict.passed:
             _refuse_batch(verdict, rows, refused, reasons)
         verdicts.append(verdict)
@@ -183,10 +185,17 @@ def _outcome(
 
 
 def _verdict(
-    i: int, tick: date, rows: slice, results: tuple[Any, ...], refused: np.ndarray, staged: pa.Table, table: Table
+    i: int,
+    tick: TickName,
+    rows: slice,
+    results: tuple[Any, ...],
+    refused: np.ndarray,
+    staged: pa.Table,
+    table: Table,
+    may_be_empty: bool,
 ) -> BatchVerdict:
     """The verdict on the batch of tick i. If the batch is refused, all of its rows count as refused."""
-    failures = [failure for result in results if (failure := _failure(result, i, tick, rows, staged, table))]
+    failures = [failure for result in results if (failure := _failure(result, i, rows, staged, table, may_be_empty))]
     verdict = _with_share(BatchVerdict(tick, rows.stop - rows.start, int(refused[rows].sum()), tuple(failures)), table)
     verdict = _with_newest(verdict, staged, table)
     return verdict if verdict.passed else replace(verdict, refused=verdict.read)
@@ -212,16 +221,18 @@ def _quarantine(
 ) -> None:
     which = np.flatnonzero(refused).tolist()
     rows = staged.take(pa.array(which, pa.int64()))
-    ticks = np.repeat(np.array(read.dates), np.diff(starts))[which].tolist()
+    ticks = np.repeat(np.array(read.names, dtype=object), np.diff(starts))[which].tolist()
     quarantine(pipeline, table, read, rows, ["; ".join(reasons[row]) for row in which], ticks, platform)
 
 
-def _starts(staged: pa.Table, dates: list[date]) -> np.ndarray:
+def _starts(staged: pa.Table, names: list[TickName]) -> np.ndarray:
     """The first position of each tick's rows in the staged rows, which are sorted by tick; then the end."""
     if "tick" not in staged.column_names:
         return np.array([0, staged.num_rows])
-    ticks = staged["tick"].to_numpy()
-    edges = np.searchsorted(ticks, np.array(dates, dtype="datetime64[D]"), side="left")
+    # Rows are sorted by tick, and so are the ticks: each begins after the rows of those before it.
+    found = pc.value_counts(staged["tick"]).to_pylist()
+    counts = {one["values"]: one["counts"] for one in found}
+    edges = np.cumsum([0, *(counts.get(name, 0) for name in names)])[:-1]
     return np.append(edges, staged.num_rows)
 
 
@@ -238,18 +249,13 @@ def _refused_rows(count: int, results: tuple[Any, ...], table: Table) -> tuple[n
     return refused, reasons
 
 
-def _rightly_empty(tick: date, rows: slice, table: Table) -> bool:
-    """Whether a tick has no rows, and the declaration allows that."""
-    return rows.stop == rows.start and table.may_be_empty_at(tick)
-
-
-def _failure(result: Any, i: int, tick: date, rows: slice, staged: pa.Table, table: Table) -> FailedExpectation | None:
+def _failure(result: Any, i: int, rows: slice, staged: pa.Table, table: Table, may_be_empty: bool) -> FailedExpectation | None:
     """The failure of an expectation on tick i; None if the tick meets it."""
     mine = np.empty(0, dtype=np.int64)
     if result.rows is not None:
         mine = result.rows[np.searchsorted(result.rows, rows.start) : np.searchsorted(result.rows, rows.stop)]
     if result.batches is not None:
-        if i not in result.batches or (result.kind == ROW_COUNT and _rightly_empty(tick, rows, table)):
+        if i not in result.batches or (result.kind == ROW_COUNT and may_be_empty and rows.stop == rows.start):
             return None
         observed, refuses = result.batches[i], "batch"
     else:

@@ -7,14 +7,13 @@ import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mlprod_tasks.declaration import Database, Pipeline, Table, TickRange
+from mlprod_tasks.declaration import Database, Pipeline, Schedule, Table, TickRange
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.ingest.convert import as_text, convert, lake_type
 from mlprod_tasks.ingest.convert_rows import convert_rows
 from mlprod_tasks.ingest.partitions import boundaries, partitions, places
@@ -25,6 +24,7 @@ from mlprod_tasks.platform.digest import of_file
 from mlprod_tasks.platform.files import replacing
 from mlprod_tasks.platform.pseudonym_key import PseudonymKeyChanged, PseudonymKeyWeak, pseudonym_key
 from mlprod_tasks.platform.settings import SettingMissing, Settings
+from mlprod_tasks.platform.tick_columns import tick_array, tick_type
 
 log = logging.getLogger(__name__)
 STAGED_DAYS = 14  # how long a staged file is kept, to look into a refused batch or to publish again
@@ -66,10 +66,10 @@ def extract(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform
         _check_key(pipeline, table, platform)
     wanted = partitions(declared, ticks)
     try:
-        looked = [sources.look(declared, settings, tick) for tick in (wanted.dates if sources.is_by_tick(declared) else [None])]
+        looked = [sources.look(declared, settings, tick) for tick in (wanted.names if sources.is_by_tick(declared) else [None])]
         timeless = refuse_timeless_rows(pipeline, declared, platform)
         chunks = [_convert_chunk(chunk, declared, settings) for chunk in _read(declared, wanted, settings)]
-        rows = _sort_rows(_concatenate(chunks, declared), declared)
+        rows = _sort_rows(_concatenate(chunks, declared, pipeline.schedule), declared)
         newest = _newest(declared, wanted, rows, settings)
     except (sources.SourceMissing, sources.SourceUnreachable, sources.TimesUnreadable) as error:
         raise type(error)(f"pipeline {pipeline.name!r}, tick {ticks}: {error}") from error
@@ -136,10 +136,10 @@ def _read(table: Table, ticks: TickRange, settings: Settings) -> Iterator[_Chunk
     if sources.is_by_tick(table):
         # The file's name gives the tick of its rows. The audit refuses rows whose time lies outside that tick.
         for tick in ticks:
-            for rows in sources.read(table, settings, None, None, tick.date):
-                yield _Chunk(rows, pa.array([tick.date] * rows.num_rows, pa.date32()))
+            for rows in sources.read(table, settings, None, None, tick.name):
+                yield _Chunk(rows, tick_array([tick.name] * rows.num_rows, ticks.schedule))
         return
-    edges, names = boundaries(table, ticks), np.array(ticks.dates, dtype="datetime64[D]")
+    edges, names = boundaries(table, ticks), tick_array(ticks.names, ticks.schedule)
     for rows in sources.read(table, settings, edges[0], edges[-1]):
         times = convert(rows[table.time], "timestamp", table.source.zone).values
         positions = places(times, edges)
@@ -147,7 +147,7 @@ def _read(table: Table, ticks: TickRange, settings: Settings) -> Iterator[_Chunk
         if isinstance(table.source, Database):
             inside &= times.is_valid().to_numpy(zero_copy_only=False)  # the others are counted by refuse_timeless_rows
         if inside.any():
-            yield _Chunk(rows.filter(pa.array(inside)), pa.array(names[positions[inside]], pa.date32()))
+            yield _Chunk(rows.filter(pa.array(inside)), names.take(pa.array(positions[inside])))
 
 
 def _convert_chunk(chunk: _Chunk, table: Table, settings: Settings) -> pa.Table:
@@ -155,11 +155,11 @@ def _convert_chunk(chunk: _Chunk, table: Table, settings: Settings) -> pa.Table:
     return rows if chunk.ticks is None else rows.append_column("tick", chunk.ticks)
 
 
-def _concatenate(chunks: list[pa.Table], table: Table) -> pa.Table:
+def _concatenate(chunks: list[pa.Table], table: Table, schedule: Schedule) -> pa.Table:
     """Make one table of all chunks; a column that is text in one of them becomes text in all."""
     fields = [pa.field(column.name, lake_type(column)) for column in table.lake_columns]
     if table.time is not None:
-        fields.append(pa.field("tick", pa.date32()))
+        fields.append(pa.field("tick", tick_type(schedule)))
     if any(UNREAD in chunk.column_names for chunk in chunks):
         fields.append(pa.field(UNREAD, pa.string()))
         chunks = [c if UNREAD in c.column_names else c.append_column(UNREAD, pa.nulls(len(c), pa.string())) for c in chunks]
@@ -180,6 +180,6 @@ def _newest(table: Table, ticks: TickRange, rows: pa.Table, settings: Settings) 
     """The newest time in the source, read only if a partition is too small, to tell a late source from an empty day."""
     if table.time is None:
         return None
-    counts: dict[date, int] = dict.fromkeys(ticks.dates, 0)
+    counts: dict[TickName, int] = dict.fromkeys(ticks.names, 0)
     counts |= {entry["values"]: entry["counts"] for entry in rows["tick"].value_counts().to_pylist()}
     return sources.newest(table, settings) if min(counts.values()) < table.min_rows else None

@@ -18,7 +18,7 @@ def partitions(table: Table, ticks: TickRange) -> TickRange:
     """
     if table.time is None:
         return TickRange(ticks.schedule, ticks.last, ticks.last)
-    first = max(ticks.schedule.shift(ticks.first, -table.refresh_ticks), ticks.schedule.starts)
+    first = max(ticks.schedule.shift(ticks.first, -table.refresh_ticks), ticks.schedule.first)
     return TickRange(ticks.schedule, first, ticks.last)
 
 
@@ -28,7 +28,7 @@ def boundaries(table: Table, ticks: TickRange) -> list[datetime]:
     Days of 23 and 25 hours are right, because each bound is the start of a tick.
     """
     schedule, ahead = ticks.schedule, table.ticks_ahead
-    bounds = schedule.dates(schedule.shift(ticks.first, ahead - 1), schedule.shift(ticks.last, ahead))
+    bounds = schedule.names(schedule.shift(ticks.first, ahead - 1), schedule.shift(ticks.last, ahead))
     return [schedule.moment(day) - table.known_after for day in bounds]
 
 

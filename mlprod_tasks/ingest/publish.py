@@ -6,7 +6,7 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,6 +15,7 @@ from deltalake import DeltaTable
 from sqlalchemy import func, select
 
 from mlprod_tasks.declaration import Pipeline, Table, TickRange
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.documents.formatting import format_count
 from mlprod_tasks.ingest.arrivals import Arrivals, KeysRepeated, arrivals
 from mlprod_tasks.ingest.convert import lake_type
@@ -23,6 +24,7 @@ from mlprod_tasks.ingest.partitions import partitions
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.digest import of_file
 from mlprod_tasks.platform.ledger import Audit, Publication, Scoring
+from mlprod_tasks.platform.tick_columns import tick_array, tick_type
 
 log = logging.getLogger(__name__)
 MOST_TOLD = 5  # ticks in a message
@@ -72,7 +74,7 @@ def publish(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform
         version, changed = _replace_reference(name, rows, ticks, platform)
         counts = {wanted.last: rows.num_rows}
     else:
-        replaced = [tick for tick in wanted.dates if tick not in empty]
+        replaced = [tick for tick in wanted.names if tick not in empty]
         change, version = _revise(pipeline, declared, wanted, replaced, rows, platform, f"publish {table} {ticks}")
         changed = True
         counts = dict.fromkeys((*replaced, *change.also), 0)
@@ -87,20 +89,20 @@ def _revise(
     pipeline: Pipeline,
     table: Table,
     ticks: TickRange,
-    replaced: Collection[date],
+    replaced: Collection[TickName],
     rows: pa.Table,
     platform: Platform,
     note: str,
 ) -> tuple[Arrivals, int]:
     """Write the rows, together with what other ticks keep. Returns what changed, and the Delta version."""
-    empty = set(ticks.dates) - set(replaced)
+    empty = set(ticks.names) - set(replaced)
     now = platform.clock.now()
     between = (Publication.tick >= ticks.first) & (Publication.tick <= ticks.last)
     known = platform.ledger.all(Publication, between, pipeline=pipeline.name, table_name=table.name)
     published = {one.tick for one in known}
     changes: list[Arrivals] = []
 
-    def revise(before: DeltaTable | None) -> tuple[pa.Table, tuple[date, ...]]:
+    def revise(before: DeltaTable | None) -> tuple[pa.Table, tuple[TickName, ...]]:
         usable_from = _usable_from(pipeline, table, platform)
         changes.append(arrivals(table, replaced, rows, platform.lake, before, published, now, usable_from))
         return changes[-1].rows, changes[-1].also
@@ -131,15 +133,15 @@ def _usable_from(pipeline: Pipeline, table: Table, platform: Platform) -> dateti
             session.scalar(query)
             for query in (published, select(func.max(Scoring.tick)).where(Scoring.pipeline == pipeline.name))
         ]
-    last = max((tick for tick in newest if tick is not None), default=pipeline.schedule.starts)
+    last = max((tick for tick in newest if tick is not None), default=pipeline.schedule.first)
     return pipeline.schedule.moment(pipeline.schedule.shift(last, 1))
 
 
 def _record(
-    pipeline: Pipeline, table: str, counts: Mapping[date, int], version: int, change: Arrivals | None, platform: Platform
+    pipeline: Pipeline, table: str, counts: Mapping[TickName, int], version: int, change: Arrivals | None, platform: Platform
 ) -> None:
     late, moved, gone = (
-        (change.late, change.moved, change.gone) if change else (Counter[date](), Counter[date](), Counter[date]())
+        (change.late, change.moved, change.gone) if change else (Counter[TickName](), Counter[TickName](), Counter[TickName]())
     )
     at, where = platform.clock.now(), {"pipeline": pipeline.name, "table_name": table}
     between = (Publication.tick >= min(counts)) & (Publication.tick <= max(counts))
@@ -162,14 +164,14 @@ def _record(
     )
 
 
-def _verdicts(pipeline: Pipeline, table: Table, ticks: TickRange, platform: Platform) -> dict[date, Audit]:
+def _verdicts(pipeline: Pipeline, table: Table, ticks: TickRange, platform: Platform) -> dict[TickName, Audit]:
     """The latest verdict on each tick. Raises: AuditMissing."""
     where = {"pipeline": pipeline.name, "table_name": table.name}
     found = {a.tick: a for a in platform.ledger.all(Audit, Audit.tick >= ticks.first, Audit.tick <= ticks.last, **where)}
-    return {tick: _check_audited(pipeline, table, tick, found.get(tick)) for tick in ticks.dates}
+    return {tick: _check_audited(pipeline, table, tick, found.get(tick)) for tick in ticks.names}
 
 
-def _left_out(pipeline: Pipeline, table: Table, ticks: TickRange, verdicts: Mapping[date, Audit]) -> set[date]:
+def _left_out(pipeline: Pipeline, table: Table, ticks: TickRange, verdicts: Mapping[TickName, Audit]) -> set[TickName]:
     """The ticks that were refused because they are empty.
 
     Raises: AuditMissing for other refused ticks, or if none of `ticks` passed.
@@ -183,7 +185,7 @@ def _left_out(pipeline: Pipeline, table: Table, ticks: TickRange, verdicts: Mapp
     return empty
 
 
-def _tell_left_out(pipeline: Pipeline, table: Table, ticks: TickRange, empty: set[date]) -> None:
+def _tell_left_out(pipeline: Pipeline, table: Table, ticks: TickRange, empty: set[TickName]) -> None:
     """Log the empty ticks. Raises: TicksEmpty if some are of `ticks`; those of earlier ticks were told at their time."""
     if not empty:
         return
@@ -199,14 +201,14 @@ def _tell_left_out(pipeline: Pipeline, table: Table, ticks: TickRange, empty: se
 
 def _audited_rows(pipeline: Pipeline, table: Table, verdicts: Sequence[Audit], platform: Platform) -> pa.Table:
     """The accepted rows of the ticks, each from the file of its tick's latest audit."""
-    files: defaultdict[tuple[str, str], list[date]] = defaultdict(list)
+    files: defaultdict[tuple[str, str], list[TickName]] = defaultdict(list)
     for audit in verdicts:
         files[audit.staging, audit.staging_sha256].append(audit.tick)
     parts = [_rows(pipeline, table, name, digest, of_file, platform) for (name, digest), of_file in files.items()]
     return pa.concat_tables(parts).combine_chunks()
 
 
-def _check_audited(pipeline: Pipeline, table: Table, tick: date, verdict: Audit | None) -> Audit:
+def _check_audited(pipeline: Pipeline, table: Table, tick: TickName, verdict: Audit | None) -> Audit:
     """Return the verdict. Raises: AuditMissing if there is none."""
     if verdict is None:
         at = f"pipeline {pipeline.name!r}, table {table.name!r}, tick {tick}"
@@ -214,7 +216,7 @@ def _check_audited(pipeline: Pipeline, table: Table, tick: date, verdict: Audit 
     return verdict
 
 
-def _refused(pipeline: Pipeline, table: Table, tick: date, verdict: Audit) -> AuditMissing:
+def _refused(pipeline: Pipeline, table: Table, tick: TickName, verdict: Audit) -> AuditMissing:
     why = next((f"{f['sentence']}; found {f['observed']}" for f in verdict.failures if f["refuses"] == "batch"), "")
     return AuditMissing(
         f"pipeline {pipeline.name!r}, table {table.name!r}, tick {tick}: the audit refused the batch, so no tick of the range "
@@ -222,7 +224,7 @@ def _refused(pipeline: Pipeline, table: Table, tick: date, verdict: Audit) -> Au
     )
 
 
-def _rows(pipeline: Pipeline, table: Table, name: str, audited: str, ticks: list[date], platform: Platform) -> pa.Table:
+def _rows(pipeline: Pipeline, table: Table, name: str, audited: str, ticks: list[TickName], platform: Platform) -> pa.Table:
     path = platform.settings.staging / name
     if not path.exists() or of_file(path) != audited:
         raise AuditMissing(
@@ -232,8 +234,8 @@ def _rows(pipeline: Pipeline, table: Table, name: str, audited: str, ticks: list
     rows = pq.read_table(path)
     fields = [pa.field(column.name, lake_type(column)) for column in table.lake_columns]
     if table.time is not None:
-        rows = rows.filter(pc.is_in(rows["tick"], pa.array(ticks, pa.date32())))
-        fields.append(pa.field("tick", pa.date32()))
+        rows = rows.filter(pc.is_in(rows["tick"], tick_array(ticks, pipeline.schedule)))
+        fields.append(pa.field("tick", tick_type(pipeline.schedule)))
     # A column may be text because of another tick's rows. It is converted back: in the ticks that passed, every value fits.
     rows = in_declared_types(rows.select([field.name for field in fields]), table)
     return rows.cast(pa.schema(fields)).replace_schema_metadata(None)

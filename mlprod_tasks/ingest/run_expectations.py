@@ -113,7 +113,7 @@ def _of_ticks_that_fit(
 ) -> Iterator[ExpectationResult]:
     """Evaluate what columns that are text leave out on the ticks whose values fit: it is another tick that made them text."""
     unread = np.any([unread_rows(staged, column) for column in text], axis=0)
-    for i, day in enumerate(ticks.dates):
+    for i, day in enumerate(ticks.names):
         first, count = int(starts[i]), int(starts[i + 1] - starts[i])
         if not count or unread[first : first + count].any():
             continue

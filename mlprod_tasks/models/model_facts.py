@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from mlprod_tasks.declaration.rhythm import RecordedName
 from mlprod_tasks.platform.versioned import Versioned
 
 T = TypeVar("T")
@@ -15,8 +15,8 @@ T = TypeVar("T")
 class DateRange(NamedTuple):
     """The ticks from `first` to `last`, both included."""
 
-    first: date
-    last: date
+    first: RecordedName
+    last: RecordedName
 
     def __str__(self) -> str:
         return f"{self.first}..{self.last}"
@@ -63,7 +63,7 @@ class ModelFacts(Versioned):
     pipeline: str = ""
     declaration: str = ""
     training_id: str = ""
-    as_of: date | None = None
+    as_of: RecordedName | None = None
     windows: PerWindow[DateRange] | None = None
     versions: dict[str, int] = field(default_factory=dict)
     continued_from: ContinuedFrom | None = None

@@ -9,7 +9,6 @@ import base64
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import date
 from functools import cache, cached_property
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from mlprod_tasks.declaration.rhythm import TickName, tick_named
 from mlprod_tasks.declaration.task import TaskName
 from mlprod_tasks.statistics import bins
 from mlprod_tasks.statistics.bins import Bins
@@ -119,7 +119,7 @@ class SampledRows:
         plain = zlib.decompress(base64.b64decode(self.packed))
         return np.frombuffer(plain, np.uint8).reshape(sum(self.rows), len(self.columns))
 
-    def without(self, tick: date) -> SampledRows:
+    def without(self, tick: TickName) -> SampledRows:
         """Return the same without the rows of that tick."""
         at = self.ticks.index(str(tick))
         start = sum(self.rows[:at])
@@ -134,15 +134,15 @@ class ReferenceHistory:
     """The watched values on the reference's ticks, by 'what' or 'what/slice'.
 
     None if a tick has no value.
-    ticks: ISO dates, ascending; each value compares that tick with the rest of the reference.
+    ticks: their names, ascending; each value compares that tick with the rest of the reference.
     """
 
     ticks: tuple[str, ...]
     values: Mapping[str, tuple[float | None, ...]]
 
     @cached_property
-    def days(self) -> tuple[date, ...]:
-        return tuple(map(date.fromisoformat, self.ticks))
+    def days(self) -> tuple[TickName, ...]:
+        return tuple(map(tick_named, self.ticks))
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.monitoring.decide import Decided, decide
 from mlprod_tasks.monitoring.rules import FALLBACK, NOTHING, ROLLBACK
 from mlprod_tasks.platform import Platform
@@ -54,7 +54,7 @@ def act(pipeline: Pipeline, tick: Tick, platform: Platform) -> Acted:
 
     Raises: NotDecided.
     """
-    decision = platform.ledger.get(Decision, pipeline.name, tick.date)
+    decision = platform.ledger.get(Decision, pipeline.name, tick.name)
     if decision is None:
         raise NotDecided(f"{pipeline.name}: tick {tick} has no decision: decide it first (`mlprod monitor`)")
     rule = next((one for one in decision.rules if one["action"] == decision.action and not one.get("held")), None)
@@ -72,14 +72,14 @@ def act(pipeline: Pipeline, tick: Tick, platform: Platform) -> Acted:
             platform,
             subject=decision.action,
             reason=sentence,
-            tick=tick.date,
+            tick=tick.name,
             once=f"{tick}/{decision.action}",
         )
     log.warning("%s: %s: %s: %s", pipeline.name, tick, decision.action, sentence)
     return Acted(str(tick), done, sentence)
 
 
-def retraining_asked(pipeline: Pipeline, as_of: date, by: str, platform: Platform, *, reason: str = "") -> Intervention:
+def retraining_asked(pipeline: Pipeline, as_of: TickName, by: str, platform: Platform, *, reason: str = "") -> Intervention:
     """Record in the ledger that a person requested a training."""
     return intervene(pipeline, "retrain", by, platform, subject=str(as_of), reason=reason)
 
@@ -97,19 +97,19 @@ def _fall_back(pipeline: Pipeline, tick: Tick, rule: dict[str, Any], platform: P
             f"{back.by} switched back to the champion at {back.at:%Y-%m-%d %H:%M} UTC, and no version has been promoted since"
         )
     reason = f"{rule['rule']}: {rule['measurements'][0]['sentence']}"
-    done = switch_to_fallback(pipeline, ByRule(rule["rule"]), platform, reason=reason, tick=tick.date, once=str(tick))
+    done = switch_to_fallback(pipeline, ByRule(rule["rule"]), platform, reason=reason, tick=tick.name, once=str(tick))
     return FALLBACK, f"the fallback answers from the next scoring on, because {done.reason}"
 
 
 def _roll_back(pipeline: Pipeline, tick: Tick, rule: dict[str, Any], platform: Platform) -> tuple[str, str]:
     by = ByRule(rule["rule"])
     before = next(
-        (one for one in interventions(pipeline, platform, "rollback") if is_rule(one) and one.tick == tick.date), None
+        (one for one in interventions(pipeline, platform, "rollback") if is_rule(one) and one.tick == tick.name), None
     )
     history = promotions(pipeline, platform)
     if before is not None:
         if history and history[-1].at == before.at:  # it may have been killed before it moved the aliases: move them now
-            rollback(pipeline, platform, to=before.model_version, reason=before.reason, by=by, tick=tick.date)
+            rollback(pipeline, platform, to=before.model_version, reason=before.reason, by=by, tick=tick.name)
         return (
             ROLLBACK,
             f"already done at {before.at:%Y-%m-%d %H:%M} UTC: version {before.model_version} was made champion again",
@@ -121,13 +121,13 @@ def _roll_back(pipeline: Pipeline, tick: Tick, rule: dict[str, Any], platform: P
         raise CannotRollBack(f"version {version} is the first champion, so there is no earlier one to go back to")
     # The target is named, so that the second of two concurrent runs has nothing left to do.
     reason = f"{rule['rule']}: {rule['measurements'][0]['sentence']}"
-    done = rollback(pipeline, platform, to=champions[-2], reason=reason, by=by, tick=tick.date)
+    done = rollback(pipeline, platform, to=champions[-2], reason=reason, by=by, tick=tick.name)
     return ROLLBACK, done.sentence
 
 
 def _check_not_outdated(pipeline: Pipeline, tick: Tick, platform: Platform, refusal: type[LookupError]) -> None:
     """Refuse to act on an old tick if a later one was decided and is quiet."""
-    later = newest(platform.ledger.all(Decision, Decision.tick > tick.date, pipeline=pipeline.name), "tick")
+    later = newest(platform.ledger.all(Decision, Decision.tick > tick.name, pipeline=pipeline.name), "tick")
     if later is not None and later.action == NOTHING:
         raise refusal(f"the later tick {later.tick} has been decided, and no rule fires there")
 

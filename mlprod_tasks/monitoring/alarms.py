@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Intervention
 from mlprod_tasks.promotion.operator_actions import intervene, interventions
@@ -29,15 +30,15 @@ class Alarm:
 
     rule: str
     action: str
-    since: date
-    last: date
+    since: TickName
+    last: TickName
     ticks: int
     open: bool
     cause: str
     sentence: str
     held: str = ""
     worst: str = ""
-    worst_at: date | None = None
+    worst_at: TickName | None = None
     acknowledged_by: str = ""
     acknowledged_at: datetime | None = None
     note: str = ""
@@ -64,7 +65,7 @@ def alarms(pipeline: Pipeline, platform: Platform, at: Tick | None = None) -> tu
     With `at`, as they were when that tick was decided.
     """
     ledger = platform.ledger
-    decisions = ledger.all(Decision, *([Decision.tick <= at.date] if at else []), pipeline=pipeline.name)
+    decisions = ledger.all(Decision, *([Decision.tick <= at.name] if at else []), pipeline=pipeline.name)
     responses = interventions(pipeline, platform, "acknowledge", "mute", "unmute")
     now = platform.clock.now()
     known = [_with_responses(alarm, responses, now) for alarm in episodes(decisions)]
@@ -151,7 +152,7 @@ def _runs(fires: Sequence[bool]) -> Iterator[tuple[int, int]]:
             first = None
 
 
-def _alarm(name: str, ticks: Sequence[date], rows: Sequence[dict[str, Any]], is_open: bool) -> Alarm:
+def _alarm(name: str, ticks: Sequence[TickName], rows: Sequence[dict[str, Any]], is_open: bool) -> Alarm:
     newest = rows[-1]
     measured = [(_excess(one), tick, one) for tick, row in zip(ticks, rows, strict=True) for one in row["measurements"]]
     own = [one for one in measured if one[2]["what"] == newest["watch"]] or measured

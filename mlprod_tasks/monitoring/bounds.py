@@ -6,11 +6,12 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration import Pipeline, Watch
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.monitoring import learned
 from mlprod_tasks.monitoring.kinds import KINDS
@@ -43,7 +44,7 @@ class Bound:
     high: float | None = None
     origin: str = ""
     reason: str = ""
-    since: date | None = None
+    since: TickName | None = None
     set_by: str = ""
 
     @property
@@ -71,7 +72,7 @@ def set_bound(
     by: str,
     reason: str,
     platform: Platform,
-    since: date | None = None,
+    since: TickName | None = None,
 ) -> Bound:
     """Replace the declared and learned bounds of `what` from tick `since` on.
 
@@ -96,7 +97,7 @@ def set_bound(
 
 
 def clear_bound(
-    pipeline: Pipeline, what: str, slice: str, by: str, reason: str, platform: Platform, since: date | None = None
+    pipeline: Pipeline, what: str, slice: str, by: str, reason: str, platform: Platform, since: TickName | None = None
 ) -> Bound | None:
     """Restore the declared and learned bounds from tick `since` on.
 
@@ -110,7 +111,7 @@ def clear_bound(
     return ended
 
 
-def edited(pipeline: Pipeline, platform: Platform, day: date | None = None) -> dict[str, Bound]:
+def edited(pipeline: Pipeline, platform: Platform, day: TickName | None = None) -> dict[str, Bound]:
     """The bounds set by people that apply at a tick (None: the newest), by subject.
 
     Reads the ledger only.
@@ -126,7 +127,7 @@ def edited(pipeline: Pipeline, platform: Platform, day: date | None = None) -> d
     return bounds
 
 
-def bounds_in_force(pipeline: Pipeline, platform: Platform, day: date | None = None) -> tuple[Bound, ...]:
+def bounds_in_force(pipeline: Pipeline, platform: Platform, day: TickName | None = None) -> tuple[Bound, ...]:
     """All bounds at a tick (None: the newest).
 
     Those learned from the champion's reference are given per slice.
@@ -143,7 +144,7 @@ def bounds_in_force(pipeline: Pipeline, platform: Platform, day: date | None = N
 
 def in_force(
     pipeline: Pipeline,
-    day: date,
+    day: TickName,
     platform: Platform,
     profile: ReferenceProfile | None = None,
     past: ReferenceHistory | None = None,
@@ -164,7 +165,7 @@ class Bounds:
     """
 
     pipeline: Pipeline
-    day: date
+    day: TickName
     profile: ReferenceProfile | None = None
     edited: Mapping[str, Bound] = field(default_factory=dict)
     past: ReferenceHistory | None = None
@@ -191,7 +192,9 @@ class Bounds:
             return _declared_bound(watch, slice, None if self._histories else quiet)
         rules = learned.windows(self.pipeline, what)
         k = watch.learned.k if watch.learned is not None else None
-        limits = learned.limits(what, spread, self.day.weekday(), tail=self._tails[what], windows=rules, k=k)
+        limits = learned.limits(
+            what, spread, self.pipeline.schedule.season(self.day), tail=self._tails[what], windows=rules, k=k
+        )
         return _wider_bound(watch, slice, limits)
 
     def all(self) -> tuple[Bound, ...]:
@@ -224,7 +227,11 @@ class Bounds:
         history = next((one for one in self._histories if key in one.values), None)
         if history is None:
             return None
-        return learned.learn(watch.what, history.days, history.values[key], watch.learned.by_weekday)
+        if not watch.learned.by_weekday:
+            return learned.learn(watch.what, history.values[key])
+        schedule = self.pipeline.schedule
+        seasons = [schedule.season(name) for name in history.days]
+        return learned.learn(watch.what, history.values[key], seasons, schedule.seasons)
 
     def _slices(self, watch: Watch) -> tuple[str, ...]:
         """The slices of a watch that have a history."""
@@ -259,7 +266,7 @@ def _bound_of_row(row: Intervention) -> Bound:
 
 
 def _intervention(
-    pipeline: Pipeline, kind: str, what: str, slice: str, by: str, reason: str, since: date | None, platform: Platform
+    pipeline: Pipeline, kind: str, what: str, slice: str, by: str, reason: str, since: TickName | None, platform: Platform
 ) -> Intervention:
     at: datetime = platform.clock.now()
     about = subject(what, slice)
@@ -278,7 +285,7 @@ def _intervention(
     )
 
 
-def _newest_tick(pipeline: Pipeline, what: str | None, platform: Platform) -> date | None:
+def _newest_tick(pipeline: Pipeline, what: str | None, platform: Platform) -> TickName | None:
     """The newest tick at which `what` (None: anything) is measured."""
     from sqlalchemy import func, select
 

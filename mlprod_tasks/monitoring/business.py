@@ -81,7 +81,7 @@ def _query_value(pipeline: Pipeline, metric: BusinessMetric, tick: Tick, setting
         url = settings.database(metric.connection)
     except (SettingMissing, LookupError, DatabaseUnsupported) as error:
         raise NoAnswer(str(error)) from error
-    first, last = partitions.boundaries(pipeline.entity_table, pipeline.schedule.range(tick.date))
+    first, last = partitions.boundaries(pipeline.entity_table, pipeline.schedule.range(tick.name))
     question = _Question()
     thread = threading.Thread(target=_ask, args=(question, url, metric, first, last, tick), name=THREAD, daemon=True)
     thread.start()
@@ -147,7 +147,7 @@ def _parameters(dialect: str, first: datetime, last: datetime, tick: Tick) -> Ma
             "last": last.astimezone(UTC).strftime(SQLITE_MOMENT),
             "tick": str(tick),
         }
-    return {"first": first.astimezone(UTC), "last": last.astimezone(UTC), "tick": tick.date}
+    return {"first": first.astimezone(UTC), "last": last.astimezone(UTC), "tick": tick.name}
 
 
 def _number(answer: list[tuple[Any, ...]]) -> float | None:

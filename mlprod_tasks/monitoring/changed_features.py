@@ -24,7 +24,7 @@ POSITION = "_logged"
 def compared_tick(pipeline: Pipeline, tick: Tick) -> Tick:
     """The tick whose rows are compared after `tick`: the newest whose partitions are not read again (`refresh_ticks`)."""
     refreshed = max((table.refresh_ticks for table in pipeline.tables), default=0)
-    return pipeline.schedule.tick(max(pipeline.schedule.shift(tick.date, -refreshed), pipeline.schedule.starts))
+    return pipeline.schedule.tick(max(pipeline.schedule.shift(tick.name, -refreshed), pipeline.schedule.first))
 
 
 def changed_features(pipeline: Pipeline, tick: Tick, logged: pa.Table, platform: Platform) -> Reading:
@@ -36,14 +36,14 @@ def changed_features(pipeline: Pipeline, tick: Tick, logged: pa.Table, platform:
 
     tick: the one that the rows are of. logged: a sample of its logged predictions.
     """
-    scoring = platform.ledger.get(Scoring, pipeline.name, tick.date)
+    scoring = platform.ledger.get(Scoring, pipeline.name, tick.name)
     if scoring is not None and scoring.features_digest != pipeline.digest:
         return Reading(WHAT, None, 0, why=f"the declaration has changed since {tick} was scored")
     own = logged.filter(pc.invert(logged["fallback"])) if logged.num_rows else logged
     names = [name for name in _without_look_ups(pipeline) if name in logged.column_names]
     if own.num_rows == 0 or not names:
         return Reading(WHAT, None, 0, why=f"{tick} has no predictions of a model to compare")
-    now = features.build(pipeline, pipeline.schedule.range(tick.date), platform, only=names).table
+    now = features.build(pipeline, pipeline.schedule.range(tick.name), platform, only=names).table
     key = list(pipeline.entity_table.key)
     numbered = own.select([*key, *names]).append_column(POSITION, pa.array(np.arange(own.num_rows)))
     there = now.select(key).append_column("_now", pa.array(np.arange(now.num_rows)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from sqlalchemy import delete, select
 
 from mlprod_tasks.declaration import Pipeline, Schedule
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.monitoring.bounds import in_force
 from mlprod_tasks.monitoring.measurement import Reading, judged
 from mlprod_tasks.platform.ledger import Measurement
@@ -30,15 +30,15 @@ OF_THE_MODEL = {
 # Measurements read from the ledger.
 READ = (*dict.fromkeys(name for names in OF_THE_MODEL.values() for name in names), "kpi", "business_metric")
 
-Series = Mapping[date, float]
+Series = Mapping[TickName, float]
 
 
-def reached(tick: date, schedule: Schedule) -> date:
+def reached(tick: TickName, schedule: Schedule) -> TickName:
     """The last tick whose correlations use the measurements of `tick`."""
     return schedule.shift(tick, 2 * TICKS - 1)
 
 
-def rests_on(tick: date, schedule: Schedule) -> date:
+def rests_on(tick: TickName, schedule: Schedule) -> TickName:
     """The first tick whose measurements the correlations of `tick` use.
 
     The last is `tick` itself.
@@ -46,7 +46,7 @@ def rests_on(tick: date, schedule: Schedule) -> date:
     return schedule.shift(tick, 1 - 2 * TICKS)
 
 
-def correlations(pipeline: Pipeline, tick: date, rows: Iterable[Measurement]) -> Iterator[Reading]:
+def correlations(pipeline: Pipeline, tick: TickName, rows: Iterable[Measurement]) -> Iterator[Reading]:
     """Rank correlations (Spearman) of model and business metrics over TICKS ticks.
 
     The model's metrics are ROC AUC, estimated value and calibration, the last as minus its absolute value; of numbers minus the
@@ -63,7 +63,7 @@ def correlations(pipeline: Pipeline, tick: date, rows: Iterable[Measurement]) ->
         yield _reading(pair, tick, pipeline.schedule)
 
 
-def renew_correlations(pipeline: Pipeline, ticks: Collection[date], platform: Platform) -> list[Measurement]:
+def renew_correlations(pipeline: Pipeline, ticks: Collection[TickName], platform: Platform) -> list[Measurement]:
     """Recompute all correlations that use one of `ticks`, which were just measured.
 
     Only ticks with outcomes have correlations. Runs one at a time under a lock, from the ledger as it is then. The last run
@@ -115,7 +115,7 @@ class _Correlation:
     why: str = ""
 
 
-def _reading(pair: _Pair, tick: date, schedule: Schedule) -> Reading:
+def _reading(pair: _Pair, tick: TickName, schedule: Schedule) -> Reading:
     now = _correlation(pair, schedule.shift(tick, 1 - TICKS), tick)
     before = _correlation(pair, rests_on(tick, schedule), schedule.shift(tick, -TICKS))
     if now.value is None:
@@ -145,7 +145,7 @@ def _parted_words(pair: _Pair, now: _Correlation, before: _Correlation) -> str:
     return "they have parted: they correlate less than before" if gone else ""
 
 
-def _correlation(pair: _Pair, first: date, last: date) -> _Correlation:
+def _correlation(pair: _Pair, first: TickName, last: TickName) -> _Correlation:
     ticks = sorted(tick for tick in pair.one if first <= tick <= last and tick in pair.other)
     n = len(ticks)
     if n < FEWEST_PAIRS:
@@ -183,7 +183,7 @@ def _pairs(pipeline: Pipeline, series: Mapping[str, Series]) -> Iterator[_Pair]:
 
 
 def _series(rows: Iterable[Measurement]) -> Mapping[str, Series]:
-    series: dict[str, dict[date, float]] = {}
+    series: dict[str, dict[TickName, float]] = {}
     for row in rows:
         value = _value(row)
         if value is not None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.platform.sql import literal, quoted
 from mlprod_tasks.statistics.bins import NULL, OTHER, Bins, CountedColumn, family, number
 
@@ -47,13 +47,13 @@ def count(con: DuckDBPyConnection, source: str, bins: Iterable[Bins], further: S
 
 def count_by_tick(
     con: DuckDBPyConnection, source: str, bins: Iterable[Bins], further: Sequence[str] = ()
-) -> dict[date, Counted]:
+) -> dict[TickName, Counted]:
     """The same for each tick of a reference, by its column `tick`.
 
     A reference has no value outside its own range.
     """
     rows = con.execute(counting_sql(source, tuple(bins), types(con, source), further, by_tick=True)).fetchall()
-    parts: dict[date, dict[str, Part]] = {}
+    parts: dict[TickName, dict[str, Part]] = {}
     for tick, part, at, n in rows:
         parts.setdefault(tick, {})[part] = (at, n)
     return {tick: _build_counted(tuple(bins), parts[tick], len(further)) for tick in sorted(parts)}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.documents.formatting import length
 from mlprod_tasks.monitoring.retraining_limits import BUDGET, BUDGET_DAYS, budget_spent
 from mlprod_tasks.monitoring.rules import NOTHING, STALE_TICKS, Ruling, fold
@@ -80,26 +81,26 @@ def decide(pipeline: Pipeline, tick: Tick, platform: Platform) -> Decided:
     now, held_back = request.now, request.held_back
     log.info("%s: %s: %s%s", pipeline.name, tick, ruling.reason, " A training is requested." if now else "")
     fired = tuple(one.rule.name for one in ruling.fired)
-    last = max((decision for decision in before if decision.tick < tick.date), key=lambda d: d.tick, default=None)
+    last = max((decision for decision in before if decision.tick < tick.name), key=lambda d: d.tick, default=None)
     fired_before = {rule["rule"] for rule in last.rules} if last else set()
-    mended = any(decision.rules for decision in before if decision.tick == tick.date) and not fired
+    mended = any(decision.rules for decision in before if decision.tick == tick.name) and not fired
     news = tuple(name for name in fired if name not in fired_before)
     reason = ruling.training_reason if now else ""
     over = (bool(fired_before) and not fired) or mended
     return Decided(str(tick), ruling.action, ruling.reason, fired, news, now, reason, over, held_back)
 
 
-def _looks_back_to(pipeline: Pipeline, tick: Tick) -> date:
+def _looks_back_to(pipeline: Pipeline, tick: Tick) -> TickName:
     """The first tick whose decision matters: STALE_TICKS ticks, the days of the budget and the cooldown before."""
     schedule = pipeline.schedule
-    return min(schedule.shift(tick.date, -STALE_TICKS), schedule.back(tick.date, max(BUDGET, pipeline.retraining.cooldown)))
+    return min(schedule.shift(tick.name, -STALE_TICKS), schedule.back(tick.name, max(BUDGET, pipeline.retraining.cooldown)))
 
 
 def evidence_of(pipeline: Pipeline, tick: Tick, session: Session) -> list[Measurement]:
     """The measurements that the rules may use to decide a tick or a later one."""
     watched = {condition.watch for rule in pipeline.rules for condition in rule.conditions}
     longest = max([STALE_TICKS, *(condition.of for rule in pipeline.rules for condition in rule.conditions)])
-    oldest = pipeline.schedule.shift(tick.date, -max(pipeline.label_delay_ticks, 1) - longest)
+    oldest = pipeline.schedule.shift(tick.name, -max(pipeline.label_delay_ticks, 1) - longest)
     chosen = (Measurement.pipeline == pipeline.name) & (Measurement.tick > oldest) & Measurement.what.in_(watched)
     return list(session.scalars(select(Measurement).where(chosen)))
 
@@ -119,7 +120,7 @@ def _rule(
     earlier = [
         decision.tick
         for decision in before
-        if decision.tick < tick.date and decision.retrain and (decision.tick in begun or now - decision.at < LONGEST_TRAINING)
+        if decision.tick < tick.name and decision.retrain and (decision.tick in begun or now - decision.at < LONGEST_TRAINING)
     ]
     return fold(
         pipeline.rules,
@@ -127,7 +128,7 @@ def _rule(
         pipeline.schedule,
         pipeline.label_delay_ticks,
         evidence_of(pipeline, tick, session),
-        [tick.date, *(decision.tick for decision in before if decision.tick > tick.date)],
+        [tick.name, *(decision.tick for decision in before if decision.tick > tick.name)],
         [*earlier, *by_hand],
         [(t.as_of, DOING[t.state]) for t in trainings if _is_under_way(t, now)],
         list(session.scalars(select(Promotion).where(Promotion.pipeline == pipeline.name))),
@@ -144,7 +145,7 @@ def _is_under_way(training: Training, now: datetime) -> bool:
     return training.state in DOING
 
 
-def _decisions(session: Session, pipeline: Pipeline, since: date) -> list[Decision]:
+def _decisions(session: Session, pipeline: Pipeline, since: TickName) -> list[Decision]:
     query = select(Decision).where(Decision.pipeline == pipeline.name, Decision.tick >= since)
     return [_copy(decision) for decision in session.scalars(query)]
 
@@ -233,7 +234,9 @@ def _training_request(
     return _TrainingRequest(False, "" if asked_at else why, asked_at)
 
 
-def _held_back(pipeline: Pipeline, tick: date, before: Sequence[Decision], trainings: Sequence[Training], now: datetime) -> str:
+def _held_back(
+    pipeline: Pipeline, tick: TickName, before: Sequence[Decision], trainings: Sequence[Training], now: datetime
+) -> str:
     """Why no training is requested at a tick; '' if one is.
 
     The reason is a training under way, or one within the cooldown before or after this tick, or a spent budget of some 30 days
@@ -244,7 +247,7 @@ def _held_back(pipeline: Pipeline, tick: date, before: Sequence[Decision], train
     trained = {training.as_of for training in trainings if training.state != NOT_TRAINED}
     requested = {decision.tick for decision in before if decision.tick > tick and decision.retrain}
 
-    def apart(day: date) -> timedelta:
+    def apart(day: TickName) -> timedelta:
         return abs(pipeline.schedule.elapsed(day, tick))
 
     near = min((day for day in trained | requested if day == tick or apart(day) < cooldown), key=apart, default=None)

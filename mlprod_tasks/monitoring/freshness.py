@@ -33,24 +33,28 @@ def freshness(con: DuckDBPyConnection, pipeline: Pipeline, tick: Tick, platform:
 
 def _reading(con: DuckDBPyConnection, pipeline: Pipeline, table: Table, tick: Tick, platform: Platform) -> Reading:
     name = names.raw(pipeline, table.name)
-    files = platform.lake.files_if_any(name, pipeline.schedule.range(tick.date))
+    files = platform.lake.files_if_any(name, pipeline.schedule.range(tick.name))
     rows, newest = 0, None
     if files:
         # Microseconds since 1970 in UTC, so that the session's time zone does not matter.
         query = f"SELECT count(*), epoch_us(max({quoted(table.time or '')})) FROM read_parquet({listed(files)})"
         ((rows, newest),) = con.execute(query).fetchall()
-    if newest is None and table.may_be_empty_at(tick.date) and _is_published(pipeline, table, tick, platform):
+    if (
+        newest is None
+        and table.may_be_empty_on(pipeline.schedule.day_of(tick.name))
+        and _is_published(pipeline, table, tick, platform)
+    ):
         why = f"{table.name} has no rows at the tick, as its declaration allows"
         return Reading("freshness", None, 0, table.name, why=why)
     if newest is None:
         why = f"no row of {table.name} is published for the tick"
         return Reading("freshness", None, 0, table.name, why=why, missing=True)
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=newest)
-    due = pipeline.schedule.moment(pipeline.schedule.shift(tick.date, table.ticks_ahead))
+    due = pipeline.schedule.moment(pipeline.schedule.shift(tick.name, table.ticks_ahead))
     hours = (due - moment - table.known_after) / HOUR
     detail = f"its newest row is from {moment:%Y-%m-%d %H:%M} UTC"
     return Reading("freshness", hours, int(rows), table.name, detail=detail)
 
 
 def _is_published(pipeline: Pipeline, table: Table, tick: Tick, platform: Platform) -> bool:
-    return platform.ledger.get(Publication, pipeline.name, table.name, tick.date) is not None
+    return platform.ledger.get(Publication, pipeline.name, table.name, tick.name) is not None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from statistics import fmean
 
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.declaration.rhythm import TickName, tick_named
 from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.models.reference_profile import ReferenceHistory
 from mlprod_tasks.monitoring.kinds import of_family
@@ -59,7 +60,7 @@ def health(pipeline: Pipeline, tick: Tick, version: int, platform: Platform) -> 
     over a range of ticks), nor for what only Airflow knows. References are means over the last PAST_TICKS ticks that ran.
     """
     by_day = _steps_by_day(pipeline, tick, platform)
-    now, before = by_day.get(tick.date, {}), [by_day[day] for day in sorted(by_day) if day < tick.date]
+    now, before = by_day.get(tick.name, {}), [by_day[day] for day in sorted(by_day) if day < tick.name]
     yield from of_steps(now, before)
     yield from _delays(pipeline, tick, platform)
     yield from cost(now, before)
@@ -74,14 +75,14 @@ def past(pipeline: Pipeline, tick: Tick, platform: Platform) -> ReferenceHistory
     A model's reference has no such history, since it was scored during training. Unusual ticks are included, so that a bound
     follows a lasting change within a month.
     """
-    since = pipeline.schedule.shift(tick.date, -PAST_TICKS)
+    since = pipeline.schedule.shift(tick.name, -PAST_TICKS)
     rows = platform.ledger.all(
         Measurement,
-        (Measurement.tick >= since) & (Measurement.tick < tick.date) & Measurement.what.in_(of_family("health")),
+        (Measurement.tick >= since) & (Measurement.tick < tick.name) & Measurement.what.in_(of_family("health")),
         pipeline=pipeline.name,
     )
     days = sorted({row.tick for row in rows})
-    values: dict[str, dict[date, float | None]] = {}
+    values: dict[str, dict[TickName, float | None]] = {}
     for row in rows:
         values.setdefault(f"{row.what}/{row.slice}" if row.slice else row.what, {})[row.tick] = row.value
     if not days:
@@ -141,15 +142,15 @@ def delay_hours(due: datetime, published: datetime | None, now: datetime) -> tup
 def _delays(pipeline: Pipeline, tick: Tick, platform: Platform) -> Iterator[Reading]:
     """The delay of the tick's partitions and of the labels due at this tick."""
     now, schedule, delay = platform.clock.now(), pipeline.schedule, pipeline.label_delay_ticks
-    days = schedule.dates(max(schedule.shift(tick.date, 1 - delay), schedule.starts), tick.date)
+    days = schedule.names(max(schedule.shift(tick.name, 1 - delay), schedule.first), tick.name)
     published = _first_publications(pipeline, days, platform)
     for table in pipeline.tables:
         if table.time is not None:  # a reference table has no partitions and is published only when it changes
-            publication = published.get((table.name, tick.date))
+            publication = published.get((table.name, tick.name))
             hours, reason = delay_hours(tick.start, publication[0] if publication else None, now)
             rows = publication[1] if publication else 0
             yield Reading("data_delay", hours, rows, table.name, why=reason, detail=reason)
-    if schedule.shift(tick.date, -delay) < schedule.starts:
+    if schedule.shift(tick.name, -delay) < schedule.first:
         return
     needed = [published.get((pipeline.label.table, day)) for day in days]
     publications = [one for one in needed if one is not None]
@@ -159,8 +160,8 @@ def _delays(pipeline: Pipeline, tick: Tick, platform: Platform) -> Iterator[Read
 
 
 def _first_publications(
-    pipeline: Pipeline, days: Sequence[date], platform: Platform
-) -> dict[tuple[str, date], tuple[datetime, int]]:
+    pipeline: Pipeline, days: Sequence[TickName], platform: Platform
+) -> dict[tuple[str, TickName], tuple[datetime, int]]:
     """When each partition was first published, and its current number of rows.
 
     The keys are table and tick. A partition that was published again (a correction, a rerun) was not late because of that.
@@ -176,33 +177,33 @@ def _model_age(pipeline: Pipeline, tick: Tick, version: int, platform: Platform)
     window = platform.registry.version_tags(pipeline, version).get(f"mlprod.window.{TRAIN}", "")
     if not window:
         return Reading("model_age", None, 0, why=f"the registry does not say which ticks version {version} was trained on")
-    last = date.fromisoformat(window.rpartition("..")[2])
+    last = tick_named(window.rpartition("..")[2])
     detail = f"version {version} was fitted on rows up to {last}"
-    return Reading("model_age", pipeline.schedule.elapsed(last, tick.date) / DAY, 1, detail=detail)
+    return Reading("model_age", pipeline.schedule.elapsed(last, tick.name) / DAY, 1, detail=detail)
 
 
 def _unscored_rows(pipeline: Pipeline, tick: Tick, platform: Platform) -> Reading:
     """The rows that arrived after their tick was scored, of the last week or as many ticks as are read again."""
     schedule, read_again = pipeline.schedule, pipeline.entity_table.refresh_ticks
-    first = min(schedule.back(tick.date, BACKFILLED), schedule.shift(tick.date, -read_again))
+    first = min(schedule.back(tick.name, BACKFILLED), schedule.shift(tick.name, -read_again))
     with platform.ledger.session() as session:
         found = unscored_rows(session, [pipeline])[pipeline.name]
-    recent = {day: rows for day, rows in found.items() if first <= day <= tick.date}
+    recent = {day: rows for day, rows in found.items() if first <= day <= tick.name}
     of = ", ".join(f"{rows:,} of {day}" for day, rows in recent.items())
     remedy = f"{of}: score these ticks again, or leave them" if of else ""
     return Reading("unscored_rows", float(sum(recent.values())), len(recent), reference=0.0, detail=remedy)
 
 
-def _steps_by_day(pipeline: Pipeline, tick: Tick, platform: Platform) -> dict[date, dict[str, Step]]:
+def _steps_by_day(pipeline: Pipeline, tick: Tick, platform: Platform) -> dict[TickName, dict[str, Step]]:
     """The steps that ran for this tick and the ticks before it, by tick.
 
     The current step is included with its work so far.
     """
     schedule = pipeline.schedule
-    days = {str(day): day for day in schedule.dates(schedule.shift(tick.date, -PAST_TICKS), tick.date)}
+    days = {str(day): day for day in schedule.names(schedule.shift(tick.name, -PAST_TICKS), tick.name)}
     runs = platform.ledger.all(StepRun, StepRun.subject.in_(list(days)), pipeline=pipeline.name)
     current = step_runs.so_far(pipeline, str(tick))
-    by_day: dict[date, list[StepRun]] = {}
+    by_day: dict[TickName, list[StepRun]] = {}
     for run in [*runs, *([current] if current else [])]:
         if run.step in STEPS:
             by_day.setdefault(days[run.subject], []).append(run)

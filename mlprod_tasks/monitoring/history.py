@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.models.reference_profile import ProfileColumn, ReferenceClasses, ReferenceHistory, ReferenceProfile
 from mlprod_tasks.platform.sql import quoted
 from mlprod_tasks.statistics.bins import OTHER
@@ -25,7 +25,7 @@ TOGETHER = 14  # most ticks to train the domain classifier for: it takes as long
 
 
 def history_of(
-    con: Any, source: str, pipeline: Pipeline, profile: ReferenceProfile, by_tick: Mapping[date, Observed]
+    con: Any, source: str, pipeline: Pipeline, profile: ReferenceProfile, by_tick: Mapping[TickName, Observed]
 ) -> ReferenceHistory | None:
     """The history of a reference; None if it has too few ticks.
 
@@ -47,7 +47,7 @@ def history_of(
 
 
 def _readings(
-    con: Any, source: str, pipeline: Pipeline, profile: ReferenceProfile, day: date, observed: Observed, together: bool
+    con: Any, source: str, pipeline: Pipeline, profile: ReferenceProfile, day: TickName, observed: Observed, together: bool
 ) -> Iterator[Reading]:
     """The readings of one tick of the reference, compared with the other ticks."""
     # Imported here because these modules import the profile, and the profile imports this module.
@@ -56,7 +56,7 @@ def _readings(
     from mlprod_tasks.monitoring.outcomes import columns, outcomes, promised_of
 
     needed = ", ".join(quoted(name) for name in columns(pipeline, profile) if name != "fallback")
-    of_day = f"SELECT {needed}, label, false AS fallback FROM {source} WHERE tick = DATE '{day}'"
+    of_day = f"SELECT {needed}, label, false AS fallback FROM {source} WHERE tick = '{day}'"
     rows: pa.Table = con.sql(of_day).to_arrow_table()
     judged = rows.filter(rows["label"].is_valid())
     others = _outcomes_without(less(profile, day, observed), profile, rows, judged)
@@ -107,7 +107,7 @@ def _subject(reading: Reading) -> str:
     return f"{reading.what}/{reading.slice}" if reading.slice else reading.what
 
 
-def less(profile: ReferenceProfile, tick: date, observed: Observed) -> ReferenceProfile:
+def less(profile: ReferenceProfile, tick: TickName, observed: Observed) -> ReferenceProfile:
     """The profile's inputs and scores without the rows of one of its own ticks."""
 
     def of_others(column: ProfileColumn) -> ProfileColumn:

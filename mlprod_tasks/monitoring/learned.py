@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -47,7 +47,7 @@ SHARES = frozenset((
 
 TICKS_A_MONTH = 30  # ticks are days
 FEWEST_TICKS = 5  # with fewer, the spread is not meaningful
-FEWEST_OF_A_WEEKDAY = 3
+FEWEST_OF_A_SEASON = 3
 ROUNDING = 1e-9
 SMALLEST = 1e-6  # stands for zero on the logarithmic scale
 LARGEST_EXPONENT = 700.0
@@ -61,9 +61,9 @@ Window = tuple[int, int]  # breaches, of
 class Spread:
     """The centre and spread of a value on quiet ticks, on the scale of its kind.
 
-    centres: by weekday, 0 is Monday; all equal if weekdays do not matter. sd: of one tick around its centre; uncertain: the
-    standard error of the centre; both have `degrees` of freedom. off: the distance of each tick from its centre, in order of
-    time.
+    centres: by season (weekday, or hour of the day); only one if seasons do not matter. sd: of one tick around its centre;
+    uncertain: the standard error of the centre; both have `degrees` of freedom. off: the distance of each tick from its centre,
+    in order of time.
     """
 
     centres: tuple[float, ...]
@@ -73,25 +73,27 @@ class Spread:
     off: tuple[float, ...] = ()
 
 
-def learn(what: str, days: Sequence[date], values: Sequence[float | None], by_weekday: bool = False) -> Spread | None:
+def learn(what: str, values: Sequence[float | None], seasons: Sequence[int] = (), of: int = 1) -> Spread | None:
     """The spread of one watched value over the reference's ticks.
 
-    None if too few of them have it. By weekday, each weekday's mean is shrunk towards the overall mean, the more the spread
-    within weekdays explains their differences (James and Stein, 1961, in the empirical Bayes form). If weekdays differ only by
-    chance, or if a weekday has too few ticks, all centres are equal.
+    None if too few of them have it. By season (weekday, or hour of the day), each season's mean is shrunk towards the overall
+    mean, the more the spread within seasons explains their differences (James and Stein, 1961, in the empirical Bayes form). If
+    seasons differ only by chance, or if one has too few ticks, all ticks have the same centre.
+
+    seasons: of each tick, from 0 on; none if they do not matter. of: how many there are.
     """
-    kept = [(day, _to_scale(what, value)) for day, value in zip(days, values, strict=True) if value is not None]
+    known = seasons or [0] * len(values)
+    kept = [(season, _to_scale(what, value)) for season, value in zip(known, values, strict=True) if value is not None]
     if len(kept) < FEWEST_TICKS:
         return None
-    x = np.array([value for _, value in kept])
-    weekdays = np.array([day.weekday() for day, _ in kept])
-    if by_weekday and np.bincount(weekdays, minlength=7).min() >= FEWEST_OF_A_WEEKDAY:
-        return _centre_by_weekday(x, weekdays)
+    x, season = np.array([value for _, value in kept]), np.array([one for one, _ in kept])
+    if of > 1 and seasons and np.bincount(season, minlength=of).min() >= FEWEST_OF_A_SEASON:
+        return _centre_by_season(x, season, of)
     return _one_centre(x)
 
 
 def limits(
-    what: str, spread: Spread, weekday: int, *, tail: float, windows: Sequence[Window] = ((1, 1),), k: float | None = None
+    what: str, spread: Spread, season: int, *, tail: float, windows: Sequence[Window] = ((1, 1),), k: float | None = None
 ) -> tuple[float | None, float | None]:
     """The learned bounds, low and high, in the kind's unit.
 
@@ -102,7 +104,7 @@ def limits(
     values.
     """
     worse = KINDS[what].worse
-    centre = spread.centres[weekday]
+    centre = spread.centres[season if len(spread.centres) > 1 else 0]
     if k is None:
         one_side = tail / 2 if worse == "either" else tail
         reach = _student_quantile(one_side, spread.degrees) * math.hypot(spread.sd, spread.uncertain)
@@ -135,7 +137,8 @@ def tail(pipeline: Pipeline, what: str, slices: int, ticks: int) -> float:
     """
     learned = {watch.what for watch in pipeline.watches if watch.learned is not None}
     rules = [rule for rule in pipeline.rules if any(one.watch in learned for one in rule.conditions)]
-    share = min(0.5, pipeline.monitoring.false_alarms / TICKS_A_MONTH / max(1, len(rules)))
+    ticks_a_month = max(TICKS_A_MONTH, timedelta(days=TICKS_A_MONTH) / pipeline.schedule.shortest)
+    share = min(0.5, pipeline.monitoring.false_alarms / ticks_a_month / max(1, len(rules)))
     return min(_tail_per_slice(share, max(1, slices), max(FEWEST_TICKS, ticks), *window) for window in windows(pipeline, what))
 
 
@@ -173,17 +176,17 @@ def _bound_without_alarm(off: Sequence[float], breaches: int, of: int) -> float:
 
 def _one_centre(x: NDArray[np.float64]) -> Spread:
     centre, sd = float(np.mean(x)), float(np.std(x, ddof=1))
-    return Spread((centre,) * 7, sd, sd / math.sqrt(len(x)), len(x) - 1, tuple(map(float, x - centre)))
+    return Spread((centre,), sd, sd / math.sqrt(len(x)), len(x) - 1, tuple(map(float, x - centre)))
 
 
-def _centre_by_weekday(x: NDArray[np.float64], weekdays: NDArray[np.int64]) -> Spread:
-    number = np.bincount(weekdays, minlength=7)
-    means = np.bincount(weekdays, x, minlength=7) / number
-    degrees = len(x) - 7
-    within = float(np.sum((x - means[weekdays]) ** 2)) / degrees
+def _centre_by_season(x: NDArray[np.float64], season: NDArray[np.int64], of: int) -> Spread:
+    number = np.bincount(season, minlength=of)
+    means = np.bincount(season, x, minlength=of) / number
+    degrees = len(x) - of
+    within = float(np.sum((x - means[season]) ** 2)) / degrees
     overall = float(np.mean(x))
     between = max(0.0, float(np.var(means, ddof=1)) - within * float(np.mean(1 / number)))
-    if between == 0:  # weekdays differ only by chance: one centre for all
+    if between == 0:  # seasons differ only by chance: one centre for all
         return _one_centre(x)
     weight = between / (between + within / number)
     centres = overall + weight * (means - overall)
@@ -193,7 +196,7 @@ def _centre_by_weekday(x: NDArray[np.float64], weekdays: NDArray[np.int64]) -> S
         math.sqrt(within),
         math.sqrt(float(np.max(error))),
         degrees,
-        tuple(map(float, x - centres[weekdays])),
+        tuple(map(float, x - centres[season])),
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -12,6 +11,7 @@ from sqlalchemy import select
 
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.models.reference_profile import ReferenceProfile
 from mlprod_tasks.monitoring import loss_model
 from mlprod_tasks.monitoring.business import business_metrics, unasked
@@ -65,9 +65,9 @@ class _Evidence:
     """
 
     predictions: tuple[str, ...]
-    labels: tuple[tuple[date, int], ...]  # published partitions of the labels' table: tick and Delta version
+    labels: tuple[tuple[TickName, int], ...]  # published partitions of the labels' table: tick and Delta version
 
-    def lacks(self, needed: list[date]) -> list[date]:
+    def lacks(self, needed: list[TickName]) -> list[TickName]:
         published = {tick for tick, _ in self.labels}
         return [tick for tick in needed if tick not in published]
 
@@ -96,7 +96,7 @@ def measure(pipeline: Pipeline, tick: Tick, platform: Platform) -> Measured:
     """
     judged_ticks: list[str] = []
     waiting: list[str] = []
-    measured: list[date] = []
+    measured: list[TickName] = []
     with engine(spill=platform.settings.home / "spill") as con:
         measuring = _Measuring(pipeline, platform, con)
         written = _measure_inputs(tick, measuring)
@@ -106,7 +106,7 @@ def measure(pipeline: Pipeline, tick: Tick, platform: Platform) -> Measured:
             written += outcome_rows
             if outcome_rows:
                 (judged_ticks if any(row.value is not None for row in outcome_rows) else waiting).append(str(due))
-                measured.append(due.date)
+                measured.append(due.name)
         written += [row for row in renew_correlations(pipeline, measured, platform) if row.tick in measured]
         written += _measure_health(tick, written[0].model_version, measuring)
     breaches = tuple(row.sentence for row in written if row.breached)
@@ -122,8 +122,8 @@ def measure(pipeline: Pipeline, tick: Tick, platform: Platform) -> Measured:
 
 def _measure_inputs(tick: Tick, measuring: _Measuring) -> list[Measurement]:
     pipeline, platform, con = measuring.pipeline, measuring.platform, measuring.con
-    files = platform.lake.files_if_any(names.predictions(pipeline), pipeline.schedule.range(tick.date))
-    scoring = platform.ledger.get(Scoring, pipeline.name, tick.date)
+    files = platform.lake.files_if_any(names.predictions(pipeline), pipeline.schedule.range(tick.name))
+    scoring = platform.ledger.get(Scoring, pipeline.name, tick.name)
     empty = not files and scoring is not None and scoring.rows == 0
     if not files and not empty:
         raise PredictionsMissing(
@@ -135,7 +135,7 @@ def _measure_inputs(tick: Tick, measuring: _Measuring) -> list[Measurement]:
     if empty:
         assert scoring is not None
         nothing = volume(measuring.reference(scoring.model_version), 0)
-        if pipeline.entity_table.may_be_empty_at(tick.date):
+        if pipeline.entity_table.may_be_empty_on(pipeline.schedule.day_of(tick.name)):
             why = f"{pipeline.entity_name} has no rows at the tick, as its declaration allows"
             nothing = Reading("volume", None, 0, reference=nothing.reference, why=why)
         return _write(tick, "input", [nothing, *fresh], scoring.model_version, measuring)
@@ -171,11 +171,11 @@ def _due_ticks(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[Tick]
     """
     delay, schedule = pipeline.label_delay_ticks, pipeline.schedule
     with platform.ledger.session() as session:
-        later = (Measurement.tick > tick.date) & (Measurement.tick <= schedule.shift(tick.date, delay))
+        later = (Measurement.tick > tick.name) & (Measurement.tick <= schedule.shift(tick.name, delay))
         query = select(Measurement.tick).where(Measurement.pipeline == pipeline.name, Measurement.what == "volume", later)
-        moments = {tick.date, *session.scalars(query)}
+        moments = {tick.name, *session.scalars(query)}
     ticks = [schedule.shift(moment, -delay) for moment in sorted(moments)]
-    return [schedule.tick(day) for day in ticks if day >= schedule.starts]
+    return [schedule.tick(day) for day in ticks if day >= schedule.first]
 
 
 def _measure_outcomes(tick: Tick, measuring: _Measuring) -> list[Measurement]:
@@ -204,8 +204,8 @@ def _outcome_readings(tick: Tick, evidence: _Evidence, measuring: _Measuring) ->
         why = f"its labels wait for the publication of {pipeline.label.table} at {', '.join(map(str, lacking))}"
         nothing = [Reading("label_coverage", None, rows, why=why), *unmeasured(profile, why, rows)]
         return [*nothing, *unasked(pipeline, why, rows)], version
-    as_of = pipeline.schedule.tick(pipeline.schedule.shift(tick.date, pipeline.label_delay_ticks))
-    con.register("labels", features.labels(pipeline, pipeline.schedule.range(tick.date), as_of, platform, connection=con))
+    as_of = pipeline.schedule.tick(pipeline.schedule.shift(tick.name, pipeline.label_delay_ticks))
+    con.register("labels", features.labels(pipeline, pipeline.schedule.range(tick.name), as_of, platform, connection=con))
     key = ", ".join(map(quoted, pipeline.entity_table.key))
     # Rows scored before a feature was declared lack its column.
     logged = {name for name, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
@@ -221,14 +221,14 @@ def _outcome_readings(tick: Tick, evidence: _Evidence, measuring: _Measuring) ->
     return [*outcomes(pipeline, profile, joined, rows, promised), *metrics], version
 
 
-def _label_partitions(pipeline: Pipeline, tick: Tick) -> list[date]:
+def _label_partitions(pipeline: Pipeline, tick: Tick) -> list[TickName]:
     """The partitions of the labels' table with the outcomes of the tick."""
     schedule = pipeline.schedule
-    return schedule.dates(schedule.shift(tick.date, 1), schedule.shift(tick.date, pipeline.label_delay_ticks))
+    return schedule.names(schedule.shift(tick.name, 1), schedule.shift(tick.name, pipeline.label_delay_ticks))
 
 
 def _evidence(pipeline: Pipeline, tick: Tick, platform: Platform) -> _Evidence:
-    first, *_, last = [tick.date, *_label_partitions(pipeline, tick)]
+    first, *_, last = [tick.name, *_label_partitions(pipeline, tick)]
     published = platform.ledger.all(
         Publication,
         (Publication.tick > first) & (Publication.tick <= last),
@@ -236,7 +236,7 @@ def _evidence(pipeline: Pipeline, tick: Tick, platform: Platform) -> _Evidence:
         table_name=pipeline.label.table,
     )
     labels = tuple((row.tick, row.delta_version) for row in published)
-    predictions = platform.lake.files_if_any(names.predictions(pipeline), pipeline.schedule.range(tick.date))
+    predictions = platform.lake.files_if_any(names.predictions(pipeline), pipeline.schedule.range(tick.name))
     return _Evidence(tuple(predictions), labels)
 
 

@@ -43,12 +43,12 @@ def judged(
 
     bounds: those of this tick; None for the declared ones only.
     """
-    bound = (bounds or Bounds(pipeline, tick.date)).of(reading.what, reading.slice, reading.watched, reading.quiet)
+    bound = (bounds or Bounds(pipeline, tick.name)).of(reading.what, reading.slice, reading.watched, reading.quiet)
     value = reading.value
     breached = reading.missing and bool(bound.origin) if value is None else bound.broken_by(value)
     return Measurement(
         pipeline=pipeline.name,
-        tick=tick.date,
+        tick=tick.name,
         what=reading.what,
         slice=reading.slice,
         value=value,

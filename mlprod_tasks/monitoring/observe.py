@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
 from typing import TYPE_CHECKING
 
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.models.reference_profile import JoinedTable, ReferenceProfile, SampledRows
 from mlprod_tasks.monitoring.count import LARGEST, Counted, count, count_by_tick, types
 from mlprod_tasks.monitoring.sample import sample, sample_by_tick
@@ -57,7 +57,7 @@ def observe(con: DuckDBPyConnection, source: str, profile: ReferenceProfile, *, 
 
 def observe_by_tick(
     con: DuckDBPyConnection, source: str, bins: Sequence[Bins], joins: Sequence[JoinedTable] = ()
-) -> dict[date, Observed]:
+) -> dict[TickName, Observed]:
     """Count each tick of a reference.
 
     Its rows are out of range if they are outside the range of all other ticks. source: rows with the columns tick, score,
@@ -106,7 +106,7 @@ def _build_observed(
 
 def _outside_other_ticks(
     con: DuckDBPyConnection, source: str, bins: Sequence[Bins], kinds: Mapping[str, str]
-) -> dict[tuple[date, str], int]:
+) -> dict[tuple[TickName, str], int]:
     """By tick and column, the rows outside the range of all other ticks.
 
     Only a tick with an extreme value has any.
@@ -118,7 +118,7 @@ def _outside_other_ticks(
         f"{end}({value}) FILTER ({value} BETWEEN -{LARGEST} AND {LARGEST})" for value in values for end in ("min", "max")
     )
     ranges = {tick: reached for tick, *reached in con.execute(f"SELECT tick, {ends} FROM {source} GROUP BY tick").fetchall()}
-    conditions: list[tuple[date, str, str]] = []
+    conditions: list[tuple[TickName, str, str]] = []
     for k, one in enumerate(bins):
         for tick in ranges:
             lows = [reached[2 * k] for other, reached in ranges.items() if other != tick and reached[2 * k] is not None]
@@ -128,7 +128,7 @@ def _outside_other_ticks(
             low, high = ranges[tick][2 * k], ranges[tick][2 * k + 1]
             if lows and low is not None and (low < min(lows) or high > max(highs)):
                 within = f"{values[k]} BETWEEN {min(lows)!r} AND {max(highs)!r}"
-                condition = f"tick = DATE '{tick}' AND {values[k]} BETWEEN -{LARGEST} AND {LARGEST} AND NOT {within}"
+                condition = f"tick = '{tick}' AND {values[k]} BETWEEN -{LARGEST} AND {LARGEST} AND NOT {within}"
                 conditions.append((tick, one.column, f"count_if({condition})"))
     if not conditions:
         return {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import date
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike
 
 from mlprod_tasks.declaration import AsOf, Lookup, Pipeline
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.declaration.task import HIGH, LOW, PREDICTION, PROBABILITIES
 from mlprod_tasks.models.kpi import kpi_of, with_value
 from mlprod_tasks.models.predicted_columns import read_scores
@@ -187,7 +187,7 @@ def _label_column(con: Any, kind: str = "DOUBLE") -> ProfileColumn:
     return ProfileColumn(one, tuple(int(n) for n in whole), tuple(apart) if len(counts) > 1 else ())
 
 
-def _joins(pipeline: Pipeline, by_tick: Mapping[date, Observed]) -> tuple[JoinedTable, ...]:
+def _joins(pipeline: Pipeline, by_tick: Mapping[TickName, Observed]) -> tuple[JoinedTable, ...]:
     """The tables of look-up features, with the number of rows without a match."""
     return tuple(
         replace(join, unmatched=sum(observed.unmatched[join.table] for observed in by_tick.values()))
@@ -247,7 +247,7 @@ def _precision_and_recall(outcomes: pa.Table) -> tuple[float | None, float | Non
     return hits / decision.sum() if decision.any() else None, hits / outcome.sum() if outcome.any() else None
 
 
-def _column(one: Bins, by_tick: Mapping[date, Observed], gain: float, important: bool) -> ProfileColumn:
+def _column(one: Bins, by_tick: Mapping[TickName, Observed], gain: float, important: bool) -> ProfileColumn:
     counts = [observed.columns[one.column].counts for observed in by_tick.values()]
     types = {observed.types[one.column] for observed in by_tick.values()}
     whole = np.sum(counts, axis=0)

@@ -37,12 +37,12 @@ def record(
     source of learned bounds; None for the declared ones only.
     """
     at = platform.clock.now()
-    bounds = in_force(pipeline, tick.date, platform, profile)
+    bounds = in_force(pipeline, tick.name, platform, profile)
     rows = [judged(reading, pipeline, tick, version, at, bounds) for reading in readings]
     with platform.ledger.exclusive(f"{pipeline.name}/measurements/{tick}") as session:
         if not still():
             return []
-        of_tick = (Measurement.pipeline == pipeline.name) & (Measurement.tick == tick.date)
+        of_tick = (Measurement.pipeline == pipeline.name) & (Measurement.tick == tick.name)
         # Inputs help to explain outcomes. If inputs are measured again, their outcomes are measured again afterwards.
         inputs_then = of_tick & Measurement.what.in_(of_family("input") if family == "outcome" else ())
         kinds = causes(pipeline, [*rows, *session.scalars(select(Measurement).where(inputs_then))])

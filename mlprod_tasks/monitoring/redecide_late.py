@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.monitoring.act import act
 from mlprod_tasks.monitoring.decide import decide
 from mlprod_tasks.monitoring.requests import ROWS
@@ -43,7 +44,7 @@ def decide_again(pipeline: Pipeline, platform: Platform, tell: Callable[[Tick], 
     return trainings
 
 
-def _decided_early(pipeline: Pipeline, platform: Platform) -> list[date]:
+def _decided_early(pipeline: Pipeline, platform: Platform) -> list[TickName]:
     """The decided ticks, from the first one whose evidence is newer than its decision."""
     ledger, now = platform.ledger, platform.clock.now()
     decided = {one.tick: one.at for one in ledger.all(Decision, pipeline=pipeline.name)}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.models.reference_profile import ProfileColumn, ReferenceProfile
 from mlprod_tasks.monitoring.inputs import FEWEST_ROWS, inputs
@@ -65,10 +65,10 @@ def measure_collected(pipeline: Pipeline, platform: Platform) -> list[RequestsMe
     """
     rows = _collected(pipeline, platform)
     if rows and (ended := _last_ended(pipeline, platform)) is not None and _is_silent(pipeline, ended, rows, platform):
-        rows[ended.date] = 0
+        rows[ended.name] = 0
     measured = {one.tick: one.n for one in platform.ledger.all(Measurement, pipeline=pipeline.name, what=ROWS)}
     due = sorted((day for day, n in rows.items() if measured.get(day) != n), reverse=True)
-    done, failed = [], dict[date, Exception]()
+    done, failed = [], dict[TickName, Exception]()
     for day in due:
         try:
             done.append(measure_requests(pipeline, pipeline.schedule.tick(day), platform))
@@ -89,7 +89,7 @@ def measure_requests(pipeline: Pipeline, tick: Tick, platform: Platform) -> Requ
     reference like batch predictions. Run again after more rows arrived, it replaces the measurements. For a tick that ended
     without requests, only the zero rows are written, and not even those if there were none on the 30 ticks before either.
     """
-    name, ticks = names.requests(pipeline), pipeline.schedule.range(tick.date)
+    name, ticks = names.requests(pipeline), pipeline.schedule.range(tick.name)
     files = platform.lake.files_if_any(name, ticks)
     profile, readings = None, [Reading(ROWS, 0.0, 0)]
     if files:
@@ -113,7 +113,7 @@ def measure_requests(pipeline: Pipeline, tick: Tick, platform: Platform) -> Requ
     return RequestsMeasured(str(tick), rows, len(written), breaches)
 
 
-def _collected(pipeline: Pipeline, platform: Platform) -> dict[date, int]:
+def _collected(pipeline: Pipeline, platform: Platform) -> dict[TickName, int]:
     """The number of rows in the lake, by tick."""
     name = names.requests(pipeline)
     return platform.lake.rows_of_ticks(name) if platform.lake.exists(name) else {}
@@ -125,14 +125,14 @@ def _last_ended(pipeline: Pipeline, platform: Platform) -> Tick | None:
     last = schedule.last_at(now)
     if last.end <= now:
         return last
-    return schedule.tick(schedule.shift(last.date, -1)) if last.date > schedule.starts else None
+    return schedule.tick(schedule.shift(last.name, -1)) if last.name > schedule.first else None
 
 
-def _is_silent(pipeline: Pipeline, tick: Tick, rows: Mapping[date, int], platform: Platform) -> bool:
+def _is_silent(pipeline: Pipeline, tick: Tick, rows: Mapping[TickName, int], platform: Platform) -> bool:
     """Whether a tick ended without requests although there were some not long before."""
-    oldest = pipeline.schedule.shift(tick.date, -STALE_TICKS)
-    before = any(oldest <= day < tick.date for day in rows)
-    return before and tick.date not in rows and tick.end <= platform.clock.now()
+    oldest = pipeline.schedule.shift(tick.name, -STALE_TICKS)
+    before = any(oldest <= day < tick.name for day in rows)
+    return before and tick.name not in rows and tick.end <= platform.clock.now()
 
 
 def _version_before(pipeline: Pipeline, tick: Tick, platform: Platform) -> int:
@@ -140,7 +140,7 @@ def _version_before(pipeline: Pipeline, tick: Tick, platform: Platform) -> int:
 
     With it, a rule counts the silent ticks together with the ones before.
     """
-    last = newest(platform.ledger.all(Measurement, Measurement.tick < tick.date, pipeline=pipeline.name, what=ROWS), "tick")
+    last = newest(platform.ledger.all(Measurement, Measurement.tick < tick.name, pipeline=pipeline.name, what=ROWS), "tick")
     return last.model_version if last else NO_VERSION
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import timedelta
 
 from mlprod_tasks.declaration import Retraining, Schedule
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.platform.ledger import Promotion
 from mlprod_tasks.promotion.history import champion_stack
 
@@ -24,11 +25,11 @@ class Restraint:
 
     retraining: Retraining
     schedule: Schedule
-    retrained: list[date] = field(default_factory=list)
-    under_way: tuple[tuple[date, str], ...] = ()
+    retrained: list[TickName] = field(default_factory=list)
+    under_way: tuple[tuple[TickName, str], ...] = ()
     promotions: tuple[Promotion, ...] = ()
 
-    def on_training(self, tick: date) -> str:
+    def on_training(self, tick: TickName) -> str:
         """Why a retraining must wait.
 
         Only ticks up to this one count, so that later ticks do not change earlier rulings.
@@ -46,13 +47,13 @@ class Restraint:
                 return f"retraining waits: the training as of {as_of} {doing}"
         return ""
 
-    def on_switch(self, tick: date, version: int) -> str:
+    def on_switch(self, tick: TickName, version: int) -> str:
         champions = self._champions(tick)
         if champions and champions[-1] != version:
             return f"the fallback waits: version {version} was measured, but version {champions[-1]} is champion now"
         return ""
 
-    def on_rollback(self, tick: date, version: int) -> str:
+    def on_rollback(self, tick: TickName, version: int) -> str:
         champions = self._champions(tick)
         if champions and champions[-1] != version:
             return f"the rollback waits: version {version} was measured, but version {champions[-1]} is champion now"
@@ -60,13 +61,13 @@ class Restraint:
             return f"the rollback waits: there was no champion before version {version}"
         return ""
 
-    def _champions(self, tick: date) -> list[int]:
+    def _champions(self, tick: TickName) -> list[int]:
         """The champion at a tick, last, after those that a rollback would go back to."""
         effective = [one for one in self.promotions if one.effective <= tick]
         return champion_stack(sorted(effective, key=lambda one: (one.effective, one.at)))
 
 
-def budget_spent(tick: date, retrained: Iterable[date], most: int, schedule: Schedule) -> bool:
+def budget_spent(tick: TickName, retrained: Iterable[TickName], most: int, schedule: Schedule) -> bool:
     """Whether any 30 days around a tick already have `most` retrainings without it."""
     days = sorted(day for day in retrained if abs(schedule.elapsed(day, tick)) < BUDGET)
     firsts = [day for day in [*days, tick] if day <= tick]

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
 from mlprod_tasks.declaration import Retraining, Rule, Schedule
 from mlprod_tasks.declaration.monitoring import Breach
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.monitoring.kinds import KINDS
 from mlprod_tasks.monitoring.retraining_limits import Restraint
 from mlprod_tasks.platform.ledger import Measurement, Promotion
@@ -23,7 +23,7 @@ MOST_NAMED = 20  # the worst measurements kept with each condition of a fired ru
 NOTHING, NOTE, ALERT, RETRAIN, FALLBACK, ROLLBACK = ACTIONS = ("nothing", "note", "alert", "retrain", "fallback", "rollback")
 ASKED = "Retrain: "  # the beginning of a training's reason
 
-Known = Mapping[str, Mapping[date, Sequence[Measurement]]]
+Known = Mapping[str, Mapping[TickName, Sequence[Measurement]]]
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Evidence:
     """
 
     condition: Breach
-    newest: date
-    ticks: tuple[date, ...] = ()
-    breached: tuple[date, ...] = ()
+    newest: TickName
+    ticks: tuple[TickName, ...] = ()
+    breached: tuple[TickName, ...] = ()
     measurements: tuple[Measurement, ...] = ()
 
     @property
@@ -58,7 +58,7 @@ class Fired:
     held: str = ""
 
     @property
-    def ticks(self) -> tuple[date, ...]:
+    def ticks(self) -> tuple[TickName, ...]:
         """Every tick that breached a condition, the newest first."""
         return tuple(sorted({tick for one in self.evidence for tick in one.breached}, reverse=True))
 
@@ -97,7 +97,7 @@ class Fired:
 class Ruling:
     """What the rules say at one tick. retrain: whether they want a training."""
 
-    tick: date
+    tick: TickName
     action: str
     reason: str
     fired: tuple[Fired, ...] = ()
@@ -114,9 +114,9 @@ def fold(
     schedule: Schedule,
     label_delay_ticks: int,
     measurements: Iterable[Measurement],
-    ticks: Iterable[date],
-    retrained: Iterable[date] = (),
-    under_way: Iterable[tuple[date, str]] = (),
+    ticks: Iterable[TickName],
+    retrained: Iterable[TickName] = (),
+    under_way: Iterable[tuple[TickName, str]] = (),
     promotions: Iterable[Promotion] = (),
 ) -> list[Ruling]:
     """Rule on each of `ticks`, in order of time.
@@ -143,14 +143,14 @@ def counted(measurements: Iterable[Measurement]) -> Known:
 
     They have a value, or a required value is missing.
     """
-    known: dict[str, dict[date, list[Measurement]]] = {}
+    known: dict[str, dict[TickName, list[Measurement]]] = {}
     for one in measurements:
         if one.value is not None or one.breached:
             known.setdefault(one.what, {}).setdefault(one.tick, []).append(one)
     return known
 
 
-def fires(rule: Rule, known: Known, tick: date, delay: int, schedule: Schedule) -> Fired | None:
+def fires(rule: Rule, known: Known, tick: TickName, delay: int, schedule: Schedule) -> Fired | None:
     """The rule with its evidence if all its conditions hold at the tick.
 
     Otherwise None.
@@ -159,7 +159,7 @@ def fires(rule: Rule, known: Known, tick: date, delay: int, schedule: Schedule) 
     return Fired(rule, all_evidence) if all(one.holds for one in all_evidence) else None
 
 
-def evidence(condition: Breach, known: Known, tick: date, delay: int, schedule: Schedule) -> Evidence:
+def evidence(condition: Breach, known: Known, tick: TickName, delay: int, schedule: Schedule) -> Evidence:
     """The evidence for a condition at a tick.
 
     It needs a new value: a tick without one fires nothing. It covers one model only: measurements of other versions than the
@@ -177,7 +177,7 @@ def evidence(condition: Breach, known: Known, tick: date, delay: int, schedule: 
     return Evidence(condition, newest, last, breached, tuple(one for day in breached for one in counting[day]))
 
 
-def newest_known(what: str, tick: date, delay: int, schedule: Schedule) -> date:
+def newest_known(what: str, tick: TickName, delay: int, schedule: Schedule) -> TickName:
     """The newest tick that is fully known when a tick is decided.
 
     Outcomes wait for labels; checks and requests wait for the next tick.
@@ -207,7 +207,7 @@ def _breaches(condition: Breach, rows: Sequence[Measurement]) -> list[Measuremen
     return sorted(counting, key=lambda one: (-excess(one), one.slice))
 
 
-def _ruling(tick: date, fired: tuple[Fired, ...], restraint: Restraint) -> Ruling:
+def _ruling(tick: TickName, fired: tuple[Fired, ...], restraint: Restraint) -> Ruling:
     if not fired:
         return Ruling(tick, NOTHING, "No rule fired.")
     strongest, why_held, waiting = NOTE, {}, {}
@@ -224,7 +224,7 @@ def _ruling(tick: date, fired: tuple[Fired, ...], restraint: Restraint) -> Rulin
     return Ruling(tick, strongest, f"{head}{reasons}.", fired, retrain)
 
 
-def _allowed(tick: date, fired: Fired, restraint: Restraint) -> tuple[str, str]:
+def _allowed(tick: TickName, fired: Fired, restraint: Restraint) -> tuple[str, str]:
     """The strongest action allowed for a fired rule, and why a stronger one is not."""
     wanted, reasons = fired.rule.action, []
     if wanted in (FALLBACK, ROLLBACK):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.models.reference_profile import Codes, SampledRows, packed
 from mlprod_tasks.monitoring.count import LARGEST, types
 from mlprod_tasks.platform.sql import literal, quoted
@@ -39,20 +39,20 @@ def sample(con: DuckDBPyConnection, source: str, bins: Sequence[Bins], rows: int
 
 
 def sample_by_tick(
-    con: DuckDBPyConnection, source: str, bins: Sequence[Bins], rows: Mapping[date, int]
-) -> dict[date, SampledRows]:
+    con: DuckDBPyConnection, source: str, bins: Sequence[Bins], rows: Mapping[TickName, int]
+) -> dict[TickName, SampledRows]:
     """The same for each tick of a source with a column `tick`."""
     some = ""
     if max(rows.values(), default=0) > MOST_ROWS:
-        cases = " ".join(f"WHEN DATE '{tick}' THEN {_sampling_step(n)}" for tick, n in rows.items())
+        cases = " ".join(f"WHEN '{tick}' THEN {_sampling_step(n)}" for tick, n in rows.items())
         some = _one_in_sql(bins, f"CASE tick {cases} END")
-    by_tick: dict[date, list[tuple[date, list[int], int]]] = {tick: [] for tick in rows}
+    by_tick: dict[TickName, list[tuple[TickName, list[int], int]]] = {tick: [] for tick in rows}
     for row in con.execute(_sampling_sql(source, bins, types(con, source), "tick", some)).fetchall():
         by_tick[row[0]].append(row)
     return {tick: _sampled_rows(bins, rows_of_tick) for tick, rows_of_tick in by_tick.items()}
 
 
-def of_reference(ticks: Mapping[date, SampledRows]) -> SampledRows:
+def of_reference(ticks: Mapping[TickName, SampledRows]) -> SampledRows:
     """A few rows of each tick, at most MOST_OF_REFERENCE in total.
 
     If there are more ticks, it is one row per tick.
@@ -80,7 +80,7 @@ def _sampling_sql(source: str, bins: Sequence[Bins], kinds: Mapping[str, str], t
     return f"SELECT {tick} AS at, [{codes}]::UTINYINT[] AS code, count(*) FROM {source}{where} GROUP BY ALL ORDER BY ALL"
 
 
-def _sampled_rows(bins: Sequence[Bins], groups: Sequence[tuple[date | None, Sequence[int], int]]) -> SampledRows:
+def _sampled_rows(bins: Sequence[Bins], groups: Sequence[tuple[TickName | None, Sequence[int], int]]) -> SampledRows:
     kept = np.array([code for _, code, _ in groups], np.uint8).reshape(len(groups), len(bins))
     kept = np.repeat(kept, [n for *_, n in groups], axis=0)
     if len(kept) > 2 * MOST_ROWS:  # equal rows share their hash

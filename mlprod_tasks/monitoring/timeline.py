@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
 
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.documents.formatting import format_count, listed
 from mlprod_tasks.monitoring.alarms import Alarm, alarms
 from mlprod_tasks.platform import Platform
@@ -26,7 +26,7 @@ ENDED = {
 }
 
 
-def happenings(pipeline: Pipeline, first: date, last: date, platform: Platform) -> list[tuple[date, str]]:
+def happenings(pipeline: Pipeline, first: TickName, last: TickName, platform: Platform) -> list[tuple[TickName, str]]:
     """What happened from `first` to `last`: tick and sentence, in order of time."""
     events = [
         *_alarm_events(pipeline, first, last, platform),
@@ -39,7 +39,7 @@ def happenings(pipeline: Pipeline, first: date, last: date, platform: Platform) 
     return sorted(events)
 
 
-def _alarm_events(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
+def _alarm_events(pipeline: Pipeline, first: TickName, last: TickName, platform: Platform) -> Iterator[tuple[TickName, str]]:
     for alarm in alarms(pipeline, platform, pipeline.schedule.tick(last)):
         if alarm.told and first <= alarm.since <= last:
             yield alarm.since, f"Alarm: {alarm.rule}{_cause_words(alarm)}; {_length_words(alarm, pipeline)}."
@@ -57,7 +57,7 @@ def _length_words(alarm: Alarm, pipeline: Pipeline) -> str:
     return f"over after {format_count(alarm.ticks, pipeline.schedule.every)}"
 
 
-def _trainings(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
+def _trainings(pipeline: Pipeline, first: TickName, last: TickName, platform: Platform) -> Iterator[tuple[TickName, str]]:
     for training in platform.ledger.all(Training, Training.as_of >= first, Training.as_of <= last, pipeline=pipeline.name):
         ended = ENDED.get(training.state, training.state).format(version=training.model_version)
         yield training.as_of, f"A new model was trained {_why_trained(training)}; {ended}."
@@ -69,7 +69,7 @@ def _why_trained(training: Training) -> str:
     return f"automatically ({listed(training.rules)})" if training.rules else "automatically"
 
 
-def _champions(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
+def _champions(pipeline: Pipeline, first: TickName, last: TickName, platform: Platform) -> Iterator[tuple[TickName, str]]:
     trained = {training.id: training for training in platform.ledger.all(Training, pipeline=pipeline.name)}
     for change in promotions(pipeline, platform):
         if not first <= change.effective <= last:
@@ -80,7 +80,7 @@ def _champions(pipeline: Pipeline, first: date, last: date, platform: Platform) 
             yield change.effective, f"Version {change.model_version} took over."
 
 
-def _refused_data(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
+def _refused_data(pipeline: Pipeline, first: TickName, last: TickName, platform: Platform) -> Iterator[tuple[TickName, str]]:
     audits = platform.ledger.all(Audit, Audit.tick >= first, Audit.tick <= last, pipeline=pipeline.name, passed=False)
     for audit in audits:
         yield (
@@ -89,7 +89,7 @@ def _refused_data(pipeline: Pipeline, first: date, last: date, platform: Platfor
         )
 
 
-def _fallback_ticks(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
+def _fallback_ticks(pipeline: Pipeline, first: TickName, last: TickName, platform: Platform) -> Iterator[tuple[TickName, str]]:
     scorings = platform.ledger.all(Scoring, Scoring.tick >= first, Scoring.tick <= last, pipeline=pipeline.name)
     answered = [scoring for scoring in scorings if scoring.fallback_rows]
     if answered:
@@ -101,10 +101,10 @@ def _fallback_ticks(pipeline: Pipeline, first: date, last: date, platform: Platf
         yield answered[0].tick, f"The fallback answered on {ticks}, starting on this one: {why}."
 
 
-def _interventions(pipeline: Pipeline, first: date, last: date, platform: Platform) -> Iterator[tuple[date, str]]:
+def _interventions(pipeline: Pipeline, first: TickName, last: TickName, platform: Platform) -> Iterator[tuple[TickName, str]]:
     words = {"champion": "the model answers again", "bound": "a bound was changed", "unbound": "a changed bound was reset"}
     for one in interventions(pipeline, platform, *words):
-        day = one.tick or pipeline.schedule.date_at(one.at)
+        day = one.tick or pipeline.schedule.name_at(one.at)
         if first <= day <= last:
             subject = f" ({one.subject})" if one.subject else ""
             yield day, f"By {one.by}: {words[one.kind]}{subject}{f', because {one.reason}' if one.reason else ''}."

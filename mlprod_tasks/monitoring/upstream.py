@@ -19,7 +19,7 @@ def upstream(pipeline: Pipeline, tick: Tick, platform: Platform) -> Iterator[Rea
     upstream use case first. Measured again after that, this tick has a value.
     """
     for source in pipeline.monitoring.upstream:
-        decision = platform.ledger.get(Decision, source.pipeline, tick.date)
+        decision = platform.ledger.get(Decision, source.pipeline, tick.name)
         if decision is None:
             why = f"{source.pipeline} has not been decided at {tick}: monitor it before {pipeline.name}"
             yield Reading("upstream", None, 0, source.pipeline, why=why)

@@ -74,10 +74,10 @@ def verify(pipeline: Pipeline, tick: Tick, platform: Platform) -> Verified:
         _check_golden(pipeline, platform),
         _check_features(pipeline, tick, platform),
     ]
-    bounds, at = in_force(pipeline, tick.date, platform), platform.clock.now()
+    bounds, at = in_force(pipeline, tick.name, platform), platform.clock.now()
     rows = [judged(reading, pipeline, tick, version, at, bounds) for reading, version in checks]
     with platform.ledger.exclusive(f"{pipeline.name}/measurements/{tick}") as session:
-        mine = (Measurement.pipeline == pipeline.name) & (Measurement.tick == tick.date)
+        mine = (Measurement.pipeline == pipeline.name) & (Measurement.tick == tick.name)
         session.execute(delete(Measurement).where(mine & Measurement.what.in_([row.what for row in rows])))
         session.add_all(rows)
     replayed, canned, features = rows
@@ -94,7 +94,7 @@ def _check_logged(pipeline: Pipeline, tick: Tick, platform: Platform) -> tuple[R
     That is the version that made most of them.
     """
     wanted = pipeline.monitoring.replayed_rows
-    scoring = platform.ledger.get(Scoring, pipeline.name, tick.date)
+    scoring = platform.ledger.get(Scoring, pipeline.name, tick.name)
     version = scoring.model_version if scoring is not None else NO_VERSION
     if wanted == 0:
         return Reading("replayed", None, 0, why="monitoring.replayed_rows is 0, so this check is off"), version
@@ -116,7 +116,7 @@ def _check_logged(pipeline: Pipeline, tick: Tick, platform: Platform) -> tuple[R
 def _check_features(pipeline: Pipeline, tick: Tick, platform: Platform) -> tuple[Reading, int]:
     """The share of logged rows whose features are others now, and the version that scored them."""
     wanted, compared = pipeline.monitoring.replayed_rows, compared_tick(pipeline, tick)
-    scoring = platform.ledger.get(Scoring, pipeline.name, compared.date)
+    scoring = platform.ledger.get(Scoring, pipeline.name, compared.name)
     version = scoring.model_version if scoring is not None else NO_VERSION
     if wanted == 0:
         return Reading(CHANGED, None, 0, why="monitoring.replayed_rows is 0, so this check is off"), version
@@ -150,7 +150,7 @@ def _sample(pipeline: Pipeline, tick: Tick, n: int, platform: Platform) -> pa.Ta
     It is the same every time, and differs from tick to tick.
     """
     name = names.predictions(pipeline)
-    files = platform.lake.files_if_any(name, pipeline.schedule.range(tick.date))
+    files = platform.lake.files_if_any(name, pipeline.schedule.range(tick.name))
     if not files:
         return pa.table({})
     key = [identifier(column) for column in pipeline.entity_table.key]

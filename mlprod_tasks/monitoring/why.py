@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
 from textwrap import indent, wrap
 from typing import Any
 
 from mlprod_tasks.declaration import Pipeline, Rule, Tick
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.monitoring.act import NotDecided
 from mlprod_tasks.monitoring.alarms import Alarm, alarms
@@ -76,15 +76,15 @@ def why(pipeline: Pipeline, tick: Tick, platform: Platform) -> Why:
 
     Raises: NotDecided.
     """
-    decision = platform.ledger.get(Decision, pipeline.name, tick.date)
+    decision = platform.ledger.get(Decision, pipeline.name, tick.name)
     if decision is None:
         raise NotDecided(f"{pipeline.name}: tick {tick} has no decision: decide it first (`mlprod monitor`)")
     with platform.ledger.session() as session:
         rows = evidence_of(pipeline, tick, session)
     fired = [_explain_fired(rule) for rule in decision.rules]
     names = {one.rule for one in fired}
-    quiet = [_explain_quiet(rule, rows, tick.date, pipeline) for rule in pipeline.rules if rule.name not in names]
-    since = tuple(_actions_since(pipeline, tick.date, decision, platform))
+    quiet = [_explain_quiet(rule, rows, tick.name, pipeline) for rule in pipeline.rules if rule.name not in names]
+    since = tuple(_actions_since(pipeline, tick.name, decision, platform))
     return Why(pipeline.name, str(tick), decision.action, decision.reason, (*fired, *quiet), since)
 
 
@@ -97,7 +97,7 @@ def _explain_fired(rule: dict[str, Any]) -> RuleTold:
     return RuleTold(rule["rule"], rule["action"], True, lines, cause, helps, str(rule.get("held", "")))
 
 
-def _explain_quiet(rule: Rule, rows: Sequence[Measurement], tick: date, pipeline: Pipeline) -> RuleTold:
+def _explain_quiet(rule: Rule, rows: Sequence[Measurement], tick: TickName, pipeline: Pipeline) -> RuleTold:
     known, delay, schedule = counted(rows), pipeline.label_delay_ticks, pipeline.schedule
     lines = (_how_far(evidence(condition, known, tick, delay, schedule), rows) for condition in rule.conditions)
     return RuleTold(rule.name, rule.action, False, tuple(lines))
@@ -127,7 +127,7 @@ def _how_far(one: Evidence, rows: Sequence[Measurement]) -> str:
     return f"{holds}{status}; nearest: {nearest.sentence}{margin}"
 
 
-def _actions_since(pipeline: Pipeline, tick: date, decision: Decision, platform: Platform) -> Iterator[str]:
+def _actions_since(pipeline: Pipeline, tick: TickName, decision: Decision, platform: Platform) -> Iterator[str]:
     """What rules and people did about the tick.
 
     Mails come first, then trainings, interventions, and what people did about alarms.
@@ -146,7 +146,7 @@ def _actions_since(pipeline: Pipeline, tick: date, decision: Decision, platform:
     yield from _alarm_lines(about)
 
 
-def _training_lines(pipeline: Pipeline, tick: date, decision: Decision, platform: Platform) -> Iterator[str]:
+def _training_lines(pipeline: Pipeline, tick: TickName, decision: Decision, platform: Platform) -> Iterator[str]:
     trainings = platform.ledger.all(Training, pipeline=pipeline.name, asker=Asker.RULE, decided_at=tick)
     for training in trainings:
         version = f", version {training.model_version}" if training.model_version else ""

@@ -43,15 +43,15 @@ def tell_decision(pipeline: Pipeline, tick: Tick, platform: Platform, links: Seq
 
     Returns: whether a mail was sent.
     """
-    decision = platform.ledger.get(Decision, pipeline.name, tick.date)
+    decision = platform.ledger.get(Decision, pipeline.name, tick.name)
     if decision is None:
         return False
     every = [one for one in alarms(pipeline, platform, tick) if one.told]
     unmuted = [one for one in every if one.muted_until is None]
-    done = tuple(one for one in interventions(pipeline, platform) if one.tick == tick.date and is_rule(one))
+    done = tuple(one for one in interventions(pipeline, platform) if one.tick == tick.name and is_rule(one))
     # Muting a rule silences its alarms, but not what it does to production.
     open_alarms = tuple(alarm for alarm in unmuted if alarm.open) or tuple(alarm for alarm in every if done and alarm.open)
-    news = _News(decision, open_alarms, tuple(alarm for alarm in open_alarms if alarm.since == tick.date), done)
+    news = _News(decision, open_alarms, tuple(alarm for alarm in open_alarms if alarm.since == tick.name), done)
     if open_alarms and (news.new or done or decision.trained):
         return _send(pipeline, tick, _action(decision), _alarm_mail(pipeline, tick, news, platform, links), platform)
     if open_alarms and _needs_reminder(pipeline, tick, open_alarms, platform):
@@ -67,7 +67,7 @@ def tell_decision(pipeline: Pipeline, tick: Tick, platform: Platform, links: Seq
 
 def _send(pipeline: Pipeline, tick: Tick, kind: str, content: Content, platform: Platform) -> bool:
     key = f"{pipeline.name}/{tick}/decision/{kind}"
-    return send(pipeline, MailAbout.DECISION, key, content, platform, kind=kind, tick=tick.date)
+    return send(pipeline, MailAbout.DECISION, key, content, platform, kind=kind, tick=tick.name)
 
 
 def _action(decision: Decision) -> str:
@@ -81,17 +81,17 @@ def _needs_reminder(pipeline: Pipeline, tick: Tick, open_alarms: Sequence[Alarm]
     No reminder of a young alarm: ticks run in parallel, and the tick at which it began may be about to mail it. If its rule
     was muted, no mail announced it, and a young alarm counts too.
     """
-    oldest = pipeline.schedule.shift(tick.date, -REMIND_EVERY)
+    oldest = pipeline.schedule.shift(tick.name, -REMIND_EVERY)
     muted = {one.rule for one in interventions(pipeline, platform, "mute")}
     young = {alarm.rule for alarm in open_alarms if alarm.since > oldest and not {alarm.rule, ""} & muted}
     if all(alarm.acknowledged_by or alarm.rule in young for alarm in open_alarms):
         return False
-    return not any(oldest < day <= tick.date for day in mailed_ticks(pipeline, platform))
+    return not any(oldest < day <= tick.name for day in mailed_ticks(pipeline, platform))
 
 
 def _ended_alarms(pipeline: Pipeline, tick: Tick, unmuted: Sequence[Alarm], platform: Platform) -> tuple[Alarm, ...]:
     """The unbroken run of alarms that ended with the previous tick; empty if no mail was sent about them."""
-    before = newest(platform.ledger.all(Decision, Decision.tick < tick.date, pipeline=pipeline.name), "tick")
+    before = newest(platform.ledger.all(Decision, Decision.tick < tick.name, pipeline=pipeline.name), "tick")
     if before is None:
         return ()
     ended: list[Alarm] = []
@@ -101,12 +101,12 @@ def _ended_alarms(pipeline: Pipeline, tick: Tick, unmuted: Sequence[Alarm], plat
             ended.append(alarm)
             begun = min(begun, alarm.since)
     mailed = mailed_ticks(pipeline, platform)
-    return tuple(sorted(ended, key=lambda alarm: alarm.since)) if any(begun <= day < tick.date for day in mailed) else ()
+    return tuple(sorted(ended, key=lambda alarm: alarm.since)) if any(begun <= day < tick.name for day in mailed) else ()
 
 
 def _alarm_was_mailed(pipeline: Pipeline, tick: Tick, platform: Platform) -> bool:
     """Whether alarms of this very tick were mailed, before it was measured again."""
-    return any(mail.kind != OVER for mail in mailed_ticks(pipeline, platform).get(tick.date, ()))
+    return any(mail.kind != OVER for mail in mailed_ticks(pipeline, platform).get(tick.name, ()))
 
 
 def _withdrawal_mail(pipeline: Pipeline, tick: Tick, links: Sequence[tuple[str, str]]) -> Content:

@@ -8,6 +8,7 @@ from datetime import date
 from typing import Any
 
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.documents.formatting import money, number
 from mlprod_tasks.documents.mail_content import Content, Grid, Tile, as_text
 from mlprod_tasks.monitoring.alarms import Alarm, alarms
@@ -32,19 +33,19 @@ class Digest:
     this: Week
     before: Week
     shown: tuple[Day, ...]
-    happened: tuple[tuple[date, str], ...]
+    happened: tuple[tuple[TickName, str], ...]
     open: tuple[Alarm, ...]
 
 
 def digest(pipeline: Pipeline, tick: Tick, platform: Platform) -> Digest:
     """Read the week that ends with a tick from the ledger."""
     shift = pipeline.schedule.shift
-    known = shift(tick.date, -pipeline.label_delay_ticks)
+    known = shift(tick.name, -pipeline.label_delay_ticks)
     count = max(1, pipeline.schedule.ticks_a_week)
     shown = days_until(pipeline, known, max(SHOWN_TICKS, SHOWN_WEEKS * count), platform)
-    first = max(shift(tick.date, 1 - count), pipeline.schedule.starts)
+    first = max(shift(tick.name, 1 - count), pipeline.schedule.first)
     open_alarms = tuple(alarm for alarm in alarms(pipeline, platform, tick) if alarm.open and alarm.told)
-    happened = tuple(happenings(pipeline, first, tick.date, platform))
+    happened = tuple(happenings(pipeline, first, tick.name, platform))
     this, before = week(pipeline, shown[-count:]), week(pipeline, shown[-2 * count : -count])
     return Digest(tick, this, before, tuple(shown), happened, open_alarms)
 
@@ -53,7 +54,7 @@ def tell_digest(pipeline: Pipeline, tick: Tick, platform: Platform, links: Seque
     """Mail the week that ends with a tick, once, to `digest_to` or else to `alert_to`. Returns whether a mail was sent."""
     content = digest_mail(pipeline, digest(pipeline, tick, platform), links)
     key, to = f"{pipeline.name}/{tick}/digest", pipeline.monitoring.digest_to
-    return send(pipeline, MailAbout.DIGEST, key, content, platform, to=to, tick=tick.date)
+    return send(pipeline, MailAbout.DIGEST, key, content, platform, to=to, tick=tick.name)
 
 
 def text(pipeline: Pipeline, tick: Tick, platform: Platform) -> str:
@@ -65,15 +66,15 @@ def digest_mail(pipeline: Pipeline, week_digest: Digest, links: Sequence[tuple[s
     """Write the digest as a mail."""
     from mlprod_tasks.notifications.digest_plots import plots
 
-    quality = _of_task(pipeline).quality(week_digest.this)
-    rows = tuple((f"{day:%a %-d %b}", what) for day, what in week_digest.happened)
+    quality, local = _of_task(pipeline).quality(week_digest.this), pipeline.schedule.local
+    rows = tuple((f"{local(day):%a %-d %b}", what) for day, what in week_digest.happened)
     return Content(
         subject=f"[{pipeline.name}] the {week_digest.this.period} to {week_digest.tick}: {_headline(pipeline, week_digest)}",
-        headline=f"The {week_digest.this.period} to {_day(week_digest.tick.date)}: {_headline(pipeline, week_digest)}.",
+        headline=f"The {week_digest.this.period} to {_day(local(week_digest.tick.name))}: {_headline(pipeline, week_digest)}.",
         tiles=_tiles(pipeline, week_digest),
-        paragraphs=(pipeline.doc.strip(), _value(pipeline, week_digest), quality, _open(week_digest)),
+        paragraphs=(pipeline.doc.strip(), _value(pipeline, week_digest), quality, _open(pipeline, week_digest)),
         grids=(_numbers(pipeline, week_digest), *([Grid("What happened", ("day", "what"), rows, prose=True)] if rows else [])),
-        plots=plots(pipeline, week_digest.shown, week_digest.this.first),
+        plots=plots(pipeline, week_digest.shown, week_digest.this.days[0].tick),
         links=tuple(links),
     )
 
@@ -114,10 +115,13 @@ def _value(pipeline: Pipeline, week_digest: Digest) -> str:
     return " ".join(sentences)
 
 
-def _open(week_digest: Digest) -> str:
+def _open(pipeline: Pipeline, week_digest: Digest) -> str:
     if not week_digest.open:
         return "No alarm is open."
-    return "\n".join(f"Open since {alarm.since:%A, %-d %B}: {alarm.rule}{_known(alarm)}." for alarm in week_digest.open)
+    return "\n".join(
+        f"Open since {pipeline.schedule.local(alarm.since):%A, %-d %B}: {alarm.rule}{_known(alarm)}."
+        for alarm in week_digest.open
+    )
 
 
 def _known(alarm: Alarm) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, timedelta
-from itertools import pairwise
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.documents import plot_style
 from mlprod_tasks.notifications.week import Day
 
@@ -19,39 +19,45 @@ WIDTH, HEIGHT = 4.7, 3.1  # inches
 PALE = "#b9c6d6"
 
 
-def plots(pipeline: Pipeline, days: Sequence[Day], this_week: date) -> tuple[tuple[str, bytes], ...]:
+def plots(pipeline: Pipeline, days: Sequence[Day], this_week: TickName) -> tuple[tuple[str, bytes], ...]:
     """Draw PNGs, each with a title; none if no day has outcomes."""
     drawn = {"binary": (_value, _shares), "regression": (_errors,), "multiclass": (_right,)}[pipeline.task]
     return tuple(one for draw in drawn if (one := draw(pipeline, days, this_week)))
 
 
-def _value(pipeline: Pipeline, days: Sequence[Day], this_week: date) -> tuple[str, bytes] | None:
+def _value(pipeline: Pipeline, days: Sequence[Day], this_week: TickName) -> tuple[str, bytes] | None:
     title = f"Earned each {pipeline.schedule.every}, {pipeline.value.unit}; this {pipeline.schedule.period} in blue"
-    return _bars(title, "value", "as many rows in the test before the promotion", days, this_week)
+    return _bars(pipeline, title, "value", "as many rows in the test before the promotion", days, this_week)
 
 
-def _errors(pipeline: Pipeline, days: Sequence[Day], this_week: date) -> tuple[str, bytes] | None:
+def _errors(pipeline: Pipeline, days: Sequence[Day], this_week: TickName) -> tuple[str, bytes] | None:
     title = f"Mean absolute error of each {pipeline.schedule.every}; this {pipeline.schedule.period} in blue"
-    return _bars(title, "mae", "when accepted", days, this_week)
+    return _bars(pipeline, title, "mae", "when accepted", days, this_week)
 
 
-def _right(pipeline: Pipeline, days: Sequence[Day], this_week: date) -> tuple[str, bytes] | None:
-    return _bars("Share of right predictions of each day; this week in blue", "accuracy", "when accepted", days, this_week)
+def _right(pipeline: Pipeline, days: Sequence[Day], this_week: TickName) -> tuple[str, bytes] | None:
+    title = f"Share of right predictions of each {pipeline.schedule.every}; this {pipeline.schedule.period} in blue"
+    return _bars(pipeline, title, "accuracy", "when accepted", days, this_week)
 
 
-def _bars(title: str, name: str, expected_label: str, days: Sequence[Day], this_week: date) -> tuple[str, bytes] | None:
+def _bars(
+    pipeline: Pipeline, title: str, name: str, expected_label: str, days: Sequence[Day], this_week: TickName
+) -> tuple[str, bytes] | None:
     """A bar for each day that has the field `name`, and a line for what was expected."""
     known = [(day, at) for day in days if (at := getattr(day, name)) is not None]
     if not known:
         return None
     canvas, axes = plot_style.figure("", HEIGHT, WIDTH)
+    local = pipeline.schedule.local
     axes.bar(
-        [day.tick for day, _ in known],  # type: ignore[arg-type]
+        [local(day.tick) for day, _ in known],  # type: ignore[arg-type]
         [at for _, at in known],
         color=[plot_style.BLUE if day.tick >= this_week else PALE for day, _ in known],
-        width=0.8 * (min((later.tick - day.tick for day, later in pairwise(days)), default=ONE_DAY) / ONE_DAY),
+        width=0.8 * (pipeline.schedule.shortest / ONE_DAY),
     )
-    expected = [(day.tick, at) for day, _ in known if (at := getattr(day, f"{name}_expected")) is not None]
+    expected = [
+        (pipeline.schedule.local(day.tick), at) for day, _ in known if (at := getattr(day, f"{name}_expected")) is not None
+    ]
     if expected:
         ticks: Any = [day for day, _ in expected]
         axes.plot(ticks, [at for _, at in expected], "--", color=plot_style.INK, linewidth=1.2, label=expected_label)
@@ -65,7 +71,7 @@ def _bars(title: str, name: str, expected_label: str, days: Sequence[Day], this_
     return title, plot_style.png(canvas)
 
 
-def _shares(pipeline: Pipeline, days: Sequence[Day], this_week: date) -> tuple[str, bytes] | None:
+def _shares(pipeline: Pipeline, days: Sequence[Day], this_week: TickName) -> tuple[str, bytes] | None:
     if all(day.realised is None for day in days):
         return None
     title = "Share of positive outcomes, and what the scores predicted"
@@ -74,7 +80,7 @@ def _shares(pipeline: Pipeline, days: Sequence[Day], this_week: date) -> tuple[s
         ("realised", plot_style.BLUE, "-", "outcomes"),
         ("promised", plot_style.ORANGE, "--", "predicted"),
     ):
-        points = [(day.tick, at) for day in days if (at := getattr(day, name)) is not None]
+        points = [(pipeline.schedule.local(day.tick), at) for day in days if (at := getattr(day, name)) is not None]
         ticks: Any = [day for day, _ in points]
         axes.plot(
             ticks, [at for _, at in points], style, color=colour, linewidth=1.8, marker="o", markersize=3,

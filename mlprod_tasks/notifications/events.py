@@ -6,10 +6,11 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.documents.mail_content import Content, Grid, render
 from mlprod_tasks.platform import Platform
@@ -65,7 +66,7 @@ def tell_fallback(pipeline: Pipeline, tick: Tick, platform: Platform, links: Seq
     No mail if the champion scored, nor if the fallback was switched on: by a person, who knows of it, or by the monitor,
     whose decision has its own mail.
     """
-    scoring = platform.ledger.get(Scoring, pipeline.name, tick.date)
+    scoring = platform.ledger.get(Scoring, pipeline.name, tick.name)
     if scoring is None or scoring.fallback_rows == 0 or scoring.fallback_cause is FallbackCause.SWITCHED:
         return False
     of_some = scoring.fallback_cause is FallbackCause.ROWS
@@ -80,7 +81,7 @@ def tell_fallback(pipeline: Pipeline, tick: Tick, platform: Platform, links: Seq
         ),
         links=tuple(links),
     )
-    return send(pipeline, MailAbout.FALLBACK, f"{pipeline.name}/{tick}/fallback", content, platform, tick=tick.date)
+    return send(pipeline, MailAbout.FALLBACK, f"{pipeline.name}/{tick}/fallback", content, platform, tick=tick.name)
 
 
 def tell_approval(pipeline: Pipeline, training_id: str, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> bool:
@@ -144,7 +145,7 @@ def send(
     *,
     to: Sequence[str] = (),
     kind: str = "",
-    tick: date | None = None,
+    tick: TickName | None = None,
     topic: str = "",
 ) -> bool:
     """Send one mail for `key`, to `to` or else to `alert_to`, and record it in the ledger. False if it was sent before.

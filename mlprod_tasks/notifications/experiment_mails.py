@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from datetime import date
 from typing import Any
 
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.declaration.rhythm import TickName, day_or_moment
 from mlprod_tasks.documents.formatting import format_interval, format_number, p_value
 from mlprod_tasks.documents.mail_content import Content, Grid
 from mlprod_tasks.notifications.events import send
@@ -29,7 +29,7 @@ BAND, LINE, ZERO = "#c9d9ec", "#2b5c8a", "#8a8a8a"
 def tell_experiments(pipeline: Pipeline, tick: Tick, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> list[str]:
     """Mail the verdicts that experiments have at a tick, each once. Returns the names of the experiments that were told of."""
     told = []
-    for reading in platform.ledger.all(ExperimentReading, pipeline=pipeline.name, tick=tick.date):
+    for reading in platform.ledger.all(ExperimentReading, pipeline=pipeline.name, tick=tick.name):
         if reading.verdict == RUNNING:
             continue
         run = platform.ledger.get(ExperimentRun, pipeline.name, reading.name)
@@ -76,7 +76,7 @@ def _differences(compared: Sequence[dict[str, Any]]) -> Grid:
 def _picture(pipeline: Pipeline, run: ExperimentRun, platform: Platform) -> bytes | None:
     """Draw the difference in the primary metric, with its interval, at each tick that it was read; None without two of them."""
     readings = platform.ledger.all(ExperimentReading, pipeline=pipeline.name, name=run.name)
-    series: dict[str, list[tuple[date, dict[str, Any]]]] = {}
+    series: dict[str, list[tuple[TickName, dict[str, Any]]]] = {}
     for reading in sorted(readings, key=lambda one: one.tick):
         for one in reading.reading["compared"]:
             if one["metric"] == run.plan["wanted"]["metric"]:
@@ -85,7 +85,7 @@ def _picture(pipeline: Pipeline, run: ExperimentRun, platform: Platform) -> byte
     return _drawn(series, run.plan["wanted"]["metric"]) if series else None
 
 
-def _drawn(series: dict[str, list[tuple[date, dict[str, Any]]]], metric: str) -> bytes:
+def _drawn(series: dict[str, list[tuple[TickName, dict[str, Any]]]], metric: str) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.dates import AutoDateLocator, DateFormatter
     from matplotlib.figure import Figure
@@ -94,7 +94,7 @@ def _drawn(series: dict[str, list[tuple[date, dict[str, Any]]]], metric: str) ->
     FigureCanvasAgg(figure)
     panels: Any = figure.subplots(len(series), 1, squeeze=False, sharex=True)[:, 0]
     for axes, (variant, points) in zip(panels, series.items(), strict=True):
-        days: Any = [day for day, _ in points]
+        days: Any = [day_or_moment(day) for day, _ in points]
         axes.fill_between(days, [one["low"] for _, one in points], [one["high"] for _, one in points], color=BAND, linewidth=0)
         axes.plot(days, [one["difference"] for _, one in points], "-o", color=LINE, markersize=3.5, linewidth=1.4)
         axes.axhline(0, color=ZERO, linewidth=1, linestyle="--")

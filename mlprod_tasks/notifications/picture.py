@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
-from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.declaration import Pipeline, Schedule, Tick
 from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.monitoring.kinds import KINDS
 from mlprod_tasks.platform import Platform
@@ -27,20 +27,20 @@ def picture(pipeline: Pipeline, tick: Tick, decision: Decision, platform: Platfo
     series = []
     for (what, name), rule in list(shown.items())[:MOST_PANELS]:
         delay = pipeline.label_delay_ticks if KINDS[what].family == "outcome" else 0
-        last = pipeline.schedule.shift(tick.date, -delay)  # known at the tick
+        last = pipeline.schedule.shift(tick.name, -delay)  # known at the tick
         rows = platform.ledger.all(
             Measurement,
-            (Measurement.tick > pipeline.schedule.shift(tick.date, -SHOWN_TICKS)) & (Measurement.tick <= last),
+            (Measurement.tick > pipeline.schedule.shift(tick.name, -SHOWN_TICKS)) & (Measurement.tick <= last),
             pipeline=pipeline.name,
             what=what,
             slice=name,
         )
         words = KINDS[what].words.format(slice=name, kpi=pipeline.kpi.name)
         series.append((f"{rule}: {words}", rows))
-    return draw(series) if series else None
+    return draw(pipeline.schedule, series) if series else None
 
 
-def draw(series: Sequence[tuple[str, Sequence[Measurement]]]) -> bytes:
+def draw(schedule: Schedule, series: Sequence[tuple[str, Sequence[Measurement]]]) -> bytes:
     """Draw one panel for each titled series of measurements, as PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -49,21 +49,30 @@ def draw(series: Sequence[tuple[str, Sequence[Measurement]]]) -> bytes:
     FigureCanvasAgg(figure)
     panels: Any = figure.subplots(len(series), 1, squeeze=False, sharex=True)[:, 0]
     for axes, (title, rows) in zip(panels, series, strict=True):
-        _panel(axes, title, sorted(rows, key=lambda row: row.tick))
+        _panel(axes, schedule, title, sorted(rows, key=lambda row: row.tick))
     png = io.BytesIO()
     figure.savefig(png, format="png")
     return png.getvalue()
 
 
-def _panel(axes: Any, title: str, rows: Sequence[Measurement]) -> None:
+def _panel(axes: Any, schedule: Schedule, title: str, rows: Sequence[Measurement]) -> None:
     from matplotlib.dates import AutoDateLocator, DateFormatter
 
     measured = [row for row in rows if row.value is not None]
     breached = [row for row in measured if row.breached]
-    axes.plot([row.tick for row in measured], [row.value for row in measured], "-o", color=VALUE, markersize=3.5, linewidth=1.4)
-    axes.plot([row.tick for row in breached], [row.value for row in breached], "o", color=BREACH, markersize=7)
+    axes.plot(
+        [schedule.local(row.tick) for row in measured],
+        [row.value for row in measured],
+        "-o",
+        color=VALUE,
+        markersize=3.5,
+        linewidth=1.4,
+    )
+    axes.plot([schedule.local(row.tick) for row in breached], [row.value for row in breached], "o", color=BREACH, markersize=7)
     for bound in ("low", "high"):
-        line: list[tuple[date, float]] = [(row.tick, at) for row in rows if (at := getattr(row, bound)) is not None]
+        line: list[tuple[date, float]] = [
+            (schedule.local(row.tick), at) for row in rows if (at := getattr(row, bound)) is not None
+        ]
         if line:
             axes.plot([day for day, _ in line], [at for _, at in line], "--", color=BOUND, linewidth=1)
             axes.annotate(

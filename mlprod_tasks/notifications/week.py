@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Measurement
 
@@ -24,7 +25,7 @@ class Day:
     are the same numbers of the reference, for as many rows.
     """
 
-    tick: date
+    tick: TickName
     rows: int = 0
     value: float | None = None
     value_expected: float | None = None
@@ -75,7 +76,7 @@ class Week:
         return sum(at * n for at, n in weighted) / rows if rows else None
 
 
-def days_until(pipeline: Pipeline, last: date, count: int, platform: Platform) -> list[Day]:
+def days_until(pipeline: Pipeline, last: TickName, count: int, platform: Platform) -> list[Day]:
     """Read the numbers of `count` ticks that end with `last` from the ledger."""
     schedule = pipeline.schedule
     first = schedule.shift(last, 1 - count)
@@ -85,17 +86,18 @@ def days_until(pipeline: Pipeline, last: date, count: int, platform: Platform) -
         pipeline=pipeline.name,
         slice="",
     )
-    by_tick: dict[date, dict[str, Measurement]] = {day: {} for day in schedule.dates(first, last)}
+    by_tick: dict[TickName, dict[str, Measurement]] = {day: {} for day in schedule.names(first, last)}
     for row in rows:
         by_tick[row.tick][row.what] = row
     return [_day(tick, measurements) for tick, measurements in by_tick.items()]
 
 
 def week(pipeline: Pipeline, days: Sequence[Day]) -> Week:
-    return Week(pipeline.schedule.period, days[0].tick, days[-1].tick, tuple(days))
+    first, last = (pipeline.schedule.local(day.tick) for day in (days[0], days[-1]))
+    return Week(pipeline.schedule.period, first, last, tuple(days))
 
 
-def _day(tick: date, measurements: Mapping[str, Measurement]) -> Day:
+def _day(tick: TickName, measurements: Mapping[str, Measurement]) -> Day:
     def row(what: str) -> Measurement | None:
         measurement = measurements.get(what)
         return measurement if measurement is not None and measurement.value is not None else None

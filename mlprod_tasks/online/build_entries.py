@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any
 
 import duckdb
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import AsOf, Lookup, Table, TickRange, Trailing
 from mlprod_tasks.declaration.aggregate_groups import groups_of, series_of, value_of
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.features import joins, trailing
 from mlprod_tasks.features.event_series import EventSeries, event_series
 from mlprod_tasks.features.event_times import times_of
@@ -35,7 +36,7 @@ class Horizon:
     They begin `look_back` before `start`, the start of `tick` in microseconds.
     """
 
-    tick: date
+    tick: TickName
     start: int
     look_back: timedelta
 
@@ -54,16 +55,16 @@ class Horizon:
     def partitions(self, snapshot: Snapshot, since: int) -> TickRange:
         """The ticks whose partitions hold what became known since."""
         schedule = snapshot.pipeline.schedule
-        return TickRange(schedule, min(schedule.date_at(EPOCH + since * MICROSECOND), self.tick), self.tick)
+        return TickRange(schedule, min(schedule.name_at(EPOCH + since * MICROSECOND), self.tick), self.tick)
 
-    def first(self, snapshot: Snapshot) -> date:
+    def first(self, snapshot: Snapshot) -> TickName:
         """The first tick that any feature may read."""
         lengths = [
             feature.max_age if isinstance(feature, AsOf) else feature.look_back
             for feature in snapshot.pipeline.features
             if isinstance(feature, AsOf | Trailing)
         ]
-        return snapshot.pipeline.schedule.date_at(EPOCH + self.since(max(lengths, default=timedelta(0))) * MICROSECOND)
+        return snapshot.pipeline.schedule.name_at(EPOCH + self.since(max(lengths, default=timedelta(0))) * MICROSECOND)
 
 
 def written(

@@ -70,7 +70,7 @@ def check_online(pipeline: Pipeline, tick: Tick, platform: Platform) -> OnlineCh
     so old a tick, an earlier measurement is kept.
     """
     checked = compared(pipeline, tick, platform)
-    scoring = platform.ledger.get(Scoring, pipeline.name, tick.date)
+    scoring = platform.ledger.get(Scoring, pipeline.name, tick.name)
     reading = Reading(
         WHAT,
         checked.share,
@@ -80,10 +80,10 @@ def check_online(pipeline: Pipeline, tick: Tick, platform: Platform) -> OnlineCh
         detail="; ".join(checked.examples[:2]),
         missing=bool(checked.unanswered),
     )
-    bounds, at = in_force(pipeline, tick.date, platform), platform.clock.now()
+    bounds, at = in_force(pipeline, tick.name, platform), platform.clock.now()
     row = judged(reading, pipeline, tick, scoring.model_version if scoring else NO_VERSION, at, bounds)
     with platform.ledger.exclusive(f"{pipeline.name}/measurements/{tick}") as session:
-        mine = (Measurement.pipeline == pipeline.name) & (Measurement.tick == tick.date) & (Measurement.what == WHAT)
+        mine = (Measurement.pipeline == pipeline.name) & (Measurement.tick == tick.name) & (Measurement.what == WHAT)
         before = session.scalar(select(Measurement).where(mine))
         if checked.share is None and before is not None and before.value is not None:
             log.warning("%s: %s; the measurement of %s is kept", pipeline.name, checked.sentence, before.at)
@@ -99,7 +99,7 @@ def compared(pipeline: Pipeline, tick: Tick, platform: Platform) -> OnlineChecke
 
     Both are as of the rows' predict_at. Raises: TableMissing.
     """
-    ticks = pipeline.schedule.range(tick.date)
+    ticks = pipeline.schedule.range(tick.name)
     key = pseudonym_key(platform) if hashed_fields(pipeline) else ""
     online = OnlineFeatures(pipeline, platform.online_store, pseudonym_key=key)
     built = features.build(pipeline, ticks, platform)
@@ -193,6 +193,6 @@ def requests_of(
             connection,
             lambda relation: f"SELECT {columns} FROM {relation} ORDER BY {order}",
             entity.name,
-            pipeline.schedule.range(tick.date),
+            pipeline.schedule.range(tick.name),
         )
     return [dict(zip(needed, values, strict=True)) for values in zip(*(plain(rows[name]) for name in needed), strict=True)]

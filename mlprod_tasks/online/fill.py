@@ -7,12 +7,12 @@ import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 
 import msgspec
 from tenacity import RetryCallState, retry, retry_if_exception_type, stop_after_attempt
 
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.declaration.rhythm import TickName, tick_named
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.online.build_entries import Horizon, written
 from mlprod_tasks.online.plan import HEADER, EntryGroup, GroupState, Header, micros, plan, serving_of
@@ -62,7 +62,7 @@ class Filled:
 class _Next:
     """The changes that turn a generation into the next one."""
 
-    tick: date
+    tick: TickName
     put: list[tuple[bytes, bytes]]
     removed: list[bytes]
     written: int
@@ -186,11 +186,11 @@ def _next_generation(
 ) -> _Next:
     # Read before the tables are opened: then everything that counts as complete is in the tables.
     published = _published(pipeline, groups, platform)
-    as_of = tick.date if tick is not None else max((max(days) for days in published.values() if days), default=None)
+    as_of = tick.name if tick is not None else max((max(days) for days in published.values() if days), default=None)
     if as_of is None:
         raise TableMissing(f"{pipeline.name}: no tick of {', '.join(published)} is in the lake: ingest one first")
     if header is not None and not back:
-        as_of = max(as_of, date.fromisoformat(header.tick))
+        as_of = max(as_of, tick_named(header.tick))
     snapshot = Snapshot(pipeline, platform)
     horizon = Horizon(as_of, micros(pipeline.schedule.moment(as_of)), serving_of(pipeline).look_back)
     changes, states = _Changes(known), dict[str, GroupState]()
@@ -214,9 +214,9 @@ def _next_generation(
     return _Next(as_of, changes.put, changes.removed, changes.written, states, missing)
 
 
-def _published(pipeline: Pipeline, groups: Sequence[EntryGroup], platform: Platform) -> dict[str, set[date]]:
+def _published(pipeline: Pipeline, groups: Sequence[EntryGroup], platform: Platform) -> dict[str, set[TickName]]:
     """The published ticks of each table that is read, with or without rows."""
-    days: dict[str, set[date]] = {}
+    days: dict[str, set[TickName]] = {}
     for group in groups:
         table = pipeline.table(group.feature.table)
         if table.name not in days:
@@ -227,7 +227,7 @@ def _published(pipeline: Pipeline, groups: Sequence[EntryGroup], platform: Platf
     return days
 
 
-def _complete_to(pipeline: Pipeline, name: str, published: Iterable[date], as_of: date) -> int:
+def _complete_to(pipeline: Pipeline, name: str, published: Iterable[TickName], as_of: TickName) -> int:
     """The time up to which the table is complete: everything known before it has been read.
 
     The partition of tick t holds what became known before t starts; for a table planned ahead (ticks_ahead), what becomes known
@@ -236,13 +236,13 @@ def _complete_to(pipeline: Pipeline, name: str, published: Iterable[date], as_of
     table = pipeline.table(name)
     newest = max((day for day in published if day <= as_of), default=None)
     if newest is None:
-        return micros(pipeline.schedule.moment(as_of if table.time is None else pipeline.schedule.starts))
+        return micros(pipeline.schedule.moment(as_of if table.time is None else pipeline.schedule.first))
     return micros(pipeline.schedule.moment(pipeline.schedule.shift(newest, 1 if table.ticks_ahead else 0)))
 
 
-def _missing_ticks(pipeline: Pipeline, published: set[date], first: date, as_of: date) -> tuple[str, ...]:
+def _missing_ticks(pipeline: Pipeline, published: set[TickName], first: TickName, as_of: TickName) -> tuple[str, ...]:
     """The ticks without a partition between the first and the last one that have one."""
     present = sorted(day for day in published if first <= day <= as_of)
     if not present:
         return ()
-    return tuple(str(day) for day in pipeline.schedule.dates(present[0], present[-1]) if day not in published)
+    return tuple(str(day) for day in pipeline.schedule.names(present[0], present[-1]) if day not in published)

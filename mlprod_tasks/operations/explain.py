@@ -30,6 +30,7 @@ from mlprod_tasks.platform.ledger import Fallback, GateResult, Publication, Scor
 from mlprod_tasks.platform.model_files import BrokenArtifact, ModelRef
 from mlprod_tasks.platform.registry import TRAINING_TAG, RegistryUnreachable
 from mlprod_tasks.platform.sql import identifier
+from mlprod_tasks.platform.tick_columns import sql_type, tick_array
 from mlprod_tasks.reporting.data_dictionary import meanings
 
 MOST_CLASSES = 5  # of which an explanation gives the probability
@@ -147,7 +148,7 @@ def _read_stored(pipeline: Pipeline, key: Sequence[str], platform: Platform, tic
     return _Stored(
         row=row,
         tick=of_tick,
-        scoring=platform.ledger.get(Scoring, pipeline.name, of_tick.date),
+        scoring=platform.ledger.get(Scoring, pipeline.name, of_tick.name),
         version=version,
         by_fallback=bool(row["fallback"][0].as_py()),
         ref=_ref(pipeline, version, platform),
@@ -221,11 +222,12 @@ def _row(pipeline: Pipeline, key: Sequence[str], platform: Platform, tick: Tick 
 
 def _rows_of_key(pipeline: Pipeline, table: str, key: Sequence[str], platform: Platform, tick: Tick | None) -> pa.Table:
     """The rows of a lake table with that key, at one tick or at any."""
-    files = platform.lake.files(table, pipeline.schedule.range(tick.date) if tick else None)
+    files = platform.lake.files(table, pipeline.schedule.range(tick.name) if tick else None)
     matched = " AND ".join(f"CAST({identifier(name)} AS VARCHAR) = ?" for name in pipeline.entity_table.key)
     if not files:
-        return pa.table({"tick": pa.array([], pa.date32())})
-    source = f"read_parquet({listed(files)}, hive_partitioning=true, hive_types={{'tick': DATE}}, union_by_name=true)"
+        return pa.table({"tick": tick_array([], pipeline.schedule)})
+    kind = sql_type(pipeline.schedule)
+    source = f"read_parquet({listed(files)}, hive_partitioning=true, hive_types={{'tick': {kind}}}, union_by_name=true)"
     with engine() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         return connection.sql(f"SELECT * FROM {source} WHERE {matched}", params=list(key)).to_arrow_table()
@@ -236,7 +238,7 @@ def _hint(pipeline: Pipeline, table: str, key: Sequence[str], platform: Platform
     if tick is not None:
         others = sorted(set(_rows_of_key(pipeline, table, key, platform, None)["tick"].to_pylist()))
         if others:
-            nearest = min(others, key=lambda day: abs(pipeline.schedule.elapsed(day, tick.date)))
+            nearest = min(others, key=lambda day: abs(pipeline.schedule.elapsed(day, tick.name)))
             return f", but at {nearest}: give --tick {nearest}"
     raw = places.raw(pipeline, pipeline.entity_name)
     unscored = (
@@ -277,9 +279,9 @@ def _outcome(
 ) -> tuple[bool | float | str | None, datetime | None]:
     """The outcome of the row and when it became known; None if it is not known yet."""
     now = platform.clock.now().astimezone(pipeline.schedule.zone).date()
-    last = max(tick.date, min(now, pipeline.schedule.ends or now))
+    last = max(tick.name, min(now, pipeline.schedule.last or now))
     try:
-        known = features.labels(pipeline, pipeline.schedule.range(tick.date), pipeline.schedule.tick(last), platform)
+        known = features.labels(pipeline, pipeline.schedule.range(tick.name), pipeline.schedule.tick(last), platform)
     except TableMissing:
         return None, None
     for name in pipeline.entity_table.key:

@@ -96,7 +96,7 @@ def _usual_values(
     else:
         with engine() as connection:
             source = (
-                f"read_parquet({listed(platform.lake.files(places.predictions(pipeline), pipeline.schedule.range(tick.date)))})"
+                f"read_parquet({listed(platform.lake.files(places.predictions(pipeline), pipeline.schedule.range(tick.name)))})"
             )
             rows = connection.sql(f"SELECT {', '.join(map(identifier, names))} FROM {source}").to_arrow_table()
         whose = "the median or most frequent value of the tick's rows (the training set is gone)"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date
-
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Audit, Decision, Measurement, PromotionKind, Publication, Scoring, Training
@@ -59,7 +58,7 @@ def _ticks(pipeline: Pipeline, platform: Platform) -> list[str]:
     decisions = {decision.tick: decision for decision in ledger.all(Decision, pipeline=name)}
     refused = {audit.tick: audit.table_name for audit in ledger.all(Audit, pipeline=name, passed=False)}
     performance = _performance(pipeline, platform)
-    published: dict[date, int] = {}
+    published: dict[TickName, int] = {}
     for publication in ledger.all(Publication, pipeline=name):
         published[publication.tick] = published.get(publication.tick, 0) + publication.rows
     with ledger.session() as session:
@@ -81,7 +80,7 @@ def _ticks(pipeline: Pipeline, platform: Platform) -> list[str]:
     return lines
 
 
-def _performance(pipeline: Pipeline, platform: Platform) -> dict[date, str]:
+def _performance(pipeline: Pipeline, platform: Platform) -> dict[TickName, str]:
     """The ROC AUC of each tick, the mean absolute error of predicted numbers, or the share of right classes."""
     what = PERFORMANCE[pipeline.task][1]
     rows = [one for one in platform.ledger.all(Measurement, pipeline=pipeline.name, what=what) if one.value is not None]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.platform.ledger import Line, Row
 
 
@@ -22,9 +23,9 @@ class ExperimentRun(Row):
     reason: Mapped[Line]
     plan: Mapped[dict[str, Any]]
     salt: Mapped[str] = mapped_column(String(16))  # selects the units
-    starts: Mapped[date]  # the first tick whose rows are assigned
-    ends: Mapped[date]  # the last tick, as planned
-    ended: Mapped[date | None] = mapped_column(default=None)  # the first tick that is not assigned, if it was ended
+    starts: Mapped[TickName]  # the first tick whose rows are assigned
+    ends: Mapped[TickName]  # the last tick, as planned
+    ended: Mapped[TickName | None] = mapped_column(default=None)  # the first tick that is not assigned, if it was ended
     ended_at: Mapped[datetime | None] = mapped_column(default=None)
     ended_by: Mapped[Line] = mapped_column(default="")
     end_reason: Mapped[Line] = mapped_column(default="")
@@ -36,7 +37,7 @@ class ExperimentReading(Row):
     __tablename__ = "experiment_readings"
     pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
     name: Mapped[str] = mapped_column(String(63), primary_key=True)
-    tick: Mapped[date] = mapped_column(primary_key=True)  # the tick at which it was read
+    tick: Mapped[TickName] = mapped_column(primary_key=True)  # the tick at which it was read
     at: Mapped[datetime]
     verdict: Mapped[str] = mapped_column(String(20))  # running, better, worse, no difference, harmful, void
     look: Mapped[float | None]  # the share of the planned information, if a verdict could be given

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
@@ -19,6 +19,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from mlprod_tasks.declaration import TickRange
+from mlprod_tasks.declaration.rhythm import TickName, tick_named
 from mlprod_tasks.platform.files import DiskFull, telling_full_disk
 from mlprod_tasks.platform.sql import literal
 
@@ -27,7 +28,7 @@ TICK = "tick"
 # the lake, and for a late one, whose tick had been published before, the start of the first tick that may use it. That is null
 # in a row that came in time; both are null in rows of release 0.4, which count as in time.
 ARRIVED, USABLE = "_arrived_at", "_usable_from"
-OF_TICK = re.compile(r"/tick=(\d{4}-\d{2}-\d{2})/")
+OF_TICK = re.compile(r"/tick=(\d{4}-\d{2}-\d{2}(?:T\d{4}Z)?)/")
 # What the engine takes for a pattern, or for a partition's column, in the path of a file.
 PATTERN = re.compile(r"[*?\[\]]|[^/]*=[^/]*")
 # A writer that lost a race tries again after a random time, so that two writers do not collide again.
@@ -116,7 +117,7 @@ class Lake:
         return int(self.table(name).version())
 
     def files(
-        self, name: str, ticks: TickRange | None = None, version: int | None = None, since: date | None = None
+        self, name: str, ticks: TickRange | None = None, version: int | None = None, since: TickName | None = None
     ) -> list[str]:
         """The Parquet files of a table, if given only of `ticks` or from tick `since` on.
 
@@ -139,16 +140,18 @@ class Lake:
         files = [unquote(file) if self._local else file for file in table.file_uris()]
         return sorted(((found[1] if (found := OF_TICK.search(file)) else ""), file) for file in files)
 
-    def ticks(self, name: str) -> set[date]:
+    def ticks(self, name: str) -> set[TickName]:
         """The ticks that have at least one row."""
-        return {date.fromisoformat(str(part[TICK])) for part in self.table(name).partitions()}
+        return {tick_named(str(part[TICK])) for part in self.table(name).partitions()}
 
-    def rows(self, name: str, ticks: Iterable[date] | None = None, columns: list[str] | None = None) -> pa.Table:
+    def rows(self, name: str, ticks: Iterable[TickName] | None = None, columns: list[str] | None = None) -> pa.Table:
         """Read the rows of a table, if given only of `ticks` and only `columns`.
 
         Raises: TableMissing.
         """
-        wanted = None if ticks is None else pc.field(TICK).isin(pa.array(list(ticks), pa.date32()))
+        listed = None if ticks is None else list(ticks)
+        # Dates, or texts for ticks within a day.
+        wanted = None if listed is None else pc.field(TICK).isin(pa.array(listed) if listed else pa.array(listed, pa.date32()))
         return self._read(name, self.table(name), columns, wanted)
 
     def _read(self, name: str, table: DeltaTable, columns: list[str] | None = None, wanted: Any = None) -> pa.Table:
@@ -156,7 +159,7 @@ class Lake:
         system = pyarrow.fs.SubTreeFileSystem(self.uri(name), pyarrow.fs.LocalFileSystem()) if self._local else None
         return pa.table(table.to_pyarrow_table(columns=columns, filesystem=system, filters=wanted))
 
-    def rows_of_ticks(self, name: str) -> dict[date, int]:
+    def rows_of_ticks(self, name: str) -> dict[TickName, int]:
         """The number of rows of each tick, from the Delta log; opens no data file."""
         files = pa.table(self.table(name).get_add_actions(flatten=True))
         counts = files.group_by(f"partition.{TICK}").aggregate([("num_records", "sum")]).to_pylist()
@@ -199,9 +202,9 @@ class Lake:
         self,
         name: str,
         ticks: TickRange,
-        revise: Callable[[DeltaTable | None], tuple[pa.Table, Collection[date]]],
+        revise: Callable[[DeltaTable | None], tuple[pa.Table, Collection[TickName]]],
         note: str = "",
-        except_for: Collection[date] = (),
+        except_for: Collection[TickName] = (),
     ) -> Written:
         """Replace the rows of `ticks` by what `revise` makes of the table as it is, all or nothing.
 
@@ -317,7 +320,7 @@ def _only_created(table: DeltaTable) -> bool:
     return all(commit["operation"] == "CREATE TABLE" for commit in commits)
 
 
-def _of_ticks(ticks: TickRange, except_for: Collection[date] = ()) -> str:
+def _of_ticks(ticks: TickRange, except_for: Collection[TickName] = ()) -> str:
     where = f"{TICK} >= '{ticks.first}' AND {TICK} <= '{ticks.last}'"
     return where + (f" AND {TICK} NOT IN ({', '.join(literal(str(day)) for day in sorted(except_for))})" if except_for else "")
 

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from sqlalchemy import JSON, Enum, Index, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.platform.database import OneLine, Prose, Utc
+from mlprod_tasks.platform.tick_columns import TickText
 
 R = TypeVar("R", bound="Row")
 Line = Annotated[str, mapped_column(OneLine())]  # what people wrote: names and reasons
 
 
 class Row(MappedAsDataclass, DeclarativeBase, kw_only=True):
-    """Base class of all entries.
-
-    Writing an entry with an existing primary key replaces the old entry.
-    """
+    """Base class of all entries. Writing an entry with an existing primary key replaces the old entry."""
 
     type_annotation_map: ClassVar[dict[Any, Any]] = {
         datetime: Utc(),
+        TickName: TickText(),
         dict[str, Any]: JSON(),
         list[Any]: JSON(),
         str: Prose(),
@@ -84,7 +84,7 @@ class Audit(Row):
     __tablename__ = "audits"
     pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
     table_name: Mapped[str] = mapped_column(String(63), primary_key=True)
-    tick: Mapped[date] = mapped_column(primary_key=True)
+    tick: Mapped[TickName] = mapped_column(primary_key=True)
     passed: Mapped[bool]
     rows_read: Mapped[int]
     rows_accepted: Mapped[int]
@@ -103,7 +103,7 @@ class Publication(Row):
     __tablename__ = "publications"
     pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
     table_name: Mapped[str] = mapped_column(String(63), primary_key=True)
-    tick: Mapped[date] = mapped_column(primary_key=True)
+    tick: Mapped[TickName] = mapped_column(primary_key=True)
     rows: Mapped[int]
     delta_version: Mapped[int]
     at: Mapped[datetime]
@@ -119,7 +119,7 @@ class Training(Row):
     __tablename__ = "trainings"
     id: Mapped[str] = mapped_column(String(63), primary_key=True)
     pipeline: Mapped[str] = mapped_column(String(63), index=True)
-    as_of: Mapped[date]  # the training uses only what was known before the start of this tick
+    as_of: Mapped[TickName]  # the training uses only what was known before the start of this tick
     reason: Mapped[Line]
     # running, awaiting approval, rolling out, refused, rejected, taken back, promoted, superseded, failed
     state: Mapped[str] = mapped_column(String(20))
@@ -129,7 +129,7 @@ class Training(Row):
     metrics: Mapped[dict[str, Any]] = mapped_column(default_factory=dict)
     asker: Mapped[Asker] = mapped_column(default=Asker.PERSON)
     by: Mapped[Line] = mapped_column(default="")  # the person's name, if known
-    decided_at: Mapped[date | None] = mapped_column(default=None)  # if rules requested it: the tick of their decision
+    decided_at: Mapped[TickName | None] = mapped_column(default=None)  # if rules requested it: the tick of their decision
     rules: Mapped[list[Any]] = mapped_column(default_factory=list)  # names of the rules that requested it
 
 
@@ -166,13 +166,13 @@ class Promotion(Row):
     __tablename__ = "promotions"
     pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
     model_version: Mapped[int] = mapped_column(primary_key=True)
-    effective: Mapped[date] = mapped_column(primary_key=True)  # the first tick it may score
+    effective: Mapped[TickName] = mapped_column(primary_key=True)  # the first tick it may score
     training_id: Mapped[str] = mapped_column(String(63))
     reason: Mapped[Line]
     at: Mapped[datetime] = mapped_column(primary_key=True)
     rolled_back_from: Mapped[int | None] = mapped_column(default=None)  # the version that this rollback withdrew
     kind: Mapped[PromotionKind] = mapped_column(default=PromotionKind.BETTER)
-    decided_at: Mapped[date | None] = mapped_column(default=None)  # if rules requested it: the tick of their decision
+    decided_at: Mapped[TickName | None] = mapped_column(default=None)  # if rules requested it: the tick of their decision
 
 
 class Fallback(Row):
@@ -193,7 +193,7 @@ class Scoring(Row):
 
     __tablename__ = "scorings"
     pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
-    tick: Mapped[date] = mapped_column(primary_key=True)
+    tick: Mapped[TickName] = mapped_column(primary_key=True)
     model_version: Mapped[int]
     rows: Mapped[int]
     fallback_rows: Mapped[int]
@@ -213,7 +213,7 @@ class Measurement(Row):
     __tablename__ = "measurements"
     __table_args__ = (Index("ix_measurements_what", "pipeline", "what", "tick"),)  # to read one kind over many ticks
     pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
-    tick: Mapped[date] = mapped_column(primary_key=True)  # the tick whose predictions are measured
+    tick: Mapped[TickName] = mapped_column(primary_key=True)  # the tick whose predictions are measured
     what: Mapped[str] = mapped_column(String(63), primary_key=True)
     at: Mapped[datetime]
     value: Mapped[float | None]
@@ -261,7 +261,7 @@ class Intervention(Row):
     subject: Mapped[Line] = mapped_column(default="")  # what it is about, for people to read
     reason: Mapped[Line] = mapped_column(default="")
     until: Mapped[datetime | None] = mapped_column(default=None)
-    tick: Mapped[date | None] = mapped_column(default=None)  # of an action by a rule: the tick of the decision
+    tick: Mapped[TickName | None] = mapped_column(default=None)  # of an action by a rule: the tick of the decision
     low: Mapped[float | None] = mapped_column(default=None)
     high: Mapped[float | None] = mapped_column(default=None)
     asker: Mapped[Asker] = mapped_column(default=Asker.PERSON)
@@ -276,7 +276,7 @@ class Decision(Row):
 
     __tablename__ = "decisions"
     pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
-    tick: Mapped[date] = mapped_column(primary_key=True)  # the tick at which monitor ran
+    tick: Mapped[TickName] = mapped_column(primary_key=True)  # the tick at which monitor ran
     action: Mapped[str] = mapped_column(String(20))  # nothing, note, alert, retrain, fallback, rollback
     reason: Mapped[str]
     at: Mapped[datetime]
@@ -389,7 +389,7 @@ class Mail(Row):
     recipients: Mapped[str]
     at: Mapped[datetime]
     about: Mapped[MailAbout]
-    tick: Mapped[date | None] = mapped_column(default=None)  # the tick that it is about
+    tick: Mapped[TickName | None] = mapped_column(default=None)  # the tick that it is about
     topic: Mapped[str] = mapped_column(String(63), default="")  # of repeated mails: their common topic, such as a cause
 
 

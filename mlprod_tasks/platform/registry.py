@@ -189,7 +189,7 @@ class Registry:
 
     def champion_at(self, pipeline: Pipeline, tick: Tick, ledger: Ledger) -> ModelRef | None:
         """The version that was champion at a tick, from the ledger's promotions."""
-        promotions = ledger.all(Promotion, Promotion.effective <= tick.date, pipeline=pipeline.name)
+        promotions = ledger.all(Promotion, Promotion.effective <= tick.name, pipeline=pipeline.name)
         last = max(promotions, key=lambda promotion: (promotion.effective, promotion.at), default=None)
         return None if last is None else self.version(names.registered_model(pipeline), last.model_version)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
-
 import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import BigInteger, Boolean, Column, Connection, Date, DateTime, Double, MetaData, Table, Text, inspect
@@ -11,6 +9,7 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.types import TypeEngine
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_incrementing
 
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.platform.bulk_insert import bulk_insert
 from mlprod_tasks.platform.database import database_url, open_database, reason
 from mlprod_tasks.platform.storable_text import NUL
@@ -23,7 +22,7 @@ class SinkUnreachable(ConnectionError):
     """
 
 
-def replace_rows(url: str, table: str, tick_column: str, tick: date, rows: pa.Table, key: tuple[str, ...]) -> int:
+def replace_rows(url: str, table: str, tick_column: str, tick: TickName, rows: pa.Table, key: tuple[str, ...]) -> int:
     """Replace the rows of one tick by `rows`, all or nothing.
 
     The table is created if missing. Its primary key is the tick and `key`. Columns that the table lacks are added. Writers of
@@ -33,7 +32,8 @@ def replace_rows(url: str, table: str, tick_column: str, tick: date, rows: pa.Ta
     Raises: SinkUnreachable; ValueError for rows of another tick, and for text that PostgreSQL cannot store.
     """
     if tick_column not in rows.column_names:
-        rows = rows.append_column(tick_column, pa.array([tick] * rows.num_rows, pa.date32()))
+        kind = pa.string() if isinstance(tick, str) else pa.date32()
+        rows = rows.append_column(tick_column, pa.array([tick] * rows.num_rows, kind))
     other_ticks = set(rows[tick_column].unique().to_pylist()) - {tick}
     if other_ticks:
         raise ValueError(f"{table}: cannot replace tick {tick} by rows of tick {min(other_ticks)}")
@@ -47,7 +47,7 @@ def replace_rows(url: str, table: str, tick_column: str, tick: date, rows: pa.Ta
             if connection.dialect.name == "postgresql":
                 # Without the lock, two writers of a tick would both delete the old rows and then collide on the primary key.
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"{table} {tick}",))
-            target = Table(table, MetaData(), Column(tick_column, Date))
+            target = Table(table, MetaData(), Column(tick_column, Text if isinstance(tick, str) else Date))
             connection.execute(target.delete().where(target.c[tick_column] == tick))
             bulk_insert(connection, table, rows)
     except DBAPIError as error:
@@ -59,7 +59,7 @@ def replace_rows(url: str, table: str, tick_column: str, tick: date, rows: pa.Ta
     return int(rows.num_rows)
 
 
-def _refuse_nul(table: str, tick: date, rows: pa.Table) -> None:
+def _refuse_nul(table: str, tick: TickName, rows: pa.Table) -> None:
     for field in rows.schema:
         if pa.types.is_string(field.type) and (count := pc.sum(pc.match_substring(rows[field.name], NUL)).as_py()):
             raise ValueError(

@@ -6,13 +6,14 @@ import glob
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlprod_tasks.declaration import Database, Files, Table
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.platform import csv_files, json_lines
 from mlprod_tasks.platform.arrow_values import as_arrow
 from mlprod_tasks.platform.csv_files import Dialect
@@ -56,7 +57,7 @@ class Source:
     notes: tuple[str, ...] = ()
 
 
-def look(table: Table, settings: Settings, tick: date | None = None) -> Source:
+def look(table: Table, settings: Settings, tick: TickName | None = None) -> Source:
     """Check that the source has the table and all declared columns, without reading rows.
 
     Columns of the source that are not declared are no error: they are listed in `undeclared`.
@@ -125,7 +126,7 @@ def read(
     settings: Settings,
     start: datetime | None,
     end: datetime | None,
-    tick: date | None = None,
+    tick: TickName | None = None,
     chunk_rows: int = CHUNK_ROWS,
 ) -> Iterator[pa.RecordBatch]:
     """Yield the rows with a time in [start, end), in chunks.
@@ -234,7 +235,7 @@ def _remedy(table: Table, declared: Sequence[str], path: Path | None) -> str:
     return "Add the column to the source, remove it from the declaration, or give its name there as Column(source=...)"
 
 
-def _paths(table: Table, settings: Settings, tick: date | None) -> list[Path]:
+def _paths(table: Table, settings: Settings, tick: TickName | None) -> list[Path]:
     assert isinstance(table.source, Files)
     folder = Path(settings.connection(table.source.connection).removeprefix("file://"))
     if not folder.is_dir():

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
 
 import pyarrow as pa
 
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.lake import TableMissing
@@ -54,11 +54,11 @@ def newest_ticks(pipeline: Pipeline, platform: Platform, most_rows: int) -> Tick
     return pipeline.schedule.range(str(first), str(days[-1]))
 
 
-def _rows_of_ticks(pipeline: Pipeline, platform: Platform) -> dict[date, int]:
+def _rows_of_ticks(pipeline: Pipeline, platform: Platform) -> dict[TickName, int]:
     table = pipeline.entity_name if pipeline.population is None else pipeline.population.seen_in
     name = names.raw(pipeline, table)
     counts = platform.lake.rows_of_ticks(name)
-    first = pipeline.schedule.starts
+    first = pipeline.schedule.first
     found = {day: n for day, n in counts.items() if day >= first and n}
     if not found:
         raise TableMissing(f"lake table {name!r} has no rows yet: ingest it first, or give --trial after `mlprod try`")

@@ -6,9 +6,9 @@ The ledger records who did it.
 from __future__ import annotations
 
 import logging
-from datetime import date
 
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Fallback, Intervention
 from mlprod_tasks.promotion.history import promotions
@@ -30,15 +30,15 @@ def switched(pipeline: Pipeline, platform: Platform, as_of: Tick | None = None) 
     switches = interventions(pipeline, platform, "fallback", "champion")
     promoted = promotions(pipeline, platform)
     if as_of is not None:
-        switches = [one for one in switches if _first_tick(pipeline, one) <= as_of.date]
-        promoted = [one for one in promoted if one.effective <= as_of.date]
+        switches = [one for one in switches if _first_tick(pipeline, one) <= as_of.name]
+        promoted = [one for one in promoted if one.effective <= as_of.name]
     if not switches or switches[-1].kind == "champion" or any(one.at > switches[-1].at for one in promoted):
         return None
     return switches[-1]
 
 
 def switch_to_fallback(
-    pipeline: Pipeline, by: Who, platform: Platform, *, reason: str = "", tick: date | None = None, once: str = ""
+    pipeline: Pipeline, by: Who, platform: Platform, *, reason: str = "", tick: TickName | None = None, once: str = ""
 ) -> Intervention:
     """Let the fallback answer from the next scoring on; its predictions are marked.
 
@@ -82,7 +82,7 @@ def sentence(switch: Intervention) -> str:
     return f"{SWITCHED} by {switch.by} {when}{f': {switch.reason}' if switch.reason else ''}"[:1000]
 
 
-def _first_tick(pipeline: Pipeline, one: Intervention) -> date:
+def _first_tick(pipeline: Pipeline, one: Intervention) -> TickName:
     """The first tick that a switch affects.
 
     It is the one after the tick that decided it, or the next one after it was made.

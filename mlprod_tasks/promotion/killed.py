@@ -6,10 +6,11 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.files import locked
 from mlprod_tasks.platform.ledger import Training
@@ -28,10 +29,10 @@ RUNNING, FAILED, PROMOTED = "running", "failed", "promoted"
 class TrainingRequest:
     """What a training was requested for: two requests that are equal ask for the same model."""
 
-    as_of: date
+    as_of: TickName
     reason: str
     by: str
-    decided_at: date | None
+    decided_at: TickName | None
 
 
 @contextmanager

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Asker, Intervention, Promotion
 
@@ -49,7 +50,7 @@ def intervene(
     model_version: int | None = None,
     reason: str = "",
     until: datetime | None = None,
-    tick: date | None = None,
+    tick: TickName | None = None,
     once: str = "",
 ) -> Intervention:
     """Record an action. Returns the entry in the ledger.
@@ -91,7 +92,7 @@ def interventions(pipeline: Pipeline, platform: Platform, *kinds: str) -> list[I
     return sorted(platform.ledger.all(Intervention, *conditions, pipeline=pipeline.name), key=lambda one: (one.at, one.id))
 
 
-def of_promotion(promotion: Promotion, by: Who, reason: str, tick: date | None) -> Intervention:
+def of_promotion(promotion: Promotion, by: Who, reason: str, tick: TickName | None) -> Intervention:
     """The entry of a rollback, to be written together with its promotion.
 
     There is exactly one per promotion.

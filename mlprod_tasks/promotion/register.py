@@ -6,7 +6,6 @@ import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.documents.formatting import format_number, number
 from mlprod_tasks.evaluation.gate import Passed, gates_passed
 from mlprod_tasks.evaluation.results import Evaluation
@@ -182,7 +182,7 @@ def superseded(known: Sequence[Promotion], version: int, training: Training) -> 
     return known[-1] if newer or undone or before or withdrawn else None
 
 
-def _effective(known: Sequence[Promotion], training: Training) -> date:
+def _effective(known: Sequence[Promotion], training: Training) -> TickName:
     """The tick from which a training's model is champion: not before a rollback since then takes effect."""
     return max([training.as_of, *(one.effective for one in known if one.rolled_back_from is not None)])
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 
 from mlprod_tasks.declaration import Pipeline, Schedule
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import GateResult, Intervention, Promotion, PromotionKind, Scoring, Training, newest
 from mlprod_tasks.platform.model_files import BrokenArtifact
@@ -41,7 +42,7 @@ def rollback(
     to: int | None = None,
     reason: str = "",
     by: operator_actions.Who = operator_actions.UNKNOWN,
-    tick: date | None = None,
+    tick: TickName | None = None,
 ) -> RolledBack:
     """Make the previous champion, or version `to`, champion again, together with its own fallback.
 
@@ -99,8 +100,8 @@ class _Plan:
     training_id: str
     reason: str
     now: datetime
-    coming: date
-    decided_at: date | None
+    coming: TickName
+    decided_at: TickName | None
 
     def promotion(self, known: Sequence[Promotion]) -> Promotion | None:
         """The promotion to record, given those so far.
@@ -128,15 +129,15 @@ class _Plan:
         )
 
 
-def next_tick(schedule: Schedule, now: datetime, scored: date | None) -> date:
+def next_tick(schedule: Schedule, now: datetime, scored: TickName | None) -> TickName:
     """The first tick after `now`.
 
     If the schedule has ended, it is the one after the last scored tick.
     """
-    coming = max(schedule.starts, schedule.next_after(now))
-    if schedule.ends is None or coming <= schedule.ends:
+    coming = max(schedule.first, schedule.next_after(now))
+    if schedule.last is None or coming <= schedule.last:
         return coming
-    return schedule.ends if scored is None else schedule.shift(min(scored, schedule.ends), 1)
+    return schedule.last if scored is None else schedule.shift(min(scored, schedule.last), 1)
 
 
 def _target(pipeline: Pipeline, to: int | None, champion: int, platform: Platform) -> int:

@@ -15,6 +15,7 @@ from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.lake import TableMissing, listed
+from mlprod_tasks.platform.tick_columns import tick_array
 from mlprod_tasks.rollout.checks import Group, Pair
 from mlprod_tasks.scoring.log_row import KEY
 
@@ -101,7 +102,7 @@ def _labels(con: Any, pipeline: Pipeline, platform: Platform) -> pa.Table | None
         return None
     schedule = pipeline.schedule
     as_of = schedule.last_at(platform.clock.now())
-    until = schedule.shift(last, 1) if schedule.ends is None else min(schedule.shift(last, 1), schedule.ends)
+    until = schedule.shift(last, 1) if schedule.last is None else min(schedule.shift(last, 1), schedule.last)
     try:
         labels = features.labels(pipeline, schedule.range(first, until), as_of, platform)
     except TableMissing as error:
@@ -114,7 +115,7 @@ def _following(con: Any, pipeline: Pipeline) -> pa.Table:
     """Every tick that has answers, and the tick after it."""
     ticks = [tick for (tick,) in con.execute("SELECT DISTINCT tick FROM answered").fetchall()]
     following = [pipeline.schedule.shift(tick, 1) for tick in ticks]
-    return pa.table({"tick": pa.array(ticks, pa.date32()), "next": pa.array(following, pa.date32())})
+    return pa.table({"tick": tick_array(ticks, pipeline.schedule), "next": tick_array(following, pipeline.schedule)})
 
 
 def _group(version: int, rows: pa.Table | None) -> Group:

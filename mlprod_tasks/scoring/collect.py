@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +16,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from mlprod_tasks.declaration import Pipeline, TickRange
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.files import locked, parts
 from mlprod_tasks.platform.lake import RowsRefused, TableMissing
@@ -78,7 +79,7 @@ class _File:
 
     path: Path
     schema: pa.Schema
-    ticks: frozenset[date]
+    ticks: frozenset[TickName]
 
     @property
     def name(self) -> str:
@@ -208,9 +209,9 @@ def _fits(field: pa.Field, types: Mapping[str, pa.DataType]) -> bool:
     return field.type in LOG_TYPES if known is None else field.type == known
 
 
-def _collected_files(pipeline: Pipeline, ticks: Iterable[date], platform: Platform) -> dict[date, set[str]]:
+def _collected_files(pipeline: Pipeline, ticks: Iterable[TickName], platform: Platform) -> dict[TickName, set[str]]:
     """Return, by tick, the names of the files whose rows are in the lake."""
-    files: dict[date, set[str]] = {tick: set() for tick in ticks}
+    files: dict[TickName, set[str]] = {tick: set() for tick in ticks}
     table = _lake_rows(pipeline, list(files), platform, ["tick", LOG_FILE])
     if table is not None:
         for row in table.group_by(["tick", LOG_FILE]).aggregate([]).to_pylist():
@@ -219,7 +220,7 @@ def _collected_files(pipeline: Pipeline, ticks: Iterable[date], platform: Platfo
 
 
 def _lake_rows(
-    pipeline: Pipeline, ticks: Sequence[date], platform: Platform, columns: list[str] | None = None
+    pipeline: Pipeline, ticks: Sequence[TickName], platform: Platform, columns: list[str] | None = None
 ) -> pa.Table | None:
     if not ticks:
         return None
@@ -229,7 +230,7 @@ def _lake_rows(
         return None
 
 
-def _read(files: Sequence[_File], tick: date, broken: list[str]) -> pa.Table:
+def _read(files: Sequence[_File], tick: TickName, broken: list[str]) -> pa.Table:
     """Read the rows of a tick from files, each with its file's name. Columns that a file lacks are null."""
     kinds = dict(ROW_COLUMNS) | {field.name: field.type for file in files for field in file.schema}
     schema = pa.schema(list(kinds.items()))
@@ -248,7 +249,7 @@ def _read(files: Sequence[_File], tick: date, broken: list[str]) -> pa.Table:
     return rows.set_column(rows.schema.get_field_index(LOG_FILE), LOG_FILE, file_names.take(stems.indices))
 
 
-def _scan(paths: Sequence[Path], schema: pa.Schema, tick: date) -> pa.Table:
+def _scan(paths: Sequence[Path], schema: pa.Schema, tick: TickName) -> pa.Table:
     if not paths:
         return schema.append(pa.field(LOG_FILE, pa.string())).empty_table()
     rows = ds.dataset([str(path) for path in paths], schema=schema, format="parquet")
@@ -261,7 +262,7 @@ def _files_of(rows: pa.Table) -> set[str]:
 
 
 def _queue_reviews(
-    pipeline: Pipeline, tick: date, rows: pa.Table, folder: Path, platform: Platform, broken: list[str]
+    pipeline: Pipeline, tick: TickName, rows: pa.Table, folder: Path, platform: Platform, broken: list[str]
 ) -> tuple[pa.Table, int]:
     """Add rows for people to the review queue; return the rows without bad ones, and how many are new in the queue.
 
@@ -276,7 +277,7 @@ def _queue_reviews(
 
 
 def _add_or_refuse(
-    pipeline: Pipeline, tick: date, rows: pa.Table, platform: Platform, refused: dict[str, str]
+    pipeline: Pipeline, tick: TickName, rows: pa.Table, platform: Platform, refused: dict[str, str]
 ) -> Mapping[str, int]:
     """Add the rows of every file that the lake takes; return how many by file, and add the others to `refused`."""
     try:
@@ -296,7 +297,7 @@ def _add_or_refuse(
     return added
 
 
-def _add(pipeline: Pipeline, tick: date, rows: pa.Table, platform: Platform) -> Mapping[str, int]:
+def _add(pipeline: Pipeline, tick: TickName, rows: pa.Table, platform: Platform) -> Mapping[str, int]:
     """Add to a tick's partition the rows of files it does not have; return how many by file."""
     present = _lake_rows(pipeline, [tick], platform)
     if present is not None:

@@ -72,7 +72,7 @@ def score(pipeline: Pipeline, tick: Tick, platform: Platform, *, as_of: bool = F
     Raises: NoModel without champion and fallback; OtherTask if they were trained for another task than is declared; the error
     of the lake or database if one cannot be written.
     """
-    ticks = pipeline.schedule.range(tick.date)
+    ticks = pipeline.schedule.range(tick.name)
     answer = _predict_tick(pipeline, tick, ticks, platform, as_of)
     rows = _rows(pipeline, answer)
     written = platform.lake.replace_ticks(names.predictions(pipeline), ticks, rows, note=f"version {answer.model_version}")
@@ -81,7 +81,7 @@ def score(pipeline: Pipeline, tick: Tick, platform: Platform, *, as_of: bool = F
     platform.ledger.put(
         Scoring(
             pipeline=pipeline.name,
-            tick=tick.date,
+            tick=tick.name,
             model_version=answer.model_version,
             rows=rows.num_rows,
             fallback_rows=int(np.count_nonzero(answer.by_fallback)),
@@ -237,7 +237,7 @@ def _champion(pipeline: Pipeline, tick: Tick, platform: Platform, as_of: bool) -
 def _kept_fallback(pipeline: Pipeline, tick: Tick, champion: int | None, platform: Platform, as_of: bool) -> Fallback | None:
     """Return the champion's fallback; if the champion is unknown, that of the last promoted version."""
     known = platform.ledger.all(Promotion, pipeline=pipeline.name)
-    promoted = [promotion for promotion in known if promotion.effective <= tick.date or not as_of]
+    promoted = [promotion for promotion in known if promotion.effective <= tick.name or not as_of]
     last = max(promoted, key=lambda promotion: (promotion.effective, promotion.at), default=None)
     version = champion or (last.model_version if last else None)
     return None if version is None else platform.ledger.get(Fallback, pipeline.name, version)
@@ -296,5 +296,5 @@ def _publish(pipeline: Pipeline, tick: Tick, rows: pa.Table, platform: Platform)
     answer |= {LOW: LOW, HIGH: HIGH} if pipeline.model.coverage is not None else {}
     published = rows.select([*key, "tick", "predict_at", *answer, "fallback", "model_version"]).rename_columns(answer)
     url = platform.settings.database(pipeline.publish.connection)
-    replace_rows(url, pipeline.publish.table, "tick", tick.date, published, key=key)
+    replace_rows(url, pipeline.publish.table, "tick", tick.name, published, key=key)
     log.info("%s: published %d rows to %s", pipeline.name, rows.num_rows, pipeline.publish.table)

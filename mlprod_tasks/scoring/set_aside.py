@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
-from datetime import date
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.platform.files import replacing
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ def unreadable_rows(rows: pa.Table) -> np.ndarray:
     return bad
 
 
-def set_aside_rows(rows: pa.Table, bad: np.ndarray, folder: Path, tick: date, broken: list[str]) -> pa.Table:
+def set_aside_rows(rows: pa.Table, bad: np.ndarray, folder: Path, tick: TickName, broken: list[str]) -> pa.Table:
     """Write the bad rows of each file to a file of their own, `<file>-rows-<tick>.parquet.broken`; return the other rows.
 
     rows: of one tick, with LOG_FILE. If killed, it is done again, with the same names.

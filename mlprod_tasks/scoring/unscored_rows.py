@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
 
 from sqlalchemy import and_, false, or_, select
 from sqlalchemy.orm import Session
 
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.platform.ledger import Publication, Scoring
 
 
-def unscored_rows(session: Session, pipelines: Sequence[Pipeline]) -> dict[str, dict[date, int]]:
+def unscored_rows(session: Session, pipelines: Sequence[Pipeline]) -> dict[str, dict[TickName, int]]:
     """Count them by the name of the pipeline and the tick, in the order of ticks. Scoring the tick again leaves none."""
     of_entity = (and_(Publication.pipeline == one.name, Publication.table_name == one.entity_name) for one in pipelines)
     query = (
@@ -21,7 +21,7 @@ def unscored_rows(session: Session, pipelines: Sequence[Pipeline]) -> dict[str, 
         .where(or_(false(), *of_entity), Publication.rows > Scoring.rows, Publication.rows_late > 0)
         .order_by(Scoring.tick)
     )
-    found: dict[str, dict[date, int]] = {one.name: {} for one in pipelines}
+    found: dict[str, dict[TickName, int]] = {one.name: {} for one in pipelines}
     for name, tick, rows in session.execute(query):
         found[name][tick] = rows
     return found

@@ -133,17 +133,23 @@ class MomentCheck:
             raise _wrong_moment("it must be between 1971 and now")
         last = self._last
         if last is not None and last.start <= moment < last.end:
-            return moment, last.date
+            return moment, _date(last)
         schedule = self.pipeline.schedule
         try:
             self._last = tick = schedule.tick_at(moment)
         except ValueError:
-            until = f" to {schedule.ends}" if schedule.ends else " on"
-            reason = f"it is outside the ticks of {self.pipeline.name}, {schedule.starts}{until}"
+            until = f" to {schedule.last}" if schedule.last else " on"
+            reason = f"it is outside the ticks of {self.pipeline.name}, {schedule.first}{until}"
             if given is None:
                 reason = f"it defaults to now, and {reason}"
             raise _wrong_moment(reason) from None
-        return moment, tick.date
+        return moment, _date(tick)
+
+
+def _date(tick: Tick) -> date:
+    """The tick's date: use cases with ticks within a day answer no requests."""
+    assert isinstance(tick.name, date)
+    return tick.name
 
 
 def _wrong_moment(reason: str) -> RequestRefused:

@@ -47,14 +47,14 @@ def history(pipeline: Pipeline, platform: Platform, most: int | None = None) -> 
     schedule = pipeline.schedule
     scored = pipeline.entity_table if pipeline.population is None else pipeline.table(pipeline.population.seen_in)
     newest = _newest(scored, platform.settings)
-    first = schedule.tick(schedule.starts)
+    first = schedule.tick(schedule.first)
     if newest is None or newest < first.start:
         raise NoHistory(
             f"table {scored.name!r} has no row with {scored.time!r} after the schedule's start, {first}: look at the source, "
-            "at `time` and at `schedule.starts`"
+            "at `time` and at `schedule.first`"
         )
     last = schedule.last_at(min(newest + scored.known_after, platform.clock.now()))
-    if scored.ticks_ahead == 0 and last.end <= platform.clock.now() and (schedule.ends is None or last.date < schedule.ends):
+    if scored.ticks_ahead == 0 and last.end <= platform.clock.now() and (schedule.last is None or last.name < schedule.last):
         last = schedule.tick_at(last.end)  # rows of the last interval are in the partition of the tick that ends it
     ticks = schedule.range(str(first), str(last))
     wanted = min(WITH_OUTCOMES + pipeline.label_delay_ticks, REPLAYED) if most is None else most

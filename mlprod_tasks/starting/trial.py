@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
 
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.evaluation.gate import GateVerdict
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.starting.history import History
@@ -16,7 +16,7 @@ class Refusal:
     """A tick's batch of a table that the audit refused, and the first reasons."""
 
     table: str
-    tick: date
+    tick: TickName
     reason: str
 
 

@@ -133,7 +133,7 @@ def _monitoring(trial: Trial) -> Section:
     if not trial.decisions:
         return Section("monitoring", "What monitoring would have said", (Paragraph(trial.stopped, "bad"),))
     ticks = list(trial.history.replayed)
-    shown = detail(trial.pipeline, trial.platform, (ticks[0].date, ticks[-1].date), BY_FEATURE)
+    shown = detail(trial.pipeline, trial.platform, (ticks[0].name, ticks[-1].name), BY_FEATURE)
     blocks: list[Block] = [_decisions(trial)]
     if trial.pipeline.label_delay_ticks >= len(ticks):
         blocks.append(

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 
 from sqlalchemy import select
@@ -14,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from mlprod_tasks import steps, workflows
 from mlprod_tasks.declaration import Pipeline, TickRange
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.evaluation.gate import GatesRefused, Passed, Refused, gates_passed
 from mlprod_tasks.ingest.audit import BatchRefused
 from mlprod_tasks.ingest.tables import TablesFailed
@@ -117,11 +117,11 @@ def _ingest(pipeline: Pipeline, ticks: TickRange, platform: Platform) -> tuple[d
     return published, tuple(_refusals(refused))
 
 
-def _around(ticks: TickRange, refused: set[date]) -> list[TickRange]:
+def _around(ticks: TickRange, refused: set[TickName]) -> list[TickRange]:
     """The parts of a range between its refused ticks."""
     parts: list[list[str]] = [[]]
     for tick in ticks:
-        if tick.date in refused:
+        if tick.name in refused:
             parts.append([])
         else:
             parts[-1].append(str(tick))

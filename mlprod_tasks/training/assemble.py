@@ -6,7 +6,6 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
 from mlprod_tasks.declaration.recorded import text_of
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.models.feature_frame import outcome_of
 from mlprod_tasks.models.model_facts import PerWindow
@@ -76,7 +76,7 @@ def assemble(
     with failing(training_id, platform):
         chosen = windows(pipeline.split, as_of, pipeline.label_delay_ticks, pipeline.schedule)
         before = folder.find(Assembled)
-        if before is not None and (before.as_of, before.windows) != (as_of.date, chosen.dates()):
+        if before is not None and (before.as_of, before.windows) != (as_of.name, chosen.dates()):
             before = None
         if before is None or before.declaration != pipeline.digest or not folder.training_set.is_file():
             _write(pipeline, as_of, chosen, before.versions if before else None, folder, platform)
@@ -92,7 +92,7 @@ def _begin(
 ) -> None:
     """Record the training in the ledger as running, with its reason and who started it."""
     kept = platform.ledger.get(Training, training_id)
-    decision = None if decided_at is None else platform.ledger.get(Decision, pipeline.name, decided_at.date)
+    decision = None if decided_at is None else platform.ledger.get(Decision, pipeline.name, decided_at.name)
     if decided_at is not None and decision is None:
         raise DecisionMissing(
             f"{pipeline.name}: training {training_id} names the decision of {decided_at}, which is not in the ledger"
@@ -101,7 +101,7 @@ def _begin(
         Training(
             id=training_id,
             pipeline=pipeline.name,
-            as_of=as_of.date,
+            as_of=as_of.name,
             reason=reason,
             state="running",
             at=platform.clock.now(),
@@ -135,7 +135,7 @@ class _WindowCounts:
     outcomes: OutcomeSummary = field(default_factory=OutcomeSummary)
     unlabelled: int = 0
     unusable: Counter[str] = field(default_factory=Counter)  # rows left out, by the feature at fault
-    days: set[date] = field(default_factory=set)
+    days: set[TickName] = field(default_factory=set)
 
     def add(self, table: pa.Table, left_out: Counter[str]) -> None:
         self.unusable += left_out
@@ -187,7 +187,7 @@ def _assembled(
     kind = pipeline.label.kind
     return Assembled(
         pipeline=pipeline.name,
-        as_of=as_of.date,
+        as_of=as_of.name,
         declaration=pipeline.digest,
         windows=chosen.dates(),
         rows=PerWindow(**{name: one.labelled for name, one in counts.items()}),
@@ -237,7 +237,7 @@ def _warn_of_missing_labels(pipeline: Pipeline, chosen: Windows, as_of: Tick, pl
     published = platform.ledger.all(Publication, pipeline=pipeline.name, table_name=pipeline.label.table)
     ingested |= {one.tick for one in published}  # perhaps without rows
     first = min(ticks.first for _, ticks in chosen.named())
-    missing = [tick for tick in pipeline.schedule.range(first, as_of.date) if tick.date > first and tick.date not in ingested]
+    missing = [tick for tick in pipeline.schedule.range(first, as_of.name) if tick.name > first and tick.name not in ingested]
     if missing:
         log.warning(
             "%d ticks of %s are not ingested, so their outcomes are missing: first %s, last %s",
@@ -245,25 +245,27 @@ def _warn_of_missing_labels(pipeline: Pipeline, chosen: Windows, as_of: Tick, pl
         )  # fmt: skip
 
 
-def _parts(ticks: TickRange, counts: Mapping[date, int]) -> Iterator[TickRange]:
+def _parts(ticks: TickRange, counts: Mapping[TickName, int]) -> Iterator[TickRange]:
     """Split a window into parts of whole ticks, with at most TICKS_AT_ONCE ticks and about ROWS_AT_ONCE rows.
 
     counts: the rows of each tick.
     """
-    part: list[date] = []
+    part: list[TickName] = []
     rows = 0
     for tick in ticks:
-        count = counts.get(tick.date, 0)
+        count = counts.get(tick.name, 0)
         if part and (len(part) == TICKS_AT_ONCE or rows + count > ROWS_AT_ONCE):
             yield TickRange(ticks.schedule, part[0], part[-1])
             part, rows = [], 0
-        part.append(tick.date)
+        part.append(tick.name)
         rows += count
     yield TickRange(ticks.schedule, part[0], part[-1])
 
 
 def _warn_of_empty_ticks(pipeline: Pipeline, window: str, ticks: TickRange, counts: _WindowCounts) -> None:
-    empty = {tick.date for tick in ticks if not pipeline.entity_table.may_be_empty_at(tick.date)} - counts.days
+    empty = {
+        tick.name for tick in ticks if not pipeline.entity_table.may_be_empty_on(pipeline.schedule.day_of(tick.name))
+    } - counts.days
     if empty and len(empty) < len(ticks):
         first, last = min(empty), max(empty)
         log.warning(

@@ -154,14 +154,14 @@ def prepare(pipeline: Pipeline, train_rows: Rows, validation_rows: Rows) -> Prep
     task, outcome, validation_outcome = task_of(pipeline), outcome_of(train_rows), outcome_of(validation_rows)
     classes = task.classes(pipeline, outcome)
     y, validation_y = (task.as_learned(one, classes) for one in (outcome, validation_outcome))
-    tick = _ticks(train_rows)
+    tick = _ticks(pipeline, train_rows)
     weight, validation_weight = sample_weights.weights(pipeline, y, tick, validation_y)
     return PreparedRows(
         inputs,
         codes,
         Columns(tuple(wanted.name for wanted in inputs), categorical, tuple(codes[inputs[i].name] for i in categorical)),
         _learnable(LearnerRows(x, y, weight, tick)),
-        _learnable(LearnerRows(validation_x, validation_y, validation_weight, _ticks(validation_rows))),
+        _learnable(LearnerRows(validation_x, validation_y, validation_weight, _ticks(pipeline, validation_rows))),
         validation_x,
         outcome,
         validation_outcome,
@@ -291,10 +291,13 @@ def _codes_of_stored(pipeline: Pipeline, rows: StoredRows, inputs: tuple[Input, 
     return {one.name: as_categories(sorted(values)) for one, values in zip(wanted, found, strict=True)}
 
 
-def _ticks(rows: Rows) -> np.ndarray | None:
-    """Return each row's tick as whole days; None if rows have no tick or are not sorted by it."""
+def _ticks(pipeline: Pipeline, rows: Rows) -> np.ndarray | None:
+    """Return the number of each row's tick, from the first tick on; None if rows have no tick or are not sorted by it."""
     if "tick" not in rows.column_names:
         return None
-    column = rows["tick"]
-    days = column.cast(pa.date32()).cast(pa.int32()).to_numpy().astype(np.int64)
-    return days if (np.diff(days) >= 0).all() else None
+    names = rows["tick"]
+    found = pc.unique(names)
+    schedule = pipeline.schedule
+    numbers = pa.array([schedule.ticks_between(schedule.first, name) for name in found.to_pylist()], pa.int64())
+    ticks = numbers.take(pc.index_in(names, found).combine_chunks()).to_numpy()
+    return ticks if (np.diff(ticks) >= 0).all() else None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from typing import Any, ClassVar
 
+from mlprod_tasks.declaration.rhythm import RecordedName
 from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.models.model_facts import ContinuedFrom, DateRange, ModelFacts, PerWindow
 from mlprod_tasks.platform.versioned import Versioned
@@ -30,7 +30,7 @@ class Assembled(StepRecord):
     STEP: ClassVar[str] = "assemble"
 
     pipeline: str
-    as_of: date
+    as_of: RecordedName
     declaration: str
     windows: PerWindow[DateRange]
     rows: PerWindow[int]

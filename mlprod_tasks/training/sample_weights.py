@@ -13,14 +13,14 @@ from mlprod_tasks.declaration import Pipeline
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Codes = NDArray[np.int64]
-Days = NDArray[np.int64]
+Ticks = NDArray[np.int64]
 
 
 class NoTicks(ValueError):
     """A half-life is declared, but the training rows have no ticks."""
 
 
-def weights(pipeline: Pipeline, y: Any, tick: Days | None, validation_y: Any) -> tuple[Floats | None, Floats | None]:
+def weights(pipeline: Pipeline, y: Any, tick: Ticks | None, validation_y: Any) -> tuple[Floats | None, Floats | None]:
     """Return the weights of training and validation rows, (n,). y: outcomes as learners read them.
 
     None if all are equal.
@@ -40,7 +40,7 @@ def weights(pipeline: Pipeline, y: Any, tick: Days | None, validation_y: Any) ->
             raise NoTicks(
                 f"{pipeline.name}: model.half_life {declared.half_life} needs training rows sorted by their column 'tick'"
             )
-        recent = recency(tick, declared.half_life)
+        recent = recency(days(pipeline, tick), declared.half_life)
         weight = recent if weight is None else weight * recent
     return weight, validation_weight
 
@@ -65,8 +65,18 @@ def _balanced_classes(declared: str | float, y: Codes, validation_y: Codes) -> t
     return by_class[y], by_class[validation_y]
 
 
-def recency(tick: Days, half_life: timedelta) -> Floats:
-    """Return 0.5 ** (age / half_life), age from the newest row, scaled to mean 1.
+def days(pipeline: Pipeline, tick: Ticks) -> Floats:
+    """Return the days from the first row's tick to each row's. tick: numbers of ticks, ascending."""
+    if len(tick) == 0:
+        return np.empty(0)
+    schedule, first = pipeline.schedule, int(tick[0])
+    names = schedule.names(schedule.shift(schedule.first, first), schedule.shift(schedule.first, int(tick[-1])))
+    elapsed = np.array([schedule.elapsed(names[0], name) / timedelta(days=1) for name in names])
+    return elapsed[tick - first]
+
+
+def recency(tick: Floats, half_life: timedelta) -> Floats:
+    """Return 0.5 ** (age / half_life), age from the newest row, scaled to mean 1. tick: in days.
 
     Scaled, so that penalties keep their strength.
     """

@@ -8,7 +8,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ import pyarrow.compute as pc
 from optuna.trial import TrialState
 
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.declaration.search import Search, searched, space_of, values_of, with_values
 from mlprod_tasks.models import learners
 from mlprod_tasks.models.learners.rows import predict
@@ -207,7 +207,7 @@ def run_trial(pipeline: Pipeline, claim: Claim, trials: Trials, prepared: Callab
     return float(np.mean(losses)) if losses else float("nan"), cut
 
 
-def _between(rows: Rows, first: date, last: date) -> Rows:
+def _between(rows: Rows, first: TickName, last: TickName) -> Rows:
     tick = rows["tick"]
     return rows.filter(pc.and_(pc.greater_equal(tick, first), pc.less_equal(tick, last)))
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
 
 from mlprod_tasks.declaration import Schedule, Split, Tick, TickRange
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.models.model_facts import DateRange, PerWindow
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -39,16 +39,16 @@ def windows(split: Split, as_of: Tick, label_delay_ticks: int, schedule: Schedul
     Raises: HistoryTooShort.
     """
     shift, length, gap = schedule.shift, schedule.ticks_in, schedule.ticks_until(split.gap)
-    last_test = shift(as_of.date, -label_delay_ticks)
+    last_test = shift(as_of.name, -label_delay_ticks)
     first_test = shift(last_test, 1 - length(split.test))
     last_validation = shift(first_test, -gap - 1)
     first_validation = shift(last_validation, 1 - length(split.validation))
     last_train = shift(first_validation, -gap - 1)
-    wanted = shift(last_train, 1 - length(split.train)) if split.train else min(schedule.starts, last_train)
-    if wanted < schedule.starts:
-        _refuse(split, as_of, label_delay_ticks, schedule, schedule.ticks_between(wanted, schedule.starts))
+    wanted = shift(last_train, 1 - length(split.train)) if split.train else min(schedule.first, last_train)
+    if wanted < schedule.first:
+        _refuse(split, as_of, label_delay_ticks, schedule, schedule.ticks_between(wanted, schedule.first))
 
-    def ticks(first: date, last: date) -> TickRange:
+    def ticks(first: TickName, last: TickName) -> TickRange:
         return schedule.range(first, last)
 
     return Windows(ticks(wanted, last_train), ticks(first_validation, last_validation), ticks(first_test, last_test))
@@ -66,6 +66,6 @@ def _refuse(split: Split, as_of: Tick, label_delay_ticks: int, schedule: Schedul
     raise HistoryTooShort(
         f"a training as of {as_of} needs {needed} ticks of history (train {train}, gap {gap}, validation "
         f"{validation}, gap {gap}, test {test}, label delay {label_delay_ticks}), "
-        f"but the schedule starts at {schedule.starts}: {missing} {'tick is' if missing == 1 else 'ticks are'} missing. Train "
-        f"as of {schedule.shift(as_of.date, missing)} or later, or declare shorter windows"
+        f"but the schedule starts at {schedule.first}: {missing} {'tick is' if missing == 1 else 'ticks are'} missing. Train "
+        f"as of {schedule.shift(as_of.name, missing)} or later, or declare shorter windows"
     )

@@ -15,7 +15,6 @@ from mlprod_airflow.ramping import (
     with_run_params,
 )
 from mlprod_airflow.runs import (
-    TICK,
     as_of,
     decided_at,
     each_tick,
@@ -27,6 +26,7 @@ from mlprod_airflow.runs import (
     or_missing,
     reference,
     tick,
+    tick_param,
     ticks,
     training_id,
     where_declared,
@@ -36,7 +36,6 @@ from mlprod_airflow.waiting import Retrain, WaitUntil
 
 __all__ = [
     "PATIENT",
-    "TICK",
     "Retrain",
     "WaitUntil",
     "approved",
@@ -61,6 +60,7 @@ __all__ = [
     "served",
     "telling",
     "tick",
+    "tick_param",
     "ticks",
     "training_id",
     "unless_stopped",

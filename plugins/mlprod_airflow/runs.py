@@ -18,7 +18,6 @@ T = TypeVar("T")
 RETRY_DELAY = timedelta(seconds=30)
 HOURS_BEFORE_NEXT = 4  # from a nightly run to the next tick
 YEARS_LOOKED_AT = 3
-TICK = {"type": ["null", "string"], "format": "date"}
 
 
 def each_tick(pipeline: Pipeline, doc: str, **params: Param) -> dict[str, Any]:
@@ -39,8 +38,15 @@ def where_declared(part: object, task: Callable[[], Any]) -> list[Any]:
 
 
 def nightly(pipeline: Pipeline, doc: str) -> dict[str, Any]:
-    """Arguments of a DAG that runs in the night after each tick, off-peak; the partition key is the tick's date."""
+    """Arguments of a DAG that runs in the night after each tick, off-peak; the partition key is the tick's date.
+
+    Ticks within a day have their run when the next one is due.
+    """
     schedule = pipeline.schedule
+    if schedule.every == "hour":
+        first, last = (name and schedule.moment(schedule.shift(name, 1)) for name in (schedule.first, schedule.last))
+        timetable = _timetable(pipeline, schedule.at, behind=1)
+        return each_tick(pipeline, doc) | {"schedule": timetable, "start_date": first, "end_date": last}
     hour = schedule.at.hour - HOURS_BEFORE_NEXT
     behind = 1 if hour >= 0 else 0  # days from the tick's date to the run's date
     return each_tick(pipeline, doc) | {
@@ -52,8 +58,16 @@ def nightly(pipeline: Pipeline, doc: str) -> dict[str, Any]:
     }
 
 
+def tick_param(pipeline: Pipeline, description: str = "", required: bool = False) -> Param:
+    """A parameter of a DAG that names a tick; None if it is not given."""
+    form = {"format": "date"}
+    if pipeline.schedule.every == "hour":  # a date means all ticks of the day
+        form = {"pattern": r"^\d{4}-\d\d-\d\d(T\d{4}Z)?$"}
+    return Param(None, type="string" if required else ["null", "string"], description=description or None, **form)
+
+
 def each_week(pipeline: Pipeline, doc: str) -> dict[str, Any]:
-    """Arguments of a DAG with one run per week, at Monday's tick; with one run per tick if ticks are not daily."""
+    """Arguments of a DAG with one run per week, at Monday's tick; with one run per tick of weekly and monthly ones."""
     return each_tick(pipeline, doc) | {"schedule": _timetable(pipeline, pipeline.schedule.at, days="1")}
 
 
@@ -98,7 +112,9 @@ def _timetable(pipeline: Pipeline, at: time, days: str = "*", behind: int | None
     if schedule.every != "day":
         from mlprod_timetable import TickTimetable
 
-        return TickTimetable(pipeline.as_json()["schedule"], at.isoformat("minutes"), behind or 0)
+        hourly = schedule.every == "hour"
+        clock = "" if hourly else at.isoformat("minutes")
+        return TickTimetable(pipeline.as_json()["schedule"], clock, behind or 0, weekly=hourly and days != "*")
     more = {} if behind is None else {"run_offset": -behind}
     cron = f"{at.minute} {at.hour} * * {days}"
     if not _comes_twice(schedule, at):

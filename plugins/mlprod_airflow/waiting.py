@@ -27,7 +27,7 @@ def is_there(pipeline: Pipeline, what: What, tick: str) -> bool:
     from mlprod_airflow.installation import platform
     from mlprod_tasks.platform.ledger import Decision, Publication, Scoring
 
-    day, ledger = pipeline.schedule.tick(tick).date, platform().ledger
+    day, ledger = pipeline.schedule.tick(tick).name, platform().ledger
     if what == "scored":
         return ledger.get(Scoring, pipeline.name, day) is not None
     if what == "decided":

@@ -97,10 +97,10 @@ def test_its_policy_lets_nothing_but_its_own_script_and_style_run(page: str) -> 
 
 def test_it_holds_what_the_page_shows_of_that_tick(page: str, months: Platform, flights_pipeline: Pipeline, tick: Any) -> None:
     told = inside(page)
-    assert told == as_json(detail(flights_pipeline, months, (None, tick.date), BY_FEATURE, as_of=tick))
+    assert told == as_json(detail(flights_pipeline, months, (None, tick.name), BY_FEATURE, as_of=tick))
     assert told["last"] == str(tick) == told["ticks"][-1]
     assert told["may"] == []
-    assert str(tick.date + DAY) not in json.dumps({name: told[name] for name in ("charts", "heat", "by_tick", "alarms")})
+    assert str(tick.name + DAY) not in json.dumps({name: told[name] for name in ("charts", "heat", "by_tick", "alarms")})
 
 
 def test_text_from_data_ends_no_script(make_ledger: Callable[..., Platform], flights_pipeline: Pipeline) -> None:

@@ -211,12 +211,12 @@ def is_due(every: str, on: str | int, day: date) -> bool:
 def test_ticks_every_week_or_month_are_the_due_dates_and_share_all_time(every: tuple[str, Any], start: date, zone: str) -> None:
     schedule = repeated(*every, timezone=zone)
     due = list(islice((day for day in days_from(start) if is_due(*every, day)), 15))
-    assert schedule.dates(due[0], due[-1]) == due
+    assert schedule.names(due[0], due[-1]) == due
     ticks = [schedule.tick(day) for day in due]
     assert all(one.end == following.start for one, following in pairwise(ticks))
     for number, tick in enumerate(ticks):
-        assert schedule.shift(due[0], number) == tick.date
-        assert schedule.ticks_between(due[0], tick.date) == number
+        assert schedule.shift(due[0], number) == tick.name
+        assert schedule.ticks_between(due[0], tick.name) == number
         assert schedule.tick_at(tick.start) == schedule.tick_at(tick.end - timedelta(microseconds=1)) == tick
 
 
@@ -227,9 +227,9 @@ def test_times_before_and_after_a_tick_are_counted_by_the_calendar(
     schedule = repeated(*every)
     tick = schedule.at_or_after(day)
     assert schedule.at_or_before(tick) == tick
-    earlier = [one for one in schedule.dates(schedule.shift(tick, -70), tick) if tick - one <= length]
+    earlier = [one for one in schedule.names(schedule.shift(tick, -70), tick) if tick - one <= length]
     assert schedule.back(tick, length) == earlier[0]
-    later = [one for one in schedule.dates(tick, schedule.shift(tick, 70)) if one - tick >= length]
+    later = [one for one in schedule.names(tick, schedule.shift(tick, 70)) if one - tick >= length]
     assert schedule.first_after(tick, length) == later[0]
 
 
@@ -288,3 +288,86 @@ def test_a_schedule_that_cannot_be_meant_is_refused(declared: dict[str, Any], to
 def test_a_date_that_is_no_tick_is_refused_with_the_nearest_ones() -> None:
     with pytest.raises(ValueError, match="14 is no tick: there is one every Monday, the nearest are 2024-02-12 and 2024-02-19"):
         Schedule(time(4), "UTC", date(2024, 1, 1), every="week", on="monday").tick("2024-02-14")
+
+
+# Ticks within a day.
+
+HOURLY = Schedule(time(0, 15), "America/New_York", date(2013, 3, 1), date(2013, 11, 5), every="hour")
+
+
+@given(
+    zone=st.sampled_from(ZONES),
+    hours=st.sampled_from([1, 2, 3, 4, 6, 8, 12]),
+    minute=st.integers(0, 59),
+    start=days,
+    apart=st.integers(0, 100),
+)
+def test_hourly_ticks_share_all_time_and_their_names_are_unique_and_in_order(
+    zone: str, hours: int, minute: int, start: date, apart: int
+) -> None:
+    schedule = Schedule(time(0, minute), zone, start, every="hour", hours=hours)
+    first = schedule.shift(schedule.first, apart)
+    ticks = [schedule.tick(name) for name in schedule.names(first, schedule.shift(first, 30))]
+    assert all(one.end == following.start for one, following in pairwise(ticks))
+    assert {one.end - one.start for one in ticks} == {timedelta(hours=hours)}
+    texts = [str(one) for one in ticks]
+    assert texts == sorted(set(texts))
+    for number, tick in enumerate(ticks):
+        assert schedule.shift(first, number) == tick.name
+        assert schedule.ticks_between(first, tick.name) == number
+        assert schedule.tick_at(tick.start) == schedule.tick_at(tick.end - timedelta(microseconds=1)) == tick
+
+
+@pytest.mark.parametrize(
+    ("day", "count"), [("2013-03-10", 23), ("2013-06-01", 24), ("2013-11-03", 25)], ids=["forward", "ordinary", "back"]
+)
+def test_a_date_means_all_hours_of_the_local_day(day: str, count: int) -> None:
+    ticks = HOURLY.range(day)
+    assert len(ticks) == count
+    assert {HOURLY.day_of(name) for name in ticks.names} == {date.fromisoformat(day)}
+    assert len(HOURLY.range(day, "2013-11-03T0515Z")) == HOURLY.ticks_between(ticks.first, "2013-11-03T0515Z") + 1
+
+
+def test_the_hour_that_comes_twice_has_two_ticks() -> None:
+    local = [HOURLY.local(name) for name in HOURLY.range("2013-11-03").names]
+    assert [f"{one:%H:%M %Z}" for one in local if f"{one:%H}" == "01"] == ["01:15 EDT", "01:15 EST"]
+    assert [HOURLY.season(name) for name in HOURLY.range("2013-11-03").names][:4] == [0, 1, 1, 2]
+
+
+def test_an_hourly_schedule_counts_delays_in_hours() -> None:
+    assert [HOURLY.ticks_until(timedelta(minutes=minutes)) for minutes in (1, 60, 61)] == [1, 1, 2]
+    assert HOURLY.ticks_until(timedelta(0), calendar_days=1) == 25, "a day may have 25 hours"
+    assert HOURLY.days_later("2013-11-02T1615Z", 1) == datetime(2013, 11, 3, 17, 15, tzinfo=UTC)
+    assert HOURLY.elapsed("2013-11-02T1615Z", "2013-11-03T1715Z") == timedelta(hours=25)
+    assert HOURLY.back("2013-11-03T1715Z", timedelta(minutes=90)) == "2013-11-03T1615Z"
+    assert HOURLY.first_after("2013-11-03T1715Z", timedelta(minutes=90)) == "2013-11-03T1915Z"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("2013-11-03T0500Z", "is no tick: there is one every hour, the nearest are 2013-11-03T0415Z and 2013-11-03T0515Z"),
+        ("2013-11-03", "2013-11-03 is no tick: there is one every hour"),
+        ("2013-11-03T05", "tick '2013-11-03T05' is not a start in UTC such as 2013-06-17T0500Z"),
+        ("2013-11-07T0515Z", "is outside the schedule, which runs from 2013-03-01T0515Z to 2013-11-06T0415Z"),
+    ],
+    ids=["another minute", "a date", "no minute", "outside"],
+)
+def test_a_text_that_names_no_hourly_tick_is_refused(text: str, told: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(told)):
+        HOURLY.tick(text)
+
+
+@pytest.mark.parametrize(
+    ("declared", "told"),
+    [
+        ({"at": time(4)}, "at 04:00: of hourly ticks it is the minute alone, as in time(0, 0)"),
+        ({"hours": 5}, "hours=5 must divide the day: one of 1, 2, 3, 4, 6, 8, 12"),
+        ({"on": "monday"}, "on='monday' is for ticks every week or month"),
+        ({"every": "day", "hours": 6}, "hours=6 is for ticks within a day: declare every='hour' too"),
+    ],
+    ids=["a time of day", "five hours", "a weekday", "hours of days"],
+)
+def test_an_hourly_schedule_that_cannot_be_meant_is_refused(declared: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(told)):
+        Schedule(**({"at": time(0), "timezone": "UTC", "starts": date(2024, 1, 1), "every": "hour"} | declared))

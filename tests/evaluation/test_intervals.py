@@ -72,7 +72,7 @@ def test_a_gate_passes_intervals_that_hold_enough_and_refuses_those_that_do_not(
 
 
 def test_predictions_in_the_lake_and_from_mlflow_have_both_ends(shop, model):
-    (file,) = shop.platform.lake.files(names.predictions(shop.pipeline), shop.pipeline.schedule.range(shop.tick().date))
+    (file,) = shop.platform.lake.files(names.predictions(shop.pipeline), shop.pipeline.schedule.range(shop.tick().name))
     rows = pq.read_table(file).to_pandas()
     assert (rows.prediction_low == rows.score + model.interval.low).all()
     assert (rows.prediction_high == rows.score + model.interval.high).all()
@@ -85,7 +85,7 @@ def test_what_the_fallback_predicts_has_no_interval(shop):
     switch_to_fallback(shop.pipeline, "Ann", shop.platform, reason="a test")
     steps.score(shop.pipeline, shop.tick("2024-02-11"), shop.platform)
     switch_to_champion(shop.pipeline, "Ann", shop.platform, reason="a test")
-    ticks = shop.pipeline.schedule.range(shop.tick("2024-02-11").date)
+    ticks = shop.pipeline.schedule.range(shop.tick("2024-02-11").name)
     (file,) = shop.platform.lake.files(names.predictions(shop.pipeline), ticks)
     rows = pq.read_table(file)
     assert rows["fallback"].to_pylist() == [True] * rows.num_rows

@@ -123,7 +123,7 @@ def test_what_is_read_is_what_pandas_finds(never):
 
     ticks = never.pipeline.schedule.range(FIRST, LAST)
     labels = features.labels(never.pipeline, ticks, never.tick("2024-02-02"), never.platform)
-    rows = never.platform.lake.rows(names.predictions(never.pipeline), [tick.date for tick in ticks])
+    rows = never.platform.lake.rows(names.predictions(never.pipeline), [tick.name for tick in ticks])
     frame = rows.to_pandas().merge(labels.to_pandas()[["order_id", "label"]].dropna(), on="order_id")
     frame["saved"] = frame["decision"].astype(bool) * (frame["label"].astype(bool) * 14 - 4)
     means = frame.groupby("variant")["saved"].mean()
@@ -169,7 +169,7 @@ def test_a_promotion_in_between_voids_the_experiment_and_the_champion_answers(sh
 def lost(shop: Shop, keep: Callable[[str], bool]) -> None:
     """Rewrite the predictions of the experiment without some rows."""
     ticks = shop.pipeline.schedule.range(FIRST, LAST)
-    rows = shop.platform.lake.rows(names.predictions(shop.pipeline), [tick.date for tick in ticks])
+    rows = shop.platform.lake.rows(names.predictions(shop.pipeline), [tick.name for tick in ticks])
     kept = rows.filter(
         [
             variant == "control" or keep(key)

@@ -94,7 +94,7 @@ def test_a_late_row_is_one_of_the_rows_to_score_but_is_in_no_window_before(shop:
     shop.holds(orders=ORDERS).arrives("orders", {"o05": at("06-07 08:00")})
     assert column(shop, "planned_count_3d") == [0, 1, 2, 2, 3, 3, 3, 3, 3]
     tick = shop.pipeline.schedule.tick(date(2013, 6, 5))
-    rows = features.build(shop.pipeline, shop.pipeline.schedule.range(tick.date), shop.platform, until=tick).table
+    rows = features.build(shop.pipeline, shop.pipeline.schedule.range(tick.name), shop.platform, until=tick).table
     assert rows["id"].to_pylist() == ["o05"]
 
 

@@ -83,7 +83,7 @@ def expected_labels(shop: Shop, rows: dict[str, list[tuple[Any, ...]]], as_of: d
     expected = []
     for due, customer, product, ends_at, last_day in rows["orders"]:
         tick = schedule.tick_at(due)  # a row planned one tick ahead is in the tick whose interval holds its time
-        end = schedule.moment(tick.date + 6 * DAY)
+        end = schedule.moment(tick.name + 6 * DAY)
         if label.until == "ends_at" and ends_at is not None:
             end = min(end, ends_at)
         if label.until == "last_day" and last_day is not None:
@@ -93,7 +93,7 @@ def expected_labels(shop: Shop, rows: dict[str, list[tuple[Any, ...]]], as_of: d
             continue
         of_pair = frame[(frame["customer"] == customer) & (frame["product"] == product)]
         inside = of_pair[(of_pair["paid_at"] >= tick.start) & (of_pair["paid_at"] < end)]
-        expected.append((tick.date, customer, product, due, in_pandas(inside, label.of), end + payments.known_after))
+        expected.append((tick.name, customer, product, due, in_pandas(inside, label.of), end + payments.known_after))
     return sorted(expected)
 
 

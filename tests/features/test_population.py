@@ -194,11 +194,11 @@ def test_rows_and_outcomes_are_those_of_pandas(of: Any, known_after: timedelta, 
         known = payments[payments["paid_at"] + known_after < tick.start].dropna(subset=["customer"])
         newest = known.groupby("customer")["paid_at"].max() + known_after
         keys = sorted(int(key) for key, at in newest.items() if within is None or at >= tick.start - within)
-        expected += [(tick.date, key) for key in keys]
+        expected += [(tick.name, key) for key in keys]
         if tick.start + ml.hours(60) + known_after <= as_of.start:
             end = tick.start + ml.hours(60)
             later = payments[(payments["paid_at"] >= tick.start) & (payments["paid_at"] < end)]
-            complete += [(tick.date, key, in_pandas(later[later["customer"] == key], of)) for key in keys]
+            complete += [(tick.name, key, in_pandas(later[later["customer"] == key], of)) for key in keys]
     made = features.build(shop.pipeline, ticks, shop.platform).table
     assert list(zip(made["tick"].to_pylist(), made["customer"].to_pylist(), strict=True)) == expected
     found = features.labels(shop.pipeline, ticks, as_of, shop.platform)

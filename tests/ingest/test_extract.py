@@ -61,7 +61,7 @@ def test_days_of_23_and_25_hours_hold_as_many_hours_and_no_hour_is_lost_or_doubl
         assert {tick: got[tick] for tick in got} == {tick: n for tick, n in expected.items() if ticks[0] <= tick <= ticks[1]}
         assert all(got[tick] == hours for tick, hours in days.items())
         alone = [
-            extract(pipeline, "orders", pipeline.schedule.range(str(t.date)), platform).rows
+            extract(pipeline, "orders", pipeline.schedule.range(str(t.name)), platform).rows
             for t in pipeline.schedule.range(*ticks)
         ]
         assert sum(alone) == whole.num_rows

@@ -37,7 +37,7 @@ def staged(pipeline: ml.Pipeline, platform: Platform) -> dict[int, tuple[datetim
     found: dict[int, tuple[datetime, date]] = {}
     for first, last in (("2024-03-30", "2024-04-02"), ("2024-10-26", "2024-10-29")):
         for tick in pipeline.schedule.range(first, last):  # each tick read by itself
-            done = extract(pipeline, "orders", pipeline.schedule.range(tick.date), platform)
+            done = extract(pipeline, "orders", pipeline.schedule.range(tick.name), platform)
             for row in pq.read_table(done.path).to_pylist():
                 assert row["order_id"] not in found
                 found[row["order_id"]] = (row["ordered_at"], row["tick"])

@@ -76,7 +76,7 @@ class Running(RolledOut):
             assigned = rollout.answers(rollout.routing(asked), "returns", key)
             broken = assigned == "challenger"
             values: dict[str, Any] = {
-                "key": key, "tick": self.pipeline.schedule.tick_at(now).date, "score": 0.3, "model_version": self.champion(),
+                "key": key, "tick": self.pipeline.schedule.tick_at(now).name, "score": 0.3, "model_version": self.champion(),
                 "route": "fallback" if broken else "champion", "assigned": assigned, "fallback": broken, "error": broken,
                 "key_order_id": self.asked,
             }  # fmt: skip

@@ -67,9 +67,9 @@ def test_what_was_decided_is_worth_the_same_in_production_whoever_answered(value
     tick = valued.tick("2024-02-10")
     done = score(pipeline, tick, platform)
     assert bool(done.fallback_reason) == by_fallback
-    files = platform.lake.files(names.predictions(pipeline), pipeline.schedule.range(tick.date))
-    as_of = pipeline.schedule.tick(tick.date + timedelta(days=2))
-    labels = features.labels(pipeline, pipeline.schedule.range(tick.date), as_of, platform)
+    files = platform.lake.files(names.predictions(pipeline), pipeline.schedule.range(tick.name))
+    as_of = pipeline.schedule.tick(tick.name + timedelta(days=2))
+    labels = features.labels(pipeline, pipeline.schedule.range(tick.name), as_of, platform)
     with duckdb.connect() as con:
         con.register("labels", labels)
         query = f"SELECT p.*, label FROM read_parquet({listed(files)}) p JOIN labels USING (order_id) ORDER BY order_id"

@@ -57,7 +57,7 @@ class Source:
         steps.score(self.pipeline, self.pipeline.schedule.tick(day), self.platform)
 
     def measured(self, day: str, what: str) -> Measurement:
-        row = self.platform.ledger.get(Measurement, self.pipeline.name, self.pipeline.schedule.tick(day).date, what, "")
+        row = self.platform.ledger.get(Measurement, self.pipeline.name, self.pipeline.schedule.tick(day).name, what, "")
         assert row is not None
         return row
 

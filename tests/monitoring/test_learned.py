@@ -18,7 +18,8 @@ DAYS = [date(2024, 1, 1) + timedelta(days=n) for n in range(28)]  # the first is
 
 
 def spread_of(what: str, values: np.ndarray, by_weekday: bool = False) -> learned.Spread:
-    found = learned.learn(what, DAYS[: len(values)], list(values), by_weekday)
+    weekdays = [day.weekday() for day in DAYS[: len(values)]]
+    found = learned.learn(what, list(values), weekdays, 7) if by_weekday else learned.learn(what, list(values))
     assert found is not None
     return found
 
@@ -112,9 +113,9 @@ def test_a_weekday_that_is_rarely_there_leaves_all_weekdays_alike() -> None:
 
 
 def test_of_too_few_ticks_nothing_is_learned_and_ticks_without_a_value_do_not_count() -> None:
-    assert learned.learn("roc_auc", DAYS[:4], [0.7, 0.71, 0.69, 0.7]) is None
-    assert learned.learn("roc_auc", DAYS[:6], [0.7, None, 0.69, 0.7, None, 0.7]) is None
-    some = learned.learn("roc_auc", DAYS[:7], [0.7, None, 0.69, 0.7, None, 0.7, 0.71])
+    assert learned.learn("roc_auc", [0.7, 0.71, 0.69, 0.7]) is None
+    assert learned.learn("roc_auc", [0.7, None, 0.69, 0.7, None, 0.7]) is None
+    some = learned.learn("roc_auc", [0.7, None, 0.69, 0.7, None, 0.7, 0.71])
     assert some is not None
     assert (some.centres[0], some.degrees) == (pytest.approx(0.7), 4)
 

@@ -38,7 +38,7 @@ def checked(shop: Any, day: str = TICK) -> Verified:
 
 
 def found(shop: Any, what: str) -> Measurement:
-    row = shop.platform.ledger.get(Measurement, shop.pipeline.name, shop.tick(TICK).date, what, "")
+    row = shop.platform.ledger.get(Measurement, shop.pipeline.name, shop.tick(TICK).name, what, "")
     assert row is not None
     return row
 
@@ -66,7 +66,7 @@ def a_little_more(rows: pa.Table) -> pa.Table:
 def test_what_was_scored_comes_out_the_same_bit_for_bit(scored: Any) -> None:
     done = checked(scored)
     assert (done.replayed, done.canned, done.breaches) == (0.0, 0.0, ())
-    rows = scored.platform.ledger.get(Scoring, "returns", scored.tick(TICK).date).rows
+    rows = scored.platform.ledger.get(Scoring, "returns", scored.tick(TICK).name).rows
     assert (found(scored, "replayed").n, found(scored, "canned").n) == (rows, 100)
     assert (found(scored, "replayed").model_version, found(scored, "canned").model_version) == (1, 1)
     assert found(scored, "replayed").high == 0.0

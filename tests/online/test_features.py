@@ -68,7 +68,7 @@ def test_a_request_gives_batch_s_features_from_its_fields_alone(real_year: Platf
     pipeline = flights_pipeline
     fill(pipeline, real_year, "2013-06-24", back=True)
     tick = pipeline.schedule.tick("2013-06-24")
-    row = features.build(pipeline, pipeline.schedule.range(tick.date), real_year).table.slice(17, 1).to_pylist()[0]
+    row = features.build(pipeline, pipeline.schedule.range(tick.name), real_year).table.slice(17, 1).to_pylist()[0]
     arrives = row["sched_dep_at"] + timedelta(minutes=row["block_minutes"])
     request = {
         "flight_id": row["flight_id"], "sched_dep_at": row["sched_dep_at"].isoformat(), "sched_arr_at": arrives,

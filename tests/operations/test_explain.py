@@ -53,7 +53,7 @@ def test_a_source_is_told_at_the_version_that_was_there_when_the_row_was_scored(
             Publication(
                 pipeline="returns",
                 table_name="orders",
-                tick=promoted_shop.tick(day).date,
+                tick=promoted_shop.tick(day).name,
                 rows=120,
                 delta_version=version,
                 at=at,
@@ -211,7 +211,7 @@ def test_without_predictions_it_says_to_score(promoted_shop):
 def test_a_key_of_several_ticks_needs_the_tick(scored):
     key = rows(scored)[0]["order_id"]
     table = scored.platform.lake.rows("returns/predictions")
-    day = scored.tick(OTHER).date
+    day = scored.tick(OTHER).name
     again = table.set_column(table.column_names.index("tick"), "tick", [[day] * table.num_rows]).cast(table.schema)
     scored.platform.lake.replace_ticks("returns/predictions", scored.pipeline.schedule.range(OTHER), again)
     with pytest.raises(NoSuchPrediction, match=f"was scored at several ticks: {DAY}, {OTHER}. Choose one with --tick"):

@@ -42,7 +42,7 @@ def platform_of(tmp_path: Path, **given: str) -> Platform:
 def test_an_online_store_by_person_holds_no_planted_person(store_url: str, tmp_path: Path) -> None:
     platform = platform_of(tmp_path, MLPROD_ONLINE_URL=store_url)
     tick = PUBLISHED.schedule.tick("2024-01-10")
-    workflows.ingest(PUBLISHED, PUBLISHED.schedule.range("2024-01-01", tick.date), platform)
+    workflows.ingest(PUBLISHED, PUBLISHED.schedule.range("2024-01-01", tick.name), platform)
     filled = steps.fill_online(PUBLISHED, tick, platform)
     assert filled.entries > 900
     steps.check_online(PUBLISHED, tick, platform)

@@ -12,6 +12,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
+from mlprod_tasks.platform.experiment_entries import ExperimentReading
 from mlprod_tasks.platform.ledger import Audit, Decision, GateResult, Mail, MailAbout, Measurement, Row, Training, newest
 from mlprod_tasks.platform.ledger_store import Ledger, LedgerUnreachable
 
@@ -201,6 +202,7 @@ def test_large_counts_and_exact_numbers_survive(ledger: Ledger) -> None:
 
 
 def test_the_migrations_make_exactly_the_declared_tables(ledger: Ledger) -> None:
+    assert ExperimentReading.__table__ in Row.metadata.sorted_tables, "tables of other files are declared too"
     with ledger.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "version_table": "alembic_version_mlprod"})
         assert compare_metadata(context, Row.metadata) == []

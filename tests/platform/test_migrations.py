@@ -1,5 +1,9 @@
 """A ledger of an earlier release keeps its entries."""
 
+import signal
+import subprocess
+import sys
+import textwrap
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +34,7 @@ from mlprod_tasks.platform.ledger import (
     Training,
 )
 from mlprod_tasks.platform.ledger_store import Ledger
+from tests.support.paths import REPOSITORY
 
 NOON = datetime(2013, 6, 1, 12, tzinfo=UTC)
 
@@ -329,3 +334,72 @@ def test_the_check_value_of_the_pseudonym_key_has_a_table_of_its_own(of_release_
     assert [(one.number, one.by, one.at) for one in ledger.all(PseudonymKey)] == [(1, "", NOON)]
     move(ledger, "0006", back=True)
     assert "pseudonym_keys" not in inspect(ledger.engine).get_table_names()
+
+
+# Names of ticks are texts since 0009.
+
+
+@pytest.fixture
+def with_dates(url: str) -> Ledger:
+    """A ledger in which ticks are dates, with rows of every table that names one."""
+    ledger = Ledger(url)
+    move(ledger, "0008")
+    none = {"tick": None, "reason": "", "by": "anna", "subject": "", "asker": "person"}
+    read = {"rows_read": 1, "rows_accepted": 1, "rows_refused": 0, "rows_without_tick": 0}
+    audit = {"table_name": "t", "passed": True, "staging": "s", "staging_sha256": "", "failures": [], "seconds": 1.0} | read
+    wrote(ledger, "audits", *[audit | {"tick": day} for day in (DAY, OTHER)])
+    wrote(ledger, "interventions", none | {"id": "a", "kind": "mute"}, none | {"id": "b", "kind": "fallback", "tick": DAY})
+    return ledger
+
+
+def test_dates_of_ticks_become_texts_that_compare_and_read_as_before(with_dates: Ledger) -> None:
+    with_dates.migrate()
+    with_dates.migrate()
+    with with_dates.engine.connect() as connection:
+        assert connection.execute(text("SELECT tick FROM audits ORDER BY tick")).scalars().all() == [str(DAY), str(OTHER)]
+    assert [one.tick for one in with_dates.all(Audit, Audit.tick > DAY)] == [OTHER]
+    assert {one.id: one.tick for one in with_dates.all(Intervention)} == {"a": None, "b": DAY}
+    hourly = Audit(
+        pipeline="h", table_name="t", tick="2013-11-03T0500Z", passed=True, rows_read=1, rows_accepted=1, rows_refused=0,
+        staging="s", at=NOON, failures=[],
+    )  # fmt: skip
+    with_dates.put(hourly)
+    assert [one.tick for one in with_dates.all(Audit, pipeline="h")] == ["2013-11-03T0500Z"]
+
+
+def test_the_earlier_form_keeps_what_it_can_name(with_dates: Ledger) -> None:
+    with_dates.migrate()
+    none = {"subject": "", "reason": "", "at": NOON, "by": "anna"}
+    with_dates.put(Intervention(id="c", pipeline="p", kind="fallback", tick="2013-11-03T0500Z", asker=Asker.PERSON, **none))
+    move(with_dates, "0008", back=True)
+    with with_dates.engine.connect() as connection:
+        days = connection.execute(text("SELECT tick FROM audits ORDER BY tick")).scalars().all()
+        assert [str(day) for day in days] == [str(DAY), str(OTHER)]
+        assert connection.execute(text("SELECT id FROM interventions ORDER BY id")).scalars().all() == ["a", "b"]
+
+
+@pytest.mark.parametrize("statements", [1, 7, 13], ids=["at the first", "in between", "near the end"])
+def test_a_migration_that_is_killed_leaves_the_earlier_ledger_and_runs_again(with_dates: Ledger, statements: int) -> None:
+    program = """
+        import os, signal, sys
+        from sqlalchemy import Engine, event
+        from mlprod_tasks.platform.ledger_store import Ledger
+        left = [int(sys.argv[2])]
+        def count(*given):
+            if str(given[2]).lstrip().upper().startswith(("ALTER", "CREATE", "INSERT", "DROP", "UPDATE")):
+                left[0] -= 1
+                if not left[0]:
+                    os.kill(os.getpid(), signal.SIGKILL)
+        event.listen(Engine, "before_cursor_execute", count)
+        Ledger(sys.argv[1]).migrate()
+    """
+    url = with_dates.engine.url.render_as_string(hide_password=False)
+    command = [sys.executable, "-c", textwrap.dedent(program), url, str(statements)]
+    killed = subprocess.run(command, cwd=REPOSITORY, check=False, capture_output=True)
+    if killed.returncode == 0:
+        pytest.skip("this database needs fewer statements")
+    assert killed.returncode == -signal.SIGKILL
+    with with_dates.engine.connect() as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version_mlprod")).scalar() == "0008"
+    with_dates.migrate()
+    assert [one.tick for one in with_dates.all(Audit)] == [DAY, OTHER]

@@ -124,7 +124,7 @@ def test_the_champion_of_a_tick_is_the_last_that_was_promoted_for_it(registry, f
             Promotion(
                 pipeline="flight_delays",
                 model_version=ref.version,
-                effective=tick.date,
+                effective=tick.name,
                 training_id=name,
                 reason="",
                 at=clock.now(),

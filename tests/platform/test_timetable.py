@@ -21,6 +21,7 @@ PROGRAM = """
 
     from mlprod_airflow.runs import each_tick, nightly, each_week
     from mlprod_tasks.declaration import AtLeast, Schedule, days, load
+    from mlprod_tasks.declaration.rhythm import tick_named
 
     flights = load(Path(sys.argv[1]))
 
@@ -35,7 +36,7 @@ PROGRAM = """
         limits = TimeRestriction(earliest=first, latest=end, catchup=True)
         found, last = [], None
         while (last := table.next_dagrun_info_v2(last_dagrun_info=last, restriction=limits)) is not None:
-            begins = schedule.moment(date.fromisoformat(last.partition_key))
+            begins = schedule.moment(tick_named(last.partition_key))
             found.append((last.partition_key, utc(last.run_after), utc(begins)))
         backfill = table.iter_partition_dagrun_infos(earliest=first, latest=end)
         backfill = [(info.partition_key, utc(info.run_after)) for info in backfill]
@@ -74,7 +75,17 @@ PROGRAM = """
             gates = (AtLeast("roc_auc", 0.6),)
             pipeline = replace(flights, schedule=schedule, serving=None, gates=gates, split=split)
             made = {one.__name__: runs(one(pipeline, "doc"), schedule) for one in (each_tick, nightly, each_week)}
-            told[f"{every} {on} {at}"] = made | {"due": [str(day) for day in schedule.dates(starts, ends)]}
+            told[f"{every} {on} {at}"] = made | {"due": [str(day) for day in schedule.names(starts, ends)]}
+    for hours, starts, ends in (
+        (1, date(2013, 3, 9), date(2013, 3, 11)),
+        (1, date(2013, 11, 2), date(2013, 11, 4)),
+        (6, date(2013, 11, 1), date(2013, 11, 5)),
+    ):
+        zone = "America/New_York"
+        schedule = Schedule(at=time(0, 15), timezone=zone, starts=starts, ends=ends, every="hour", hours=hours)
+        pipeline = replace(flights, schedule=schedule, serving=None)
+        made = {one.__name__: runs(one(pipeline, "doc"), schedule) for one in (each_tick, nightly, each_week)}
+        told[f"hour {hours} {starts}"] = made | {"due": schedule.names(schedule.first, schedule.last)}
     print("TOLD" + json.dumps(told))
 """
 
@@ -96,7 +107,13 @@ def told(everything: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture
 def seldom(everything: dict[str, Any]) -> dict[str, Any]:
     """The runs of weekly and monthly schedules."""
-    return {name: of for name, of in everything.items() if "due" in of}
+    return {name: of for name, of in everything.items() if "due" in of and not name.startswith("hour")}
+
+
+@pytest.fixture
+def hourly(everything: dict[str, Any]) -> dict[str, Any]:
+    """The runs of schedules with ticks within a day."""
+    return {name: of for name, of in everything.items() if name.startswith("hour")}
 
 
 def test_each_tick_has_one_run_at_the_moment_at_which_it_begins(told: dict[str, Any]) -> None:
@@ -159,3 +176,18 @@ def test_a_nightly_run_belongs_to_the_tick_before_it(seldom: dict[str, Any]) -> 
         assert (name, [key for key, *_ in runs]) == (name, of["due"])
         waits = {datetime.fromisoformat(at) - datetime.fromisoformat(begins) for _, at, begins in runs}
         assert (name, all(timedelta(hours=19) <= wait <= timedelta(hours=21) for wait in waits)) == (name, True)
+
+
+def test_hourly_ticks_have_one_run_each_also_where_the_clock_changes(hourly: dict[str, Any]) -> None:
+    for name, of in hourly.items():
+        runs = of["each_tick"]["runs"]
+        assert (name, [key for key, *_ in runs]) == (name, of["due"])
+        assert (name, [at for _, at, _ in runs]) == (name, [begins for *_, begins in runs])
+        keys = [key for key, *_ in of["nightly"]["runs"]]
+        assert (name, keys) == (name, of["due"])
+        assert all(at > begins for _, at, begins in of["nightly"]["runs"])
+
+
+def test_a_digest_of_hourly_ticks_comes_with_the_first_of_monday(hourly: dict[str, Any]) -> None:
+    firsts = [[key for key, *_ in of["each_week"]["runs"]] for of in hourly.values()]
+    assert firsts == [["2013-03-11T0415Z"], ["2013-11-04T0515Z"], ["2013-11-04T1015Z"]]

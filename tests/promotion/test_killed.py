@@ -92,7 +92,7 @@ def test_a_training_in_a_living_process_is_neither_closed_nor_continued(shop):
         later = replace(shop.platform, clock=SetClock(shop.platform.clock.now() + timedelta(days=3)))
         assert killed.close_killed(shop.pipeline, later) == []
         assert (
-            killed.to_continue(shop.pipeline, killed.TrainingRequest(shop.tick().date, "test", "", None), shop.platform) is None
+            killed.to_continue(shop.pipeline, killed.TrainingRequest(shop.tick().name, "test", "", None), shop.platform) is None
         )
     assert shop.platform.ledger.get(Training, "one").state == "running"
 

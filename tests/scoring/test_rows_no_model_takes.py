@@ -100,7 +100,7 @@ def test_the_fallback_answers_that_row_and_the_champion_the_others(shop, added) 
     tick = shop.tick(DAY)
     score(pipeline, tick, shop.platform)
     by_champion = shop.platform.lake.rows(names.predictions(pipeline)).sort_by("order_id")
-    (key,) = without_items(shop, place(tick.date, 7))
+    (key,) = without_items(shop, place(tick.name, 7))
     done = score(pipeline, tick, shop.platform)
     rows = shop.platform.lake.rows(names.predictions(pipeline)).sort_by("order_id")
     marked = rows["order_id"].filter(rows["fallback"]).to_pylist()
@@ -109,7 +109,7 @@ def test_the_fallback_answers_that_row_and_the_champion_the_others(shop, added) 
     assert rows.filter(others)["score"].equals(by_champion.filter(others)["score"])
     what = "is infinite" if added == (INFINITE,) else "cannot be computed"
     assert done.fallback_reason == f"feature {added[0].name!r} {what} for order_id {key}"
-    entry = shop.platform.ledger.get(Scoring, "returns", tick.date)
+    entry = shop.platform.ledger.get(Scoring, "returns", tick.name)
     assert (entry.fallback_rows, entry.rows, entry.fallback_cause) == (1, 120, FallbackCause.ROWS)
     assert verify(pipeline, tick, shop.platform).replayed == 0.0
     assert measure(pipeline, tick, shop.platform)
@@ -120,7 +120,7 @@ def test_many_rows_are_counted_and_a_personal_key_is_not_named(shop) -> None:
     pipeline = declared(shop, INFINITE)
     champion(shop, pipeline)
     tick = shop.tick(DAY)
-    without_items(shop, *(place(tick.date, nth) for nth in range(8)))
+    without_items(shop, *(place(tick.name, nth) for nth in range(8)))
     assert score(pipeline, tick, shop.platform).fallback_reason.endswith("; and 3 more rows")
     hashed = [
         replace(table, columns=(replace(table.columns[0], personal="hash"), *table.columns[1:])) for table in pipeline.tables

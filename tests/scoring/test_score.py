@@ -65,7 +65,7 @@ def test_the_champion_scores_every_row_into_lake_and_business_database(scored: S
     assert len(rows) == 120
     assert rows == scored.published()
     assert all(0 <= value <= 1 and not marked for _, value, _, marked, _ in rows)
-    entry = scored.platform.ledger.get(Scoring, "returns", scored.tick.date)
+    entry = scored.platform.ledger.get(Scoring, "returns", scored.tick.name)
     assert entry is not None
     assert (entry.rows, entry.fallback_rows, entry.features_digest) == (120, 0, scored.pipeline.digest)
 
@@ -124,7 +124,7 @@ def test_the_champion_takes_its_place_again_when_the_cause_is_mended(scored: Sco
     score(scored.pipeline, scored.tick, away)
     score(scored.pipeline, scored.tick, scored.platform)
     assert not any(marked for _, _, _, marked, _ in scored.published())
-    assert scored.platform.ledger.get(Scoring, "returns", scored.tick.date).fallback_rows == 0
+    assert scored.platform.ledger.get(Scoring, "returns", scored.tick.name).fallback_rows == 0
 
 
 def test_as_of_takes_the_version_that_was_champion_at_that_tick(scored: Scored) -> None:
@@ -164,7 +164,7 @@ def test_killed_between_lake_and_business_database_a_rerun_heals(scored: Scored)
     died.join()
     assert died.exitcode == -signal.SIGKILL
     assert len(scored.in_the_lake()) == 120
-    assert scored.platform.ledger.get(Scoring, "returns", scored.tick.date) is None, "nobody is told that it is done"
+    assert scored.platform.ledger.get(Scoring, "returns", scored.tick.name) is None, "nobody is told that it is done"
     score(scored.pipeline, scored.tick, scored.platform)
     assert scored.in_the_lake() == scored.published()
     assert len(scored.published()) == 120

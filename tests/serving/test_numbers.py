@@ -45,7 +45,7 @@ def served(shop: Shop, pipeline: Pipeline | None = None) -> Service:
 
 def test_a_request_predicts_bit_for_bit_as_the_batch_does_number_and_interval(shop: Shop) -> None:
     score(shop.pipeline, shop.tick(TICK), shop.platform)
-    batch = shop.platform.lake.rows(names.predictions(shop.pipeline), [shop.tick(TICK).date]).sort_by("order_id").to_pylist()
+    batch = shop.platform.lake.rows(names.predictions(shop.pipeline), [shop.tick(TICK).name]).sort_by("order_id").to_pylist()
     sent, _ = orders_of(shop, TICK)
     body = {"rows": sorted(sent, key=lambda row: row["order_id"]), "moment": shop.tick(TICK).start.isoformat()}
     service = served(shop)

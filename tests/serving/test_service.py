@@ -306,7 +306,7 @@ def test_a_rollback_needs_no_registry(service: Service, promoted_shop: Shop) -> 
     platform = promoted_shop.platform
     platform.ledger.put(
         Promotion(
-            pipeline="returns", model_version=1, effective=promoted_shop.tick("2024-02-13").date, training_id="one",
+            pipeline="returns", model_version=1, effective=promoted_shop.tick("2024-02-13").name, training_id="one",
             reason="back", at=platform.clock.now(), rolled_back_from=2, kind=PromotionKind.ROLLBACK,
         )
     )  # fmt: skip

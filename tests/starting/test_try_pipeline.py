@@ -58,7 +58,7 @@ def test_a_trial_scores_and_monitors_the_last_ticks_with_a_model_of_the_time_bef
     _, trial, _ = first
     scored = {one.tick for one in trial.platform.ledger.all(Scoring, pipeline="late_parcels")}
     decided = {one.tick for one in trial.platform.ledger.all(Decision, pipeline="late_parcels")}
-    assert scored == decided == {tick.date for tick in trial.history.replayed}
+    assert scored == decided == {tick.name for tick in trial.history.replayed}
     assert str(trial.history.ticks) == "2024-01-02..2024-03-31"
     assert (str(trial.history.as_of), len(trial.history.replayed)) == ("2024-03-24", 8)
     assert trial.passed

@@ -11,7 +11,7 @@ from mlprod_tasks.platform.settings import from_environment
 from tests.support.weekly_shop import REGULARS
 
 STEPS = {
-    "ingest": lambda tick, platform: workflows.ingest(REGULARS, REGULARS.schedule.range(tick.date), platform),
+    "ingest": lambda tick, platform: workflows.ingest(REGULARS, REGULARS.schedule.range(tick.name), platform),
     "score": lambda tick, platform: workflows.score(REGULARS, [tick], platform),
     "monitor": lambda tick, platform: workflows.monitor(REGULARS, [tick], platform),
 }

@@ -85,10 +85,10 @@ def raw_tables() -> tuple[pa.Table, pa.Table]:
             "channel": pa.array(channel, pa.string()),
             "amount": pa.array(amount, mask=random.random(n) < 0.02),
             "items": pa.array(items, pa.int64(), mask=random.random(n) < 0.02),
-            "tick": pa.array([tick.date for tick in ticks]),
+            "tick": pa.array([tick.name for tick in ticks]),
         }
     )
-    known = [SHOP.schedule.tick_at(moment).date + timedelta(days=1) for moment in settled]
+    known = [SHOP.schedule.tick_at(moment).name + timedelta(days=1) for moment in settled]
     outcomes = pa.table(
         {
             "order_id": keys,

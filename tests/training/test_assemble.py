@@ -46,7 +46,7 @@ def test_the_set_holds_each_windows_rows_and_counts_those_without_a_label(shop, 
 
 def test_a_training_says_who_asked_for_it_and_its_reason_says_nothing_of_that(shop):
     rules = [{"rule": "useless", "action": "rollback"}, {"rule": "a hint", "action": "note"}]
-    decision = Decision(pipeline="returns", tick=shop.tick().date, action="rollback", reason="x", at=NOON, rules=rules)
+    decision = Decision(pipeline="returns", tick=shop.tick().name, action="rollback", reason="x", at=NOON, rules=rules)
     with pytest.raises(DecisionMissing, match="names the decision of 2024-02-10, which is not in the ledger"):
         assemble(shop.pipeline, shop.tick(), "t", "Retrain: useless.", shop.platform, decided_at=shop.tick())
     shop.platform.ledger.put(decision)

@@ -34,7 +34,7 @@ def test_windows_are_ordered_disjoint_gapped_and_end_where_labels_are_complete(s
         assert later.start - earlier.end >= split.gap - timedelta(hours=1)  # one hour where a clock change lies in the gap
         assert (later.first - earlier.last).days - 1 >= split.gap / days(1)
     assert made.train.first >= SCHEDULE.starts
-    assert made.test.last + timedelta(days=delay) == as_of.date
+    assert made.test.last + timedelta(days=delay) == as_of.name
     assert len(made.test) >= split.test / days(1)
     assert len(made.validation) >= split.validation / days(1)
     assert split.train is None or len(made.train) >= split.train / days(1)
@@ -48,9 +48,9 @@ def test_a_refusal_names_exactly_the_ticks_that_are_missing(split, day, delay):
         windows(split, as_of, delay, SCHEDULE)
     except HistoryTooShort as error:
         missing = int(str(error).split(": ")[1].split(" tick")[0])
-        windows(split, SCHEDULE.tick(as_of.date + timedelta(days=missing)), delay, SCHEDULE)
+        windows(split, SCHEDULE.tick(as_of.name + timedelta(days=missing)), delay, SCHEDULE)
         with pytest.raises(HistoryTooShort):
-            windows(split, SCHEDULE.tick(as_of.date + timedelta(days=missing - 1)), delay, SCHEDULE)
+            windows(split, SCHEDULE.tick(as_of.name + timedelta(days=missing - 1)), delay, SCHEDULE)
 
 
 def test_the_windows_of_a_june_training():

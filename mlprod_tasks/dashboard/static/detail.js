@@ -33,10 +33,11 @@
     const { ticks } = detail;
     if (!ticks.length) return null;
     const [from, to] = [ticks[0], ticks[ticks.length - 1]];
+    const type = mlprod.isWithinDay(to) ? "text" : "date";
     const [total] = detail.newest[detail.newest.length - 1];
     const pressed = (n) => to === detail.last && ticks.length === Math.min(n, total);
-    const first = h("input", { type: "date", id: "range-from", value: from, min: detail.first, max: detail.last });
-    const last = h("input", { type: "date", id: "range-to", value: to, min: detail.first, max: detail.last });
+    const first = h("input", { type, id: "range-from", value: from, min: detail.first, max: detail.last });
+    const last = h("input", { type, id: "range-to", value: to, min: detail.first, max: detail.last });
     return h("form", { class: "range", "aria-label": "Ticks shown", onsubmit: (event) => (event.preventDefault(), zoom(first.value, last.value)) },
       h("div", { class: "presets", role: "group", "aria-label": "The newest ticks" }, detail.newest.map(([n, back]) =>
         h("button", { type: "button", "aria-pressed": String(pressed(n)), onclick: () => zoom(back, detail.last) }, n === total ? `All ${total}` : `${n}`))),

@@ -29,8 +29,11 @@
 
   mlprod.count = (n, one, many) => `${n.toLocaleString("en-US")} ${n === 1 ? one : many || `${one}s`}`;
 
-  const parsed = (tick) => new Date(`${tick}T00:00:00Z`);
-  mlprod.day = (tick) => `${parsed(tick).getUTCDate()} ${MONTHS[parsed(tick).getUTCMonth()]}`;
+  // A tick is named by its date, or within a day by its start in UTC: 2013-11-03T0500Z.
+  mlprod.isWithinDay = (tick) => tick.length > 10;
+  const hour = (tick) => `${tick.slice(11, 13)}:${tick.slice(13, 15)}`;
+  const parsed = (tick) => new Date(`${tick.slice(0, 10)}T${mlprod.isWithinDay(tick) ? hour(tick) : "00:00"}:00Z`);
+  mlprod.day = (tick) => `${parsed(tick).getUTCDate()} ${MONTHS[parsed(tick).getUTCMonth()]}${mlprod.isWithinDay(tick) ? ` ${hour(tick)}` : ""}`;
   mlprod.longDay = (tick) => `${DAYS[parsed(tick).getUTCDay()]} ${mlprod.day(tick)} ${tick.slice(0, 4)}`;
   mlprod.isMonday = (tick) => parsed(tick).getUTCDay() === 1;
   mlprod.areDaily = (ticks) => ticks.length < 2 || parsed(ticks[1]) - parsed(ticks[0]) === 86400000;

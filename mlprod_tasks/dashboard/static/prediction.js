@@ -57,7 +57,7 @@
       const input = h("input", { id: `prediction-key-${i}`, name: "key", required: true, autocomplete: "off", spellcheck: "false", placeholder: column });
       return { input, label: h("label", { for: input.id }, `Key, ${column}`) };
     });
-    const tick = h("input", { id: "prediction-tick", name: "tick", type: "date", min: detail.first, max: detail.last });
+    const tick = h("input", { id: "prediction-tick", name: "tick", type: mlprod.isWithinDay(detail.last || "") ? "text" : "date", min: detail.first, max: detail.last });
     const form = h("form", {
       class: "inline", onsubmit: async (event) => {
         event.preventDefault();

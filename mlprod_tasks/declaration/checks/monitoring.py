@@ -36,9 +36,9 @@ def monitoring_problems(pipeline: Pipeline) -> Iterator[str]:
     yield from repeated("rules", (rule.name for rule in pipeline.rules))
     for watch in pipeline.watches:
         yield from _watch(watch)
-        if watch.learned is not None and watch.learned.by_weekday and pipeline.schedule.every != "day":
+        if watch.learned is not None and watch.learned.by_weekday and pipeline.schedule.seasons == 1:
             often = pipeline.schedule.words
-            yield f"watch {watch.what!r}: learned.by_weekday is for daily ticks, but there is one {often}: leave it out"
+            yield f"watch {watch.what!r}: learned.by_weekday needs ticks every day or hour, not {often}: leave it out"
     yield from sql_problems("kpi", pipeline.kpi.sql, None)
     watched = {watch.what for watch in pipeline.watches}
     for rule in pipeline.rules:

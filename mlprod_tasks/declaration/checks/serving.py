@@ -22,6 +22,8 @@ def serving_problems(pipeline: Pipeline) -> Iterator[str]:
     serving = pipeline.serving
     if serving is None:
         return
+    if pipeline.schedule.every == "hour":
+        yield "serving: a use case with ticks every hour does not answer requests yet: leave `serving` out, or score every day"
     if serving.stale_after <= timedelta(0):
         yield f"serving.stale_after {serving.stale_after} must be positive"
     if timedelta(0) < serving.stale_after < pipeline.schedule.shortest:

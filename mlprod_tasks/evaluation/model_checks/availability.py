@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from mlprod_tasks import features
 from mlprod_tasks.declaration import AvailableAtPrediction, Pipeline, Tick
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.documents.formatting import format_count
 from mlprod_tasks.evaluation.gates.names import NULLS_WHEN_FRESH, check_of
 from mlprod_tasks.evaluation.results import CheckResult
@@ -120,7 +121,7 @@ def when_fresh(pipeline: Pipeline, train_rows: Rows, assembled: Assembled, platf
     return CheckResult(NULLS_WHEN_FRESH, worst, excess, n, sentence)
 
 
-def _newest_tick(pipeline: Pipeline, assembled: Assembled, platform: Platform) -> date:
+def _newest_tick(pipeline: Pipeline, assembled: Assembled, platform: Platform) -> TickName:
     """Return the last tick with rows, up to the training's."""
     first, last = assembled.windows.test.first, assembled.as_of
     snapshot = Snapshot(pipeline, platform, assembled.versions)
@@ -131,7 +132,7 @@ def _newest_tick(pipeline: Pipeline, assembled: Assembled, platform: Platform) -
     return max(with_rows)
 
 
-def _features_known_at(pipeline: Pipeline, day: date, assembled: Assembled, platform: Platform) -> pa.Table:
+def _features_known_at(pipeline: Pipeline, day: TickName, assembled: Assembled, platform: Platform) -> pa.Table:
     tick: Tick = pipeline.schedule.tick(day)
     ticks = pipeline.schedule.range(day)
     return features.build(pipeline, ticks, platform, versions=assembled.versions, until=tick).table

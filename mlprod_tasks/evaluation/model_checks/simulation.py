@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import date
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.evaluation.gates.names import KPI, KPI_BY_TICK, KPI_BY_WEEK
 from mlprod_tasks.evaluation.model_checks import AnyModel
@@ -18,7 +17,7 @@ from mlprod_tasks.models.stored_rows import Rows
 from mlprod_tasks.platform.engine import engine
 
 
-def kpi(pipeline: Pipeline, model: AnyModel, rows: Rows, first: date, last: date) -> list[CheckResult]:
+def kpi(pipeline: Pipeline, model: AnyModel, rows: Rows, first: TickName, last: TickName) -> list[CheckResult]:
     """Compute the KPI of the test window, by week and by tick, as monitoring does.
 
     rows: labelled, with the features and `tick`. Weeks are the ticks of seven days, counted back from `last`; the first ticks

@@ -41,7 +41,7 @@ class LearnerRows:
     x: (n, features) float64, NaN if missing, categories as codes 0, 1, ...; or left in its file. y: (n,) bool, float64 if
     outcomes are numbers, or int64 codes of classes, from 0 on, all of which the training rows have.
     weight: (n,), or None for equal ones.
-    tick: (n,) whole days, ascending, or None if unknown: then only the order of rows is known.
+    tick: (n,) numbers of ticks, ascending, or None if unknown: then only the order of rows is known.
     """
 
     x: Any  # Floats | StoredMatrix

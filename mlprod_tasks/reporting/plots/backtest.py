@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlprod_tasks.declaration.rhythm import day_or_moment
 from mlprod_tasks.documents.formatting import title
 from mlprod_tasks.documents.plot_style import BLUE, GREY, INK, PURPLE, panels
 from mlprod_tasks.evaluation.results import BacktestResult, Fold
@@ -83,7 +84,7 @@ def _dates(axes: Axes, days: list[date], folds: Sequence[Fold], labelled: bool) 
 
 def _window_words(fold: Fold) -> str:
     first, last = fold.windows.test
-    return f"{first:%d %b} to\n{last:%d %b %Y}"
+    return f"{day_or_moment(first):%d %b} to\n{day_or_moment(last):%d %b %Y}"
 
 
 def _estimate(fold: Fold, estimates: Callable[[Fold], Estimates | None], metric: str) -> Estimate | None:
@@ -92,6 +93,6 @@ def _estimate(fold: Fold, estimates: Callable[[Fold], Estimates | None], metric:
 
 
 def _middle(fold: Fold) -> date:
-    """The middle day of the fold's test window."""
-    first, last = fold.windows.test
+    """The middle of the fold's test window."""
+    first, last = map(day_or_moment, fold.windows.test)
     return first + (last - first) / 2

@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import date
 from hmac import compare_digest
 from pathlib import Path as Folder
 from typing import Annotated, Any
@@ -29,6 +28,7 @@ from mlprod_tasks.dashboard.data import detail, overview
 from mlprod_tasks.dashboard.schemas import ActionResult, as_json
 from mlprod_tasks.dashboard.shell import POLICY, STATIC, page
 from mlprod_tasks.declaration import DeclarationError, Pipeline
+from mlprod_tasks.declaration.rhythm import TickName, tick_named
 
 log = logging.getLogger(__name__)
 
@@ -74,16 +74,21 @@ def read_overview(user: GetUserDep) -> Any:
     return JSONResponse(as_json(overview(mine, platform(), broken)))
 
 
+def _tick(text: str | None) -> TickName | None:
+    """The tick that a parameter names. Raises: ValueError, which is answered with 422."""
+    return tick_named(text) if text else None
+
+
 @app.get("/api/pipelines/{name}")
 def read_pipeline(
     pipeline: Annotated[Pipeline, Depends(declared)],
     user: GetUserDep,
-    first: date | None = None,
-    last: date | None = None,
+    first: str | None = None,
+    last: str | None = None,
     heat: Annotated[list[str] | None, Query()] = None,
 ) -> Any:
     """One pipeline over a range of ticks."""
-    page_detail = detail(pipeline, platform(), (first, last), **({"heat": heat} if heat else {}))
+    page_detail = detail(pipeline, platform(), (_tick(first), _tick(last)), **({"heat": heat} if heat else {}))
     mine = replace(
         page_detail,
         may=allowed(user, pipeline.name),

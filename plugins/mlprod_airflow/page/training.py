@@ -27,7 +27,7 @@ def retrain(pipeline: Pipeline, as_of: str | None, reason: str, by: str, request
     waits = Airflow(request).start(dag, f"a training of {pipeline.name}", run_id, conf, f"{reason} ({by})")
     context = {"dag_run": SimpleNamespace(run_id=run_id), "params": {"as_of": str(tick)}}
     training = training_id(pipeline, context)
-    intervene(pipeline, "retrain", by, platform, subject=training, reason=reason, tick=tick.date, once=training)
+    intervene(pipeline, "retrain", by, platform, subject=training, reason=reason, tick=tick.name, once=training)
     return f"A training of {pipeline.name} as of {tick} is started: run {run_id} of {dag}{waits}"
 
 

@@ -111,7 +111,7 @@ def test_a_feature_set_until_a_tick_is_without_what_came_after(retold, tables, s
         related = connection.sql(f"SELECT tick, told_at, returned FROM {snapshot.relation('returns')}").to_arrow_table()
     assert related.sort_by("tick").select(["tick"]).equals(seen.sort_by("tick").select(["tick"]))
     assert pc.is_null(related["returned"]).to_pylist().count(True) == pc.is_null(seen["returned"]).to_pylist().count(True)
-    assert pc.max(seen["tick"]).as_py() == tick.date
+    assert pc.max(seen["tick"]).as_py() == tick.name
     assert pc.max(seen["told_at"]).as_py() < tick.start
     unheard = pc.is_null(seen["told_at"])
     assert pc.sum(unheard).as_py() > 0

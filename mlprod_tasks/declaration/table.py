@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, timedelta
 from typing import Literal, get_args
 
@@ -11,28 +12,41 @@ from mlprod_tasks.declaration.schedule import zone_of
 Kind = Literal["int", "float", "text", "bool", "timestamp", "date"]
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 NOTHING = timedelta(0)
+QUERY = re.compile(r"\s*(select|with)\b", re.IGNORECASE)
 
 
 @declared
 class Database:
-    """A table of a database, SQLite or PostgreSQL.
+    """A table of a database, SQLite or PostgreSQL, or a query.
 
     It is given by the name of a connection, never by its URL, which may contain a password.
 
     connection: an Airflow connection, or the environment variable `MLPROD_CONNECTION_<CONNECTION>`.
-    table: the table's name.
+    table: the table's name; '' with `sql`.
     schema: the table's schema; None is the database's default.
     timezone: the IANA time zone of times without an offset (`timestamp without time zone`, text). An hour that a clock change
     repeats means the first of the two; one that it skips, the moment of the change. None: UTC, and `mlprod doctor` says so.
+    sql: instead of a table a query, SELECT or WITH, in the database's own SQL. It is read as a table is: inside of a query for
+    the columns and the times of a tick, so that it can change nothing.
     """
 
     connection: str
-    table: str
+    table: str = ""
     schema: str | None = None
     timezone: str | None = None
+    sql: str = ""
 
     def __post_init__(self) -> None:
         zone_of(self.zone)
+        if bool(self.table) == bool(self.sql):
+            raise ValueError("give either the name of a `table` or a query as `sql`")
+        if self.sql and (self.schema is not None or not QUERY.match(self.sql) or ";" in self.sql):
+            raise ValueError("sql must be one query that begins with SELECT or WITH, without ; and without `schema`")
+
+    @property
+    def called(self) -> str:
+        """What is read, to be read by people."""
+        return f"table {self.table!r}" if self.table else "a query"
 
     @property
     def zone(self) -> str:

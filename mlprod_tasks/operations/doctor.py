@@ -140,7 +140,7 @@ def _connection_state(platform: Platform, pipeline: Pipeline, connection: str) -
     wanted = {
         t.source.table
         for t in pipeline.tables
-        if isinstance(t.source, Database) and t.source.connection == connection and not t.source.schema
+        if isinstance(t.source, Database) and t.source.table and t.source.connection == connection and not t.source.schema
     }
     if missing := sorted(wanted - existing):
         raise LookupError(f"lacks the tables {', '.join(missing)}")

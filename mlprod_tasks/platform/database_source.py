@@ -10,14 +10,14 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
-from sqlalchemy import Engine, Select, Text, and_, cast, column, event, func, inspect, literal_column, or_, select, true
+from sqlalchemy import Engine, Select, Text, and_, cast, column, event, func, inspect, literal_column, or_, select, text, true
 from sqlalchemy import table as sql_table
 from sqlalchemy.exc import DBAPIError, NoSuchTableError, SQLAlchemyError
 
 from mlprod_tasks.declaration import Database, Table
 from mlprod_tasks.platform.arrow_values import as_arrow, by_type
 from mlprod_tasks.platform.database import database_url, open_database, reason
-from mlprod_tasks.platform.postgres_types import TIMES, PostgresType, as_plain, column_types, session_settings
+from mlprod_tasks.platform.postgres_types import TIMES, PostgresType, as_plain, column_types, session_settings, types_of
 from mlprod_tasks.platform.settings import Settings
 from mlprod_tasks.platform.source_errors import SourceMissing, SourceUnreachable, TypeNotRead
 from mlprod_tasks.platform.times import TimesToRead, conditions, count_rows, times_to_read
@@ -39,7 +39,9 @@ class DatabaseSource:
         assert isinstance(table.source, Database)
         self.table, self.source = table, table.source
         columns: list[Any] = [column(one.name_in_source) for one in table.columns]
-        self._rows_of: Any = sql_table(table.source.table, *columns, schema=table.source.schema)
+        source = table.source
+        of_query = _query(source.sql, columns) if source.sql else None
+        self._rows_of: Any = sql_table(source.table, *columns, schema=source.schema) if of_query is None else of_query
         self.engine = open_database(settings.database(table.source.connection))
         if self.engine.dialect.name == "sqlite":
             event.listen(self.engine, "connect", _keep_undecodable)
@@ -51,7 +53,7 @@ class DatabaseSource:
 
     @property
     def address(self) -> str:
-        return f"table {self.source.table!r} at {database_url(str(self.engine.url)).render_as_string()}"
+        return f"{self.source.called} at {database_url(str(self.engine.url)).render_as_string()}"
 
     def columns(self) -> Types:
         """The types of the existing columns by their names. Raises: SourceMissing, SourceUnreachable."""
@@ -68,6 +70,8 @@ class DatabaseSource:
                 "ends within a page. Deliver it again"
             )
         try:
+            if self.source.sql:
+                return self._columns_of_query()
             if self.engine.dialect.name == "postgresql":
                 types: Types | None = column_types(self.engine, self.source.table, self.source.schema)  # type: ignore[assignment]
             else:
@@ -82,6 +86,15 @@ class DatabaseSource:
                 f"table {self.table.name!r}: {self.address} does not exist. Create it, or correct `source` in the declaration"
             )
         return types
+
+    def _columns_of_query(self) -> Types:
+        """As `columns`, of a query, which is run without rows."""
+        with self.engine.connect() as connection:
+            asked: Any = select(literal_column("*")).select_from(_query(self.source.sql, [])).limit(0)
+            found: Any = connection.execute(asked).cursor.description  # type: ignore[union-attr]
+            if self.engine.dialect.name == "postgresql":
+                return dict(types_of(connection, {one[0]: one[1] for one in found}))
+        return {one[0]: None for one in found}
 
     def check_types(self, types: Types) -> None:
         """Raises: TypeNotRead if a declared column has a type whose values have no meaning here."""
@@ -202,6 +215,11 @@ class DatabaseSource:
         return start.astimezone(zone) - CLOCK_CHANGE, end.astimezone(zone) + CLOCK_CHANGE
 
 
+def _query(sql: str, columns: list[Any]) -> Any:
+    """A query as what is selected from: inside of another one, it can only read."""
+    return text(sql.replace(":", r"\:")).columns(*columns).subquery("rows_of_query")
+
+
 def _is_cut_off(file: Path) -> bool:
     """Whether a file ends within a page: SQLite reads zeros there, without an error."""
     with file.open("rb") as opened:
@@ -231,15 +249,15 @@ def _adbc(engine: Engine, query: Select) -> Iterator[pa.RecordBatch]:
     from adbc_driver_manager.dbapi import Error
     from adbc_driver_postgresql import dbapi
 
-    text = str(query.compile(engine, compile_kwargs={"literal_binds": True})).replace("%%", "%")
+    written = str(query.compile(engine, compile_kwargs={"literal_binds": True})).replace("%%", "%")
     address = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
     statement = None
     try:
         with dbapi.connect(address) as connection, connection.cursor() as cursor:
-            statement = text
+            statement = written
             cursor.execute(session_settings())
             cursor.fetchall()
-            cursor.execute(text)
+            cursor.execute(written)
             for batch in cursor.fetch_record_batch():
                 yield pa.RecordBatch.from_arrays([as_plain(array) for array in batch.columns], names=batch.schema.names)
     except Error as error:

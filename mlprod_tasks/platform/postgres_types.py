@@ -6,12 +6,13 @@ cents), or padded (char(n)). Those are converted by the query.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import BigInteger, Engine, Numeric, Text, cast, func, text
+from sqlalchemy import BigInteger, Connection, Engine, Numeric, Text, cast, func, text
 
 AS_THEY_ARE = {"bool", "int2", "int4", "int8", "float4", "float8", "text", "varchar", "name", "bytea", "date", "time"}
 AS_THEY_ARE |= {"timestamp", "timestamptz"}
@@ -37,6 +38,16 @@ WITH RECURSIVE chain AS (
 )
 SELECT c.attname, c.shown, t.typname, t.typtype::text FROM chain c JOIN pg_type t ON t.oid = c.type
 WHERE t.typtype <> 'd' ORDER BY c.attnum
+"""
+
+# The same of types by number, as a query's result names them.
+NUMBERED = """
+WITH RECURSIVE chain AS (
+    SELECT oid AS asked, format_type(oid, NULL) AS shown, oid AS type FROM pg_type WHERE oid = ANY(:numbers)
+    UNION ALL
+    SELECT c.asked, c.shown, t.typbasetype FROM chain c JOIN pg_type t ON t.oid = c.type WHERE t.typtype = 'd'
+)
+SELECT c.asked, c.shown, t.typname, t.typtype::text FROM chain c JOIN pg_type t ON t.oid = c.type WHERE t.typtype <> 'd'
 """
 
 
@@ -83,6 +94,13 @@ def column_types(engine: Engine, table: str, schema: str | None) -> dict[str, Po
         if connection.execute(text("SELECT to_regclass(:name)"), {"name": name}).scalar() is None:
             return None
         return {row[0]: PostgresType(*row[1:]) for row in connection.execute(text(CATALOG), {"name": name})}
+
+
+def types_of(connection: Connection, numbers: Mapping[str, int]) -> dict[str, PostgresType]:
+    """The types of a query's columns, given their numbers."""
+    found = connection.execute(text(NUMBERED), {"numbers": list(numbers.values())})
+    by_number = {row[0]: PostgresType(*row[1:]) for row in found}
+    return {name: by_number[number] for name, number in numbers.items()}
 
 
 def session_settings() -> str:

@@ -59,7 +59,7 @@ def _table_lines(table: Table) -> Iterator[str]:
     yield from ("", f"## Table `{table.name}`", "")
     source = table.source
     where = (
-        f"table `{source.table}` of connection `{source.connection}`"
+        f"{f'table `{source.table}`' if source.table else 'a query'} of connection `{source.connection}`"
         if isinstance(source, Database)
         else f"files `{source.path}` of connection `{source.connection}`"
     )

@@ -118,7 +118,9 @@ def no_time(table: TableGuess) -> str:
     parts = [column.name for column in table.columns if column.name in ("year", "month", "day", "date", "hour")]
     texts = [column.name for column in table.columns if "looks like a date" in column.type.why]
     if texts:
-        hint = f"{texts[0]} looks like a date, but only dates such as 2024-03-31 or 2024-03-31 17:05 are read: deliver it so"
+        hint = (
+            f"{texts[0]} looks like a date, but is written in no way that is read: deliver it as 2024-03-31 or 2024-03-31 17:05"
+        )
     elif len(parts) > 1:
         hint = f"it has {', '.join(parts)}: deliver them as one column such as 2024-03-31"
     else:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mlprod_tasks.declaration.table import Kind
 from mlprod_tasks.ingest.convert import convert
+from mlprod_tasks.platform.written_dates import PATTERNS, iso_dates
 
 # What stands for a missing value in files, if a column is a number or a time but for it.
 MISSING = ("NA", "N/A", "n/a", "NULL", "null", "None", "NaN", "nan", "-", "--", "?", ".", "#N/A", "(null)", "\\N")
@@ -26,13 +27,14 @@ TRIED = 1000
 @dataclass(frozen=True)
 class TypeGuess:
     """kind: of the column. values: in that type. why: what is not plain about it, for a comment. missing: words that stand for
-    missing values. comma: whether numbers have a decimal comma."""
+    missing values. comma: whether numbers have a decimal comma. dates: how dates are written, if not as in ISO 8601."""
 
     kind: Kind
     values: pa.Array
     why: str = ""
     missing: frozenset[str] = frozenset()
     comma: bool = False
+    dates: str = ""
 
 
 def guess_types(rows: pa.Table, names: Mapping[str, str], *, separator: str, is_csv: bool) -> dict[str, TypeGuess]:
@@ -66,7 +68,7 @@ def _guess(array: pa.Array, name: str, separator: str, is_csv: bool) -> TypeGues
     better = _of_text(without.drop_null(), without, name, separator) if without.null_count < len(without) else guess
     if better.kind == "text":
         return guess
-    return TypeGuess(better.kind, better.values, better.why, words, better.comma)
+    return replace(better, missing=words)
 
 
 def _of_text(known: pa.Array, array: pa.Array, name: str, separator: str) -> TypeGuess:
@@ -79,12 +81,29 @@ def _of_text(known: pa.Array, array: pa.Array, name: str, separator: str) -> Typ
         done = convert(array, "float", decimal=",")
         if done.lossless:
             return TypeGuess("float", done.values, "with a decimal comma", comma=True)
+    if all(OTHER_DAY.fullmatch(text) for text in texts) and (dated := _of_dates(array)) is not None:
+        return dated
     why = ""
     if all(OTHER_DAY.fullmatch(text) for text in texts):
-        why = "looks like a date, but only dates such as 2024-03-31 are read: deliver it so, to use it as a time"
+        why = "looks like a date, but is written in no way that is read: deliver it as 2024-03-31, to use it as a time"
     elif _has_leading_zeros(first):
         why = "digits with zeros in front: a code, no number"
     return TypeGuess("text", array, why)
+
+
+def _of_dates(array: pa.Array) -> TypeGuess | None:
+    """Dates or moments in a way that declarations can name; None if they are written in none."""
+    found = []
+    for way in PATTERNS:
+        written = iso_dates(array, way)
+        for kind in ("date", "timestamp"):
+            if (done := convert(written, kind)).lossless:
+                found.append(TypeGuess(kind, done.values, dates=way))  # type: ignore[arg-type]
+                break
+    if not found:
+        return None
+    others = ", ".join(one.dates for one in found[1:])
+    return replace(found[0], why=f"dates as in {found[0].dates}{f'; {others} would fit too' if others else ''}")
 
 
 def _kinds(first: pa.Array, name: str) -> Iterator[Kind]:

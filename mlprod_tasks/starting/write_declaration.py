@@ -78,7 +78,9 @@ def _table(table: TableGuess, label: LabelGuess, features: FeatureGuess, windows
 def _source(table: TableGuess) -> str:
     missing = sorted(set().union(*(column.type.missing for column in table.columns)))
     comma = any(column.type.comma for column in table.columns)
-    more = f", missing={_tuple(missing)}" if missing else ""
+    ways = [column.type.dates for column in table.columns if column.type.dates]
+    dates = f', dates="{ways[0]}"' if ways else ""
+    more = f"{dates}, missing={_tuple(missing)}" if missing else dates
     return f"{table.sample.source}{more}{', decimal=' + chr(34) + ',' + chr(34) if comma else ''}"
 
 

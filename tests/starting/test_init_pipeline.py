@@ -273,6 +273,14 @@ def test_files_of_another_folder_of_the_same_name_get_a_connection_of_their_own(
     ]
 
 
+def test_dates_as_people_write_them_are_a_time(tmp_path: Path) -> None:
+    days = [STARTS + timedelta(days=i // 30) for i in range(3000)]
+    rows = [{"id": i, "day": f"{day.day}.{day.month}.{day.year}", "y": i % 3 == 0} for i, day in enumerate(days)]
+    (tmp_path / "t.csv").write_text(as_csv(rows))
+    table = started(tmp_path, tmp_path / "t.csv", predict="y").pipeline.tables[0]
+    assert (table.time, table.source.dates) == ("day", "31.12.2024")
+
+
 CONSTANT = [{**row, "returned": "no"} for row in orders()]
 REFUSED: dict[str, tuple[bytes, str, str]] = {
     "empty": (b"", "returned", "orders.csv: it is empty"),
@@ -282,8 +290,8 @@ REFUSED: dict[str, tuple[bytes, str, str]] = {
     "Excel": (b"PK\x03\x04" + bytes(100), "returned", "a zip archive or an Excel workbook: save each sheet as CSV"),
     "no time": (b"id,y\n" + b"".join(b"%d,%d\n" % (i, i % 2) for i in range(999)), "y", "has no column with a time"),
     "other dates": (
-        b"id,day,y\n" + b"".join(b"%d,%d/%d/2024,%d\n" % (i, i % 12 + 1, i % 28 + 1, i % 2) for i in range(999)), "y",
-        "day looks like a date, but only dates such as 2024-03-31",
+        b"id,day,y\n" + b"".join(b"%d,%d-Mar-2024,%d\n" % (i, i % 28 + 1, i % 2) for i in range(999)), "y",
+        "day looks like a date, but is written in no way that is read: deliver it as 2024-03-31",
     ),
     "rows twice": (as_csv([row for row in orders()[:400] for _ in (1, 2)]).encode(), "returned", "no one to four columns"),
     "no such column": (as_csv(orders()).encode(), "profit", "no such column; those that could be predicted: orders.returned"),

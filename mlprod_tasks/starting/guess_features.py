@@ -60,7 +60,7 @@ def _is_input(column: ColumnGuess, label: LabelGuess) -> bool:
     table, profile = label.table, column.profile
     if column.name in (label.column.name, table.time) or column.personal or column.known_at or column.kind in MOMENTS:
         return False
-    if profile.distinct <= 1 or (column.name in table.key and (len(table.key) == 1 or profile.all_different)):
+    if profile.distinct <= 1 or column.name in table.key:
         return False
     if column.is_id and column.kind == "int" and profile.distinct > FEW:
         return False  # its size means nothing

@@ -55,7 +55,7 @@ def guess_windows(label: LabelGuess) -> WindowGuess:
         )
     starts, ends = _after(first, every), _after(last, every) if table.sample.whole else None
     seen = {(day - min(days)) // length for day in days}
-    return WindowGuess(every, starts, ends, window, gap, len(seen) < span // length, rows_a_day)
+    return WindowGuess(every, starts, ends, window, gap, len(seen) < span // length or ends is None, rows_a_day)
 
 
 def _days(label: LabelGuess) -> list[int]:

@@ -16,6 +16,7 @@ from mlprod_tasks.declaration import Pipeline, TickRange
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.evaluation.gate import GatesRefused, Passed, Refused, gates_passed
 from mlprod_tasks.ingest.audit import BatchRefused
+from mlprod_tasks.ingest.publish import TicksEmpty
 from mlprod_tasks.ingest.tables import TablesFailed
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Training
@@ -105,8 +106,8 @@ def _ingest(pipeline: Pipeline, ticks: TickRange, platform: Platform) -> tuple[d
         return workflows.ingest(once, ticks, platform), ()
     except TablesFailed as error:
         refused = {table: one for table, one in error.errors.items() if isinstance(one, BatchRefused)}
-        if len(refused) < len(error.errors):
-            raise
+        if any(not isinstance(one, BatchRefused | TicksEmpty) for one in error.errors.values()):
+            raise  # a table of which only empty ticks are refused is published
         parts = {table: _around(ticks, {one.tick for one in batch.refused}) for table, batch in refused.items()}
         if any(not part or len(part) > MOST_PARTS for part in parts.values()):
             raise

@@ -62,7 +62,7 @@ def _table(table: TableGuess, label: LabelGuess, features: FeatureGuess, windows
     if table.time and (windows.has_empty_ticks or not scored):
         yield _said(
             "    may_be_empty=True,",
-            f"some {windows.every}s have no rows" if scored else "days without rows are no error",
+            f"a {windows.every} may have no rows" if scored else "days without rows are no error",
             sure=True,
         )
     yield "    columns=("

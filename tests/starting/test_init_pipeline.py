@@ -281,6 +281,14 @@ def test_dates_as_people_write_them_are_a_time(tmp_path: Path) -> None:
     assert (table.time, table.source.dates) == ("day", "31.12.2024")
 
 
+def test_columns_of_a_key_of_several_are_no_features(tmp_path: Path) -> None:
+    rows = [{"shop": i % 3, "at": str(STARTS + timedelta(hours=i // 3)), "sold": i // 7 % 5} for i in range(3000)]
+    (tmp_path / "sales.csv").write_text(as_csv(rows))
+    pipeline = started(tmp_path, tmp_path / "sales.csv", predict="sold > 2").pipeline
+    assert pipeline.tables[0].key == ("shop", "at")
+    assert "shop" not in pipeline.feature_names
+
+
 CONSTANT = [{**row, "returned": "no"} for row in orders()]
 REFUSED: dict[str, tuple[bytes, str, str]] = {
     "empty": (b"", "returned", "orders.csv: it is empty"),

@@ -30,8 +30,17 @@ pipeline = ml.Pipeline(
 GATE = 'ml.AtLeast("roc_auc", 0.55),'
 
 
-def write_parcels(folder: Path, days: int = 90, gates: str = GATE, carriers_of_day: dict[int, str] | None = None) -> None:
-    """Write data/parcels.csv and pipelines/late_parcels.py. carriers_of_day: the carrier of all parcels of a day."""
+def write_parcels(
+    folder: Path,
+    days: int = 90,
+    gates: str = GATE,
+    carriers_of_day: dict[int, str] | None = None,
+    without: tuple[int, ...] = (),
+) -> None:
+    """Write data/parcels.csv and pipelines/late_parcels.py.
+
+    carriers_of_day: the carrier of all parcels of a day. without: days on which nothing is sent.
+    """
     chance = random.Random(1)
     late_share = {"swift": 0.05, "steady": 0.3, "budget": 0.7}
     (folder / "data").mkdir(parents=True)
@@ -46,5 +55,6 @@ def write_parcels(folder: Path, days: int = 90, gates: str = GATE, carriers_of_d
             hours = chance.randrange(50, 96) if chance.random() < late_share[carrier] else chance.randrange(12, 48)
             carrier = (carriers_of_day or {}).get(day, carrier)
             weight = round(chance.lognormvariate(0.5, 0.8), 2)
-            rows.writerow([f"P{number:05}", sent, carrier, weight, sent + timedelta(hours=hours), hours])
+            if day not in without:
+                rows.writerow([f"P{number:05}", sent, carrier, weight, sent + timedelta(hours=hours), hours])
     (folder / "pipelines" / "late_parcels.py").write_text(DECLARATION % gates, encoding="utf-8")

@@ -55,15 +55,15 @@ def _windows(pipeline: Pipeline) -> Iterator[str]:
 def _room(pipeline: Pipeline) -> Iterator[str]:
     """A schedule that ends before a first training would have its windows."""
     split, schedule = pipeline.split, pipeline.schedule
-    if schedule.ends is None:
+    if schedule.last is None:
         return
     windows = (split.validation, split.test, *([split.train] if split.train else []))
     train = 0 if split.train else 1
     needed = train + sum(map(schedule.ticks_in, windows)) + 2 * schedule.ticks_until(split.gap) + pipeline.label_delay_ticks
-    there = schedule.ticks_between(schedule.starts, schedule.ends) + 1
+    there = schedule.ticks_between(schedule.first, schedule.last) + 1
     if there < needed:
         yield (
-            f"schedule: from {schedule.starts} to {schedule.ends} are {there} ticks, but a training needs {needed} (train, two "
+            f"schedule: from {schedule.first} to {schedule.last} are {there} ticks, but a training needs {needed} (train, two "
             "gaps, validation, test and the label's delay): let it start earlier, or declare shorter windows in `split`"
         )
 

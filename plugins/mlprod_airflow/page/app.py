@@ -74,9 +74,12 @@ def read_overview(user: GetUserDep) -> Any:
     return JSONResponse(as_json(overview(mine, platform(), broken)))
 
 
-def _tick(text: str | None) -> TickName | None:
+def _tick(parameter: str, text: str | None) -> TickName | None:
     """The tick that a parameter names. Raises: ValueError, which is answered with 422."""
-    return tick_named(text) if text else None
+    try:
+        return tick_named(text) if text else None
+    except ValueError as error:
+        raise ValueError(f"{parameter}: {error}") from None
 
 
 @app.get("/api/pipelines/{name}")
@@ -88,7 +91,7 @@ def read_pipeline(
     heat: Annotated[list[str] | None, Query()] = None,
 ) -> Any:
     """One pipeline over a range of ticks."""
-    page_detail = detail(pipeline, platform(), (_tick(first), _tick(last)), **({"heat": heat} if heat else {}))
+    page_detail = detail(pipeline, platform(), (_tick("first", first), _tick("last", last)), **({"heat": heat} if heat else {}))
     mine = replace(
         page_detail,
         may=allowed(user, pipeline.name),

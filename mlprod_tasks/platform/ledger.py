@@ -12,7 +12,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_co
 
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.platform.database import OneLine, Prose, Utc
-from mlprod_tasks.platform.tick_columns import TickText
+from mlprod_tasks.platform.tick_text import TickText
 
 R = TypeVar("R", bound="Row")
 Line = Annotated[str, mapped_column(OneLine())]  # what people wrote: names and reasons

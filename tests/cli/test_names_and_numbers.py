@@ -33,7 +33,7 @@ def shell(*arguments: str) -> tuple[int, str]:
 def test_a_key_is_made_for_declared_use_cases_alone_and_for_a_time(here: Platform) -> None:
     make = ("keys", "make", NAME, "--holder", "the desk", "--by", "ada")
     code, said = shell("keys", "make", "flights", NAME, "--holder", "the desk", "--by", "ada")
-    assert (code, "no use case 'flights' in" in said, f"known: {NAME}" in said) == (1, True, True)
+    assert (code, "no use case 'flights' in" in said, NAME in said.partition("known: ")[2]) == (1, True, True)
     for days in ("0", "-1", "1e300", "1e-12"):
         code, said = shell(*make, f"--days={days}")
         assert (code, "cannot be valid for" in said) == (1, True)

@@ -1,6 +1,5 @@
 """A shop with two weeks of scored orders, and a clock that stands after them."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -48,6 +47,7 @@ def scored_home(promoted_home: Path, tmp_path_factory: pytest.TempPathFactory) -
     shop = ready(promoted_home, folder)
     for tick in shop.pipeline.schedule.range("2024-01-08", "2024-01-21"):
         score(shop.pipeline, tick, shop.platform)
+    shop.platform.ledger.engine.dispose()
     return folder / "var"
 
 
@@ -69,7 +69,7 @@ def never_home(scored_home: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     start(shop.pipeline, "never", planned, "Ann", "a test", shop.platform)
     for tick in shop.pipeline.schedule.range("2024-01-25", "2024-01-31"):
         score(shop.pipeline, tick, shop.platform)
-    shutil.rmtree(folder / "var" / "spill", ignore_errors=True)
+    shop.platform.ledger.engine.dispose()
     return folder / "var"
 
 

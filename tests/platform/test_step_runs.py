@@ -248,6 +248,7 @@ RECORDED = {
     "tell_approval": ("tell_approval", TRAINING),
     "tell_decision": ("tell_decision", TICK),
     "tell_digest": ("tell_digest", TICK),
+    "tell_experiments": ("tell_experiments", TICK),
     "tell_fallback": ("tell_fallback", TICK),
 }
 # What is about no tick and no training: it comes around every few minutes, for whatever there is; or tells of a task.

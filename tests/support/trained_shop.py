@@ -126,6 +126,7 @@ def filled_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fill(platform, *raw_tables())
     platform.registry.answers()
     platform.ledger.answers()
+    platform.ledger.engine.dispose()  # an open ledger's files come and go while the home is copied
     return home
 
 
@@ -140,7 +141,9 @@ def promoted_home(filled_home: Path, tmp_path_factory: pytest.TempPathFactory) -
     """A home in which training 'one', as of 2024-02-10, became champion."""
     home = tmp_path_factory.mktemp("promoted") / "var"
     shutil.copytree(filled_home, home)
-    assert Shop(SHOP, platform_at(home)).promoted("one").moved
+    shop = Shop(SHOP, platform_at(home))
+    assert shop.promoted("one").moved
+    shop.platform.ledger.engine.dispose()
     return home
 
 

@@ -56,7 +56,7 @@ def same_predictions(model: AnyModel, folder: Path, rows: Rows, evaluated: float
     task = task_of_outcomes(outcome)
     again, name = task.verified(outcome, expected.score), title(task.declared.shown[0])
     if abs(again - evaluated) > ROUNDING * max(1.0, abs(evaluated)):
-        sentence = f"the loaded model has a {name} of {again:.6f} on {n:,} test rows; the evaluation measured {evaluated:.6f}"
+        sentence = f"{name} of the loaded model is {again:.6f} on {n:,} test rows; the evaluation measured {evaluated:.6f}"
         return CheckResult(SAME, "", 1.0, n, sentence)
     with tempfile.TemporaryDirectory() as temporary:
         beside = Path(temporary)

@@ -43,7 +43,7 @@ def test_a_model_other_than_the_one_that_was_evaluated_is_caught(own):
     own.folder.write(replace(evaluation, model={**evaluation.model, "roc_auc": replace(auc, value=auc.value + 0.01)}))
     (verdict,) = own.checked(ml.SamePredictions())
     assert not verdict.passed
-    assert "the loaded model has a ROC AUC of" in verdict.sentence
+    assert "AUC of the loaded model is" in verdict.sentence
 
 
 def test_a_model_per_segment_answers_the_same_too(retold, tables, shop_pipeline):

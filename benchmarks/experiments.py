@@ -103,7 +103,7 @@ def found(design: str, effects: list[Effect | None], units: list[int]) -> bool:
     looks = range(6, len(effects), 7)
     # Shares to three digits, so that bounds are computed once for many tests.
     shares = tuple(round(units[look] / planned, 3) for look in looks)
-    limits = sequential.bounds(shares, ALPHA, design)
+    limits = sequential.bounds(shares, ALPHA, design, tuple((week + 1) / WEEKS for week in range(WEEKS)))
     return any(
         abs(one.difference) >= limit * one.error
         for one, limit in zip((effects[look] for look in looks), limits, strict=True)

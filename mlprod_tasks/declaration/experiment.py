@@ -6,6 +6,9 @@ from typing import Literal
 
 from mlprod_tasks.declaration.declared import declared
 
+Design = Literal["fixed", "obrien_fleming", "pocock", "always_valid"]  # when an experiment may be read
+EXPERIMENT, VARIANT, PROPENSITY = "experiment", "variant", "propensity"  # columns of the predictions
+
 
 @declared
 class UnitMetric:

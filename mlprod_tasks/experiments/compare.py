@@ -12,6 +12,18 @@ from mlprod_tasks.statistics.treatment_effect import Effect, Moments, NoEffect, 
 
 
 @dataclass(frozen=True)
+class Looked:
+    """That a verdict may be given now.
+
+    bound: of |z|, of a sequential design at this look; None if there is none, or if nothing came since the look before. at_end:
+    whether no later look will come.
+    """
+
+    bound: float | None
+    at_end: bool
+
+
+@dataclass(frozen=True)
 class Compared:
     """One metric of a treated variant beside the control's.
 
@@ -41,12 +53,12 @@ def compare(
     planned: Plan,
     found: Mapping[str, Mapping[str, Moments]],
     covariate: Mapping[str, Moments],
-    shares: tuple[float, ...],
+    looked: Looked | None,
 ) -> Iterator[Compared]:
     """Yield each metric of each treated variant beside the control's; nothing for one without a difference to test.
 
     found: the moments of each metric's units, by variant; covariate: of the primary metric now and before the start, by
-    variant; shares: of the planned information at each look so far, () if there may be no verdict.
+    variant; looked: None if there may be no verdict now.
     """
     for metric in metrics:
         of_variant = found[metric.name]
@@ -59,7 +71,7 @@ def compare(
             except NoEffect:
                 continue
             better = _adjusted(planned, one.name, covariate) if metric is primary else None
-            yield _comparison(metric, planned, one.name, effect, better, pair, shares)
+            yield _comparison(metric, planned, one.name, effect, better, pair, looked)
 
 
 def _adjusted(planned: Plan, variant: str, covariate: Mapping[str, Moments]) -> tuple[Effect, float] | None:
@@ -78,30 +90,30 @@ def _comparison(
     effect: Effect,
     better: tuple[Effect, float] | None,
     pair: tuple[Moments, Moments],
-    shares: tuple[float, ...],
+    looked: Looked | None,
 ) -> Compared:
     n = min(one.n for one in pair)
-    half, p = _half_and_p(planned, effect, n, shares)
+    half, p = _half_and_p(planned, effect, n, looked)
     low, high = effect.difference - half, effect.difference + half
     more: tuple[float, ...] = ()
     if better is not None:
         around, explained = better
-        width = _half_and_p(planned, around, n, shares)[0]
+        width = _half_and_p(planned, around, n, looked)[0]
         more = (around.difference, around.difference - width, around.difference + width, explained)
     return Compared(metric.name, variant, effect.control, effect.treated, effect.difference, low, high, effect.lift, p, *more)
 
 
-def _half_and_p(planned: Plan, effect: Effect, n: int, shares: tuple[float, ...]) -> tuple[float, float | None]:
+def _half_and_p(planned: Plan, effect: Effect, n: int, looked: Looked | None) -> tuple[float, float | None]:
     """Half the width of the interval of a difference, and its p-value if a verdict may be given.
 
     Between looks, and before the end of a fixed design, the interval is always valid: looking at it costs nothing.
     """
     alpha, design = planned.wanted.alpha / len(planned.treated), planned.wanted.design
-    if shares and design == "fixed":
+    if looked is not None and design == "fixed":
         return effect.difference - effect.interval(alpha)[0], effect.p
-    if shares and design in sequential.SPENDING:
-        limit = sequential.bounds(shares, alpha, design)[-1]
-        return limit * effect.error, effect.p
+    if looked is not None and looked.bound is not None:
+        return looked.bound * effect.error, effect.p
     half = sequential.always_valid_half(effect.error, n, planned.units, alpha)
-    p = sequential.always_valid_p(effect.difference, effect.error, n, planned.units, alpha) if shares else None
-    return half, p
+    if looked is None or design != "always_valid":
+        return half, None
+    return half, sequential.always_valid_p(effect.difference, effect.error, n, planned.units, alpha)

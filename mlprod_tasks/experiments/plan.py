@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import ceil, sqrt
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from mlprod_tasks.declaration import Experiments, Pipeline, Schedule, TickRange, UnitMetric
+from mlprod_tasks.declaration.experiment import Design
 from mlprod_tasks.declaration.rhythm import TickName, tick_named
 from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.experiments.assignment import Variant
@@ -17,7 +18,6 @@ from mlprod_tasks.statistics import sequential
 from mlprod_tasks.statistics.sample_size import smallest_difference, units_for_means
 from mlprod_tasks.statistics.treatment_effect import Moments
 
-Design = Literal["fixed", "obrien_fleming", "pocock", "always_valid"]
 MOST_PERIODS = 26
 CONTROL = "control"
 

@@ -1,19 +1,20 @@
-"""Read an experiment at a tick: its units, what was compared, the verdict; and keep it in the ledger."""
+"""Read an experiment: its units, what was compared, the verdict; and keep it in the ledger. A verdict stays."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange, UnitMetric
 from mlprod_tasks.documents.formatting import format_count, format_interval, format_number
 from mlprod_tasks.experiments.checks import problems
-from mlprod_tasks.experiments.compare import Compared, compare
+from mlprod_tasks.experiments.compare import Compared, Looked, compare
+from mlprod_tasks.experiments.looks import Look, bound, complete_ticks, information, planned_looks
 from mlprod_tasks.experiments.plan import Plan, ticks_a_period
-from mlprod_tasks.experiments.run import last_of, plan_of
-from mlprod_tasks.experiments.units import moments, moments_of, open_units, opened, unit_columns
-from mlprod_tasks.experiments.verdict import decide
+from mlprod_tasks.experiments.run import last_of, plan_of, stop
+from mlprod_tasks.experiments.units import MetricFailed, moments, moments_of, open_units, opened, unit_columns
+from mlprod_tasks.experiments.verdict import ENDED, HARMFUL, RUNNING, VOID, decide
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.experiment_entries import ExperimentReading, ExperimentRun
 from mlprod_tasks.statistics.treatment_effect import Moments
@@ -22,15 +23,19 @@ if TYPE_CHECKING:
     import duckdb
 
 BEFORE, BOTH = "units_before", "units_both"
+GUARDRAIL = "guardrail"  # who ends an experiment that does harm
 
 
 @dataclass(frozen=True)
 class Reading:
     """What an experiment shows at a tick.
 
-    verdict: 'running', 'better' or 'worse' of the winner or loser, 'no difference', 'harmful' by a guardrail, or 'void'.
-    look: the share of the planned units that a verdict rests on; None while there may be none.
+    first, last: the ticks whose rows were read; last is None while no outcome is complete.
+    verdict: 'running', 'better' or 'worse' of the winner or loser, 'no difference', 'harmful' by a guardrail, 'void', or
+    'ended' by a person before there was a verdict.
+    look: the share of the planned time at which a verdict could be given; None if there could be none.
     rows: scored rows of each variant, and how many of them have no outcome yet; units: those with an outcome.
+    final: whether the verdict stays, whatever comes later.
     """
 
     tick: str
@@ -43,56 +48,162 @@ class Reading:
     units: dict[str, int]
     compared: tuple[Compared, ...]
     problems: tuple[str, ...]
+    final: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The reading as plain JSON values."""
         return asdict(self)
 
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> Reading:
+        """Read what `as_json` wrote."""
+        rows = {variant: (int(n), int(missing)) for variant, (n, missing) in plain["rows"].items()}
+        compared = tuple(Compared(**one) for one in plain["compared"])
+        return cls(**{**plain, "rows": rows, "compared": compared, "problems": tuple(plain["problems"])})
+
 
 def read_out(pipeline: Pipeline, run: ExperimentRun, tick: Tick, platform: Platform) -> Reading:
-    """Read an experiment at a tick, from the outcomes known before it, and record what it shows.
+    """Read an experiment from the outcomes known before a tick, and record what it shows.
 
-    Reading it again at the same tick replaces what it showed. Looks of a sequential design are those that were recorded.
+    Looks of the design that are due and were not recorded yet come first, in their order, each with the outcomes that were
+    known when it was due; so the verdict is the same whoever reads the experiment, when and how often. Once there is a verdict,
+    it stays, and is returned. What a guardrail finds harmful is ended.
     """
-    reading = _read(pipeline, run, tick, platform)
+    recorded = _recorded(pipeline, run, platform)
+    if (verdict := _final(recorded)) is not None:
+        return verdict
+    complete = complete_ticks(pipeline, run, tick, platform)
+    seen: list[Reading] = []
+    for look in planned_looks(pipeline, run):
+        if complete is None or look.ticks.last > complete.last or look.tick > tick.name:
+            break
+        known = recorded.get(str(look.tick))
+        if known is None or known.look is None:
+            at = pipeline.schedule.tick(look.tick)
+            known = _kept(pipeline, run, _read(pipeline, run, at, look.ticks, look, seen, platform), platform)
+        if known.final:
+            return known
+        seen.append(known)
+    if seen and seen[-1].tick == str(tick):
+        return seen[-1]
+    return _kept(pipeline, run, _read(pipeline, run, tick, complete, None, seen, platform), platform)
+
+
+def verdict_of(pipeline: Pipeline, run: ExperimentRun, platform: Platform) -> Reading | None:
+    """The reading that gave the verdict of an experiment; None if it has none yet."""
+    return _final(_recorded(pipeline, run, platform))
+
+
+def _recorded(pipeline: Pipeline, run: ExperimentRun, platform: Platform) -> dict[str, Reading]:
+    """What an experiment showed so far, by tick."""
+    readings = platform.ledger.all(ExperimentReading, pipeline=pipeline.name, name=run.name)
+    return {str(one.tick): Reading.from_json(one.reading) for one in sorted(readings, key=lambda one: one.tick)}
+
+
+def _final(recorded: Mapping[str, Reading]) -> Reading | None:
+    return next((one for one in recorded.values() if one.final), None)
+
+
+def _kept(pipeline: Pipeline, run: ExperimentRun, reading: Reading, platform: Platform) -> Reading:
+    """Record a reading, and end an experiment that does harm."""
     platform.ledger.put(
         ExperimentReading(
-            pipeline=pipeline.name, name=run.name, tick=tick.name, at=platform.clock.now(), verdict=reading.verdict,
-            look=reading.look, reading=reading.as_json(),
+            pipeline=pipeline.name, name=run.name, tick=pipeline.schedule.tick(reading.tick).name, at=platform.clock.now(),
+            verdict=reading.verdict, look=reading.look, reading=reading.as_json(),
         )
     )  # fmt: skip
+    if reading.verdict == HARMFUL and run.ended is None:
+        stop(pipeline, run.name, GUARDRAIL, reading.sentence, platform)
     return reading
 
 
-def _read(pipeline: Pipeline, run: ExperimentRun, tick: Tick, platform: Platform) -> Reading:
-    planned = plan_of(run)
-    ticks = _complete(pipeline, run, tick)
+def _read(
+    pipeline: Pipeline,
+    run: ExperimentRun,
+    tick: Tick,
+    ticks: TickRange | None,
+    look: Look | None,
+    seen: Sequence[Reading],
+    platform: Platform,
+) -> Reading:
+    """Read rows of `ticks` with the outcomes known before `tick`. seen: the looks before this one."""
+    first, over = str(run.starts), _is_over(pipeline, run, ticks)
     if ticks is None:
-        return Reading(str(tick), str(run.starts), None, "running", "no outcome is complete yet", None, {}, {}, (), ())
+        verdict, sentence = (ENDED, _ended(run)) if over else (RUNNING, "no outcome is complete yet")
+        return Reading(str(tick), first, None, verdict, sentence, None, {}, {}, (), (), over)
+    reading = Reading(str(tick), first, str(ticks.last), VOID, "", None, {}, {}, (), ())
+    try:
+        reading = _measured(pipeline, run, tick, ticks, look, seen, reading, platform)
+    except MetricFailed as error:
+        reading = replace(reading, sentence=str(error), problems=(str(error),))
+    if over and reading.verdict == RUNNING:
+        reading = replace(reading, verdict=ENDED, sentence=_ended(run))
+    return replace(reading, final=over or reading.verdict not in (RUNNING, VOID))
+
+
+def _is_over(pipeline: Pipeline, run: ExperimentRun, ticks: TickRange | None) -> bool:
+    """Whether nothing more will come: the outcomes of its last row are complete."""
+    last = last_of(pipeline, run)
+    return last < run.starts or (ticks is not None and ticks.last >= last)
+
+
+def _ended(run: ExperimentRun) -> str:
+    why = f": {run.end_reason}" if run.end_reason else ""
+    return f"{run.ended_by} ended it before there was a verdict{why}"
+
+
+def _measured(
+    pipeline: Pipeline,
+    run: ExperimentRun,
+    tick: Tick,
+    ticks: TickRange,
+    look: Look | None,
+    seen: Sequence[Reading],
+    reading: Reading,
+    platform: Platform,
+) -> Reading:
+    planned = plan_of(run)
     assert pipeline.experiments is not None
     metrics = pipeline.experiments.metrics
+    primary = pipeline.experiments.metric(planned.wanted.metric)
     with opened(platform) as con:
         rows = open_units(con, pipeline, metrics, ticks, tick, platform, experiment=run.name)
         if not rows:
             sentence = f"no row of {ticks} was assigned"
-            return Reading(str(tick), str(run.starts), str(ticks.last), "void", sentence, None, {}, {}, (), (sentence,))
-        primary = pipeline.experiments.metric(planned.wanted.metric)
+            return replace(reading, sentence=sentence, problems=(sentence,))
         before = _before(con, pipeline, planned, primary, metrics.index(primary), run, platform)
         wrong = tuple(problems(con, pipeline, planned, run.name, ticks, rows, before, platform))
         found = {one.name: moments(con, i, one) for i, one in enumerate(metrics)}
         covariate = moments_of(con, ("a", "x"), BOTH) if before else {}
     units = {variant: one.n for variant, one in found[primary.name].items()}
-    shares = _looks(pipeline, run, planned, tick, ticks, units, platform)
-    look = shares[-1] if shares else None
-    compared = tuple(compare(metrics, primary, planned, found, covariate, shares))
-    verdict, sentence = decide(pipeline, planned, primary, compared, wrong, shares, units)
-    return Reading(str(tick), str(run.starts), str(ticks.last), verdict, sentence, look, rows, units, compared, wrong)
+    time, looked = _looked(pipeline, run, planned, ticks, look, seen, units)
+    compared = tuple(compare(metrics, primary, planned, found, covariate, looked))
+    verdict, sentence = decide(pipeline, planned, primary, compared, wrong, looked, units)
+    return replace(
+        reading, verdict=verdict, sentence=sentence, look=time, rows=rows, units=units, compared=compared, problems=wrong
+    )
 
 
-def _complete(pipeline: Pipeline, run: ExperimentRun, tick: Tick) -> TickRange | None:
-    """The ticks of the experiment whose outcomes are complete before `tick`."""
-    last = min(pipeline.schedule.shift(tick.name, -pipeline.label_delay_ticks), last_of(pipeline, run))
-    return pipeline.schedule.range(run.starts, last) if last >= run.starts else None
+def _looked(
+    pipeline: Pipeline,
+    run: ExperimentRun,
+    planned: Plan,
+    ticks: TickRange,
+    look: Look | None,
+    seen: Sequence[Reading],
+    units: dict[str, int],
+) -> tuple[float | None, Looked | None]:
+    """The share of the planned time, and what a verdict may rest on; None each if there may be no verdict now."""
+    if planned.wanted.design == "always_valid" and len(ticks) >= ticks_a_period(pipeline.schedule):
+        whole = planned.periods * ticks_a_period(pipeline.schedule)
+        return len(ticks) / whole, Looked(None, ticks.last >= run.ends)
+    if look is None:
+        return None, None
+    at_end = look.time == 1
+    if planned.wanted.design == "fixed":
+        return look.time, Looked(None, at_end)
+    before = [(one.look, information(planned, one.units)) for one in seen if one.look is not None]
+    return look.time, Looked(bound(planned, (*before, (look.time, information(planned, units)))), at_end)
 
 
 def _before(
@@ -118,31 +229,6 @@ def _before(
         f"JOIN {BEFORE} AS past ON {same}"
     )
     return moments_of(con, ("x",), BOTH)
-
-
-def _looks(
-    pipeline: Pipeline,
-    run: ExperimentRun,
-    planned: Plan,
-    tick: Tick,
-    ticks: TickRange,
-    units: Mapping[str, int],
-    platform: Platform,
-) -> tuple[float, ...]:
-    """The shares of the planned units at each look so far, this one last; () if none may be read at this tick."""
-    at_end = ticks.last >= run.ends
-    share = min(1.0, min((units.get(one.name, 0) for one in planned.variants), default=0) / planned.units)
-    periods, rest = divmod(len(ticks), ticks_a_period(pipeline.schedule))
-    if planned.wanted.design == "fixed":
-        return (1.0,) if at_end else ()
-    if planned.wanted.design == "always_valid":
-        return (share,) if periods else ()
-    if not at_end and (rest or not periods):
-        return ()
-    readings = platform.ledger.all(ExperimentReading, ExperimentReading.tick < tick.name, pipeline=pipeline.name, name=run.name)
-    before = sorted({one.look for one in readings if one.look is not None and one.look < 1})
-    now = 1.0 if at_end else share
-    return (*(one for one in before if one < now), now) if now > 0 else ()
 
 
 def told(run: ExperimentRun, reading: Reading) -> str:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange, UnitMetric
 from mlprod_tasks.declaration.checks.evaluation import words_of
+from mlprod_tasks.declaration.experiment import EXPERIMENT
 from mlprod_tasks.models.kpi import with_value
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.engine import engine
@@ -21,7 +22,6 @@ from mlprod_tasks.statistics.treatment_effect import Moments
 if TYPE_CHECKING:
     import duckdb
 
-EXPERIMENT, VARIANT, PROPENSITY = "experiment", "variant", "propensity"  # columns of the predictions
 UNITS = "units"
 
 
@@ -146,9 +146,21 @@ def _aggregate(
     try:
         con.execute(f"CREATE TABLE {table} AS SELECT {unit}, variant, {sums} FROM known_rows GROUP BY ALL ORDER BY ALL")
     except duckdb.Error as error:
-        first = str(error).splitlines()[0]
-        raise MetricFailed(f"{pipeline.name}: a metric of experiments cannot be computed: {first}") from error
+        raise MetricFailed(_failure(con, pipeline, metrics, type(error).__name__)) from error
     _refuse_endless(con, pipeline, metrics, table)
+
+
+def _failure(con: duckdb.DuckDBPyConnection, pipeline: Pipeline, metrics: Sequence[UnitMetric], kind: str) -> str:
+    """Which metrics cannot be computed. The engine's own words would show values of rows."""
+    import duckdb
+
+    failed = []
+    for i, metric in enumerate(metrics):
+        try:
+            con.execute(f"SELECT {_sums(i, metric)} FROM known_rows").fetchall()
+        except duckdb.Error:
+            failed.append(repr(metric.name))
+    return f"{pipeline.name}: metric {' and '.join(failed)} of experiments cannot be computed for all rows ({kind})"
 
 
 def _sums(position: int, metric: UnitMetric) -> str:

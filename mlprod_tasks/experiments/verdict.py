@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import sqrt
 
 from mlprod_tasks.declaration import Pipeline, UnitMetric
 from mlprod_tasks.documents.formatting import format_interval, format_number
-from mlprod_tasks.experiments.compare import Compared
+from mlprod_tasks.experiments.compare import Compared, Looked
 from mlprod_tasks.experiments.plan import Plan
 from mlprod_tasks.statistics.multiple_tests import holm
+
+RUNNING, VOID, HARMFUL, ENDED = "running", "void", "harmful", "ended"
+BETTER, WORSE, ALIKE = "better", "worse", "no difference"
 
 
 def decide(
@@ -17,43 +21,46 @@ def decide(
     primary: UnitMetric,
     compared: Sequence[Compared],
     wrong: Sequence[str],
-    shares: tuple[float, ...],
+    looked: Looked | None,
     units: Mapping[str, int],
 ) -> tuple[str, str]:
     """Return the verdict and its sentence.
 
-    wrong: what voids it; shares: of the planned information at each look so far, () if there may be no verdict; units: of each
-    variant.
+    wrong: what voids it; looked: None if there may be no verdict now; units: of each variant.
     """
     if wrong:
-        return "void", "; ".join(wrong)
+        return VOID, "; ".join(wrong)
     if (harm := _harm(pipeline, compared)) is not None:
-        return "harmful", harm
+        return HARMFUL, harm
     progress = f"{min(units.values(), default=0):,} of {planned.units:,} units in the smallest variant"
-    if not shares:
-        return "running", f"no verdict yet: {progress}"
+    if looked is None:
+        return RUNNING, f"no verdict yet: {progress}"
     mine = [one for one in compared if one.metric == primary.name]
     if len(mine) < len(planned.treated):
-        return "void", f"metric {primary.name!r} has no difference to test: all units are alike, or a variant has less than two"
-    decided = _decided(planned, mine)
+        return VOID, f"metric {primary.name!r} has no difference to test: all units are alike, or a variant has less than two"
+    decided = _decided(planned, mine, looked)
     if decided:
         best = max(decided, key=lambda one: one.difference if primary.better == "higher" else -one.difference)
         gained = (best.difference > 0) == (primary.better == "higher")
-        return ("better" if gained else "worse"), _said(best, primary)
-    if shares[-1] < 1:
-        return "running", f"no difference so far: {progress}"
-    seen = format_number(planned.seen)
+        return (BETTER if gained else WORSE), _said(best, primary)
+    if not looked.at_end:
+        return RUNNING, f"no difference so far: {progress}"
+    # As many units as came show it, not as many as were planned.
+    seen = planned.seen * sqrt(planned.expected / max(1, min(units.values())))
     return (
-        "no difference",
-        f"no difference in {primary.name} was found; one of {seen} would have been, with power {planned.wanted.power:.0%}",
+        ALIKE,
+        f"no difference in {primary.name} was found; one of {format_number(seen)} would have been, "
+        f"with power {planned.wanted.power:.0%}",
     )
 
 
-def _decided(planned: Plan, mine: Sequence[Compared]) -> list[Compared]:
+def _decided(planned: Plan, mine: Sequence[Compared], looked: Looked) -> list[Compared]:
     """The variants that differ from the control."""
     if planned.wanted.design == "fixed":
         significant = holm([one.p if one.p is not None else 1.0 for one in mine]) <= planned.wanted.alpha
         return [one for one, found in zip(mine, significant, strict=True) if found]
+    if looked.bound is None and planned.wanted.design != "always_valid":
+        return []  # nothing came since the last look
     return [one for one in mine if one.low > 0 or one.high < 0]
 
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import Label, Outcome, Pipeline, Tick, TickRange
 from mlprod_tasks.declaration.reads import late_columns
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.features.known import FAILED, counts_from, known_at, usable_at
 from mlprod_tasks.features.outcomes import outcome_labels
 from mlprod_tasks.features.snapshot import Snapshot
@@ -105,6 +106,12 @@ def known_labels(
                 rows = snapshot.read(mine, _labels_sql(pipeline, as_of, hides_late, alone=True), table, outcome_ticks)
     failed = rows.filter(rows[FAILED]).select([*entity.key, "tick"])
     return KnownLabels(rows.filter(pc.invert(rows[FAILED])).drop_columns([FAILED]), failed)
+
+
+def label_partitions(pipeline: Pipeline, first: TickName, last: TickName) -> list[TickName]:
+    """The partitions of the labels' table with the outcomes of the ticks from `first` to `last`."""
+    schedule = pipeline.schedule
+    return schedule.names(schedule.shift(first, 1), schedule.shift(last, pipeline.label_delay_ticks))
 
 
 def _failure(pipeline: Pipeline, failed: pa.Table) -> str:

@@ -55,16 +55,6 @@ class Predictions:
         interval = None if self.interval is None else (self.interval[0][rows], self.interval[1][rows])
         return Predictions(self.score[rows], self.decision[rows], interval)
 
-    def replaced(self, rows: NDArray[np.bool_], others: Predictions) -> Predictions:
-        """Return these predictions with others for some rows. rows: (n,); others: of those rows."""
-        score, decision = self.score.copy(), self.decision.copy()
-        score[rows], decision[rows] = others.score, others.decision
-        if self.interval is None and others.interval is None:
-            return Predictions(score, decision)
-        low, high = np.full((2, len(score)), np.nan) if self.interval is None else np.array(self.interval)
-        low[rows], high[rows] = (np.nan, np.nan) if others.interval is None else others.interval
-        return Predictions(score, decision, (low, high))
-
 
 def inputs_of(schema: pa.Schema, names: Sequence[str]) -> tuple[Input, ...]:
     """Return the kinds of the features `names` in a table of that schema.

@@ -199,7 +199,7 @@ def _outcome_readings(tick: Tick, evidence: _Evidence, measuring: _Measuring) ->
     source = f"read_parquet({listed(evidence.predictions)})"
     rows, _, version = _row_counts(con, source)
     profile = measuring.reference(version)
-    lacking = evidence.lacks(_label_partitions(pipeline, tick))
+    lacking = evidence.lacks(features.label_partitions(pipeline, tick.name, tick.name))
     if lacking:
         why = f"its labels wait for the publication of {pipeline.label.table} at {', '.join(map(str, lacking))}"
         nothing = [Reading("label_coverage", None, rows, why=why), *unmeasured(profile, why, rows)]
@@ -221,14 +221,8 @@ def _outcome_readings(tick: Tick, evidence: _Evidence, measuring: _Measuring) ->
     return [*outcomes(pipeline, profile, joined, rows, promised), *metrics], version
 
 
-def _label_partitions(pipeline: Pipeline, tick: Tick) -> list[TickName]:
-    """The partitions of the labels' table with the outcomes of the tick."""
-    schedule = pipeline.schedule
-    return schedule.names(schedule.shift(tick.name, 1), schedule.shift(tick.name, pipeline.label_delay_ticks))
-
-
 def _evidence(pipeline: Pipeline, tick: Tick, platform: Platform) -> _Evidence:
-    first, *_, last = [tick.name, *_label_partitions(pipeline, tick)]
+    first, *_, last = [tick.name, *features.label_partitions(pipeline, tick.name, tick.name)]
     published = platform.ledger.all(
         Publication,
         (Publication.tick > first) & (Publication.tick <= last),

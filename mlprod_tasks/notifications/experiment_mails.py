@@ -21,21 +21,28 @@ NEXT = {
     "worse": "The champion stays. Nothing has to be done.",
     "no difference": "The champion stays. Nothing has to be done.",
     "harmful": "The experiment was ended: the champion answers all rows from the next tick on.",
+    "ended": "The champion answers all rows. The intervals hold, but there is no verdict.",
     "void": "What was found so far says nothing about the versions: end the experiment, mend the cause, and start another.",
 }
 BAND, LINE, ZERO = "#c9d9ec", "#2b5c8a", "#8a8a8a"
 
 
 def tell_experiments(pipeline: Pipeline, tick: Tick, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> list[str]:
-    """Mail the verdicts that experiments have at a tick, each once. Returns the names of the experiments that were told of."""
+    """Mail the verdicts that experiments have by a tick, each once. Returns the names of the experiments that were told of."""
     told = []
-    for reading in platform.ledger.all(ExperimentReading, pipeline=pipeline.name, tick=tick.name):
-        if reading.verdict == RUNNING:
-            continue
-        run = platform.ledger.get(ExperimentRun, pipeline.name, reading.name)
-        if run is not None and _tell(pipeline, run, reading, platform, links):
-            told.append(reading.name)
+    for run in platform.ledger.all(ExperimentRun, pipeline=pipeline.name):
+        reading = _verdict(pipeline, run, tick, platform)
+        if reading is not None and _tell(pipeline, run, reading, platform, links):
+            told.append(run.name)
     return told
+
+
+def _verdict(pipeline: Pipeline, run: ExperimentRun, tick: Tick, platform: Platform) -> ExperimentReading | None:
+    """The verdict that stays, whenever it was given, else what voids the experiment at this tick; None while it runs."""
+    readings = platform.ledger.all(ExperimentReading, pipeline=pipeline.name, name=run.name)
+    final = (one for one in sorted(readings, key=lambda one: one.tick) if one.reading.get("final"))
+    at_tick = (one for one in readings if one.tick == tick.name and one.verdict != RUNNING)
+    return next(final, next(at_tick, None))
 
 
 def _tell(

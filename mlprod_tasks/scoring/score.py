@@ -137,6 +137,8 @@ def _with_variants(
     platform: Platform,
 ) -> _TickPredictions:
     """Answer the rows of each treated variant with it. Where it fails, the champion's answers stand: nothing goes unscored."""
+    from mlprod_tasks.models.predicted_columns import merged_predictions
+
     versions = np.full(built.table.num_rows, champions.model_version, np.int32)
     answer = replace(champions, versions=versions, assigned=experiment)
     for position, variant in enumerate(experiment.variants):
@@ -155,8 +157,9 @@ def _with_variants(
         by_fallback = answer.by_fallback.copy()
         by_fallback[rows] = treated.by_fallback
         reasons = [one for one in (answer.fallback_reason, treated.fallback_reason) if one]
+        merged = merged_predictions(treated.predictions, answer.predictions.take(~rows), rows)
         answer = replace(
-            answer, predictions=answer.predictions.replaced(rows, treated.predictions), by_fallback=by_fallback,
+            answer, predictions=merged, by_fallback=by_fallback,
             fallback_reason="; ".join(dict.fromkeys(reasons)) or None,
             fallback_cause=answer.fallback_cause or treated.fallback_cause,
         )  # fmt: skip

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from math import e, exp, log, pi, sqrt
+from math import e, exp, inf, log, pi, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,27 +43,34 @@ SPENDING: dict[str, Spending] = {"obrien_fleming": obrien_fleming, "pocock": poc
 
 
 @lru_cache(maxsize=64)
-def bounds(shares: tuple[float, ...], alpha: float, spending: str) -> tuple[float, ...]:
+def bounds(shares: tuple[float, ...], alpha: float, spending: str, times: tuple[float, ...] | None = None) -> tuple[float, ...]:
     """Return the bound of |z| at each look of a two-sided test, so that alpha is spent in all.
 
-    shares: of the planned information at each look, ascending; the last one is 1 at the planned end. spending: a name in
-    SPENDING.
+    shares: of the planned information at each look, ascending. times: of the planned time at each look, ascending, the last one
+    1 at the planned end: alpha is spent by time, so that it is spent at the end whatever came (Lan and DeMets, Biometrics 45,
+    1989); by default by information. spending: a name in SPENDING.
 
-    Raises: ValueError for shares that do not ascend within (0, 1].
+    Raises: ValueError for shares or times that do not ascend within (0, 1]; shares may be greater if there are times.
     """
     from scipy.optimize import brentq
 
-    if not shares or shares[0] <= 0 or shares[-1] > 1 or any(b <= a for a, b in pairwise(shares)):
-        raise ValueError(f"looks at shares {shares} of the information: give ascending ones, above 0 and at most 1")
+    _check_ascending(shares, 1.0 if times is None else inf)
+    spend_at = shares if times is None else times
+    _check_ascending(spend_at, 1.0)
     spend, found, spent, going = SPENDING[spending], [], 0.0, _BEGUN
-    for share in shares:
-        wanted, spent = 2 * (spend(share, alpha / 2) - spent), spend(share, alpha / 2)
+    for share, time in zip(shares, spend_at, strict=True):
+        wanted, spent = 2 * (spend(time, alpha / 2) - spent), spend(time, alpha / 2)
         # So little may be spent that no bound of a float can tell it from nothing: then nothing is decided at this look.
         beyond = going.beyond(share, WIDEST) >= wanted
         limit = WIDEST if beyond else float(brentq(_excess, 0.0, WIDEST, args=(going, share, wanted), xtol=1e-10))
         found.append(limit)
         going = going.after(share, limit)
     return tuple(found)
+
+
+def _check_ascending(shares: tuple[float, ...], most: float) -> None:
+    if not shares or shares[0] <= 0 or shares[-1] > most or any(b <= a for a, b in pairwise(shares)):
+        raise ValueError(f"looks at shares {shares} of the information: give ascending ones, above 0 and at most 1")
 
 
 def crossed(shares: Sequence[float], limits: Sequence[float], drift: float = 0.0) -> Floats:

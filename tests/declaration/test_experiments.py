@@ -37,3 +37,10 @@ def test_a_metric_is_found_by_its_name() -> None:
 def test_what_cannot_be_compared_is_refused(experiments: ml.Experiments, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         replace(SHOP, experiments=experiments)
+
+
+def test_a_feature_may_not_be_called_as_a_column_that_experiments_add() -> None:
+    features = (*SHOP.features, ml.Expression("variant", "channel", "text", "a word of experiments"))
+    replace(SHOP, features=features)
+    with pytest.raises(ValueError, match="predictions get a column 'variant', which is also a key or feature here"):
+        replace(SHOP, features=features, experiments=ml.Experiments((SAVED,)))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mlprod_tasks import declaration as ml
+from mlprod_tasks.platform.ledger import Publication
 from mlprod_tasks.scoring.score import score
 from tests.support.clock import SetClock
 from tests.support.trained_shop import Shop, copied
@@ -26,7 +27,18 @@ DECLARED = ml.Experiments(
 def ready(home: Path, folder: Path) -> Shop:
     """The shop on a copy of that home; it is noon of 2024-01-24."""
     shop = copied(home, folder).declared(experiments=DECLARED)
+    publish(shop, *shop.pipeline.schedule.names(date(2024, 1, 1), date(2024, 2, 14)))
     return replace(shop, platform=replace(shop.platform, clock=SetClock(NOON)))
+
+
+def publish(shop: Shop, *ticks: date) -> None:
+    """Note in the ledger that the outcomes of these ticks are in the lake."""
+    shop.platform.ledger.put(
+        *(
+            Publication(pipeline=shop.pipeline.name, table_name="returns", tick=tick, rows=1, delta_version=0, at=NOON)
+            for tick in ticks
+        )
+    )
 
 
 @pytest.fixture

@@ -201,19 +201,6 @@ def test_a_guardrail_ends_the_experiment_before_its_end(shop, scored):
     assert experiments.in_force(shop.pipeline, shop.tick("2024-02-05"), shop.platform) is None
 
 
-def test_a_sequential_design_looks_once_a_week_and_remembers_its_looks(shop, scored):
-    run = started(shop, replace(PLANNED, difference=0.85, design="pocock"))
-    assert run.ends == date(2024, 2, 7)
-    scored(shop, FIRST, date(2024, 2, 7))
-    (first,) = follow(shop.pipeline, shop.tick("2024-02-02"), shop.platform)
-    assert first.look is not None
-    assert 0.3 < first.look < 0.7
-    (between,) = follow(shop.pipeline, shop.tick("2024-02-03"), shop.platform)
-    assert between.look is None
-    last = read(shop, run, "2024-02-09")
-    assert last.look == 1.0
-
-
 @pytest.mark.parametrize("when", ["the same name", "at the same time", "too late", "a bad name"])
 def test_an_experiment_that_cannot_start_changes_nothing(shop, when):
     started(shop)

@@ -27,6 +27,16 @@ def test_all_looks_together_spend_alpha_whenever_they_are(spending: str) -> None
         assert crossed(shares, bounds(shares, 0.05, spending)).sum() == pytest.approx(0.05, abs=1e-8)
 
 
+@pytest.mark.parametrize("spending", ["obrien_fleming", "pocock"])
+def test_alpha_is_spent_by_time_however_many_units_come(spending: str) -> None:
+    times = (0.25, 0.5, 0.75, 1.0)
+    for shares in (times, (0.1, 0.5, 0.6, 0.7), (0.6, 1.3, 2.0, 2.9)):
+        limits = bounds(shares, 0.05, spending, times)
+        assert crossed(shares, limits).sum() == pytest.approx(0.05, abs=1e-8)
+        if shares is times:
+            assert limits == bounds(times, 0.05, spending)
+
+
 def test_the_first_looks_do_not_depend_on_later_ones() -> None:
     assert bounds((0.3, 0.6), 0.05, "pocock") == bounds((0.3, 0.6, 1.0), 0.05, "pocock")[:2]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration.checks.features import sql_problems
 from mlprod_tasks.declaration.checks.tables import IDENTIFIER, listed, repeated
+from mlprod_tasks.declaration.experiment import EXPERIMENT, PROPENSITY, VARIANT
 
 if TYPE_CHECKING:
     from mlprod_tasks.declaration.experiment import UnitMetric
@@ -29,6 +30,9 @@ def experiment_problems(pipeline: Pipeline) -> Iterator[str]:
         if guardrail.loss < 0:
             yield f"experiments: guardrail {guardrail.metric!r}: loss {guardrail.loss} must be at least 0"
     columns = (*pipeline.entity_table.key, *pipeline.feature_names)
+    for name in (EXPERIMENT, VARIANT, PROPENSITY):
+        if name in columns:
+            yield f"experiments: predictions get a column {name!r}, which is also a key or feature here: give that another name"
     for name in experiments.unit:
         if name not in columns:
             yield f"experiments: unit {name!r} is neither a column of the row's key nor a feature; these are {listed(columns)}"

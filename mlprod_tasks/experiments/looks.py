@@ -1,0 +1,106 @@
+"""When an experiment is looked at: the moments at which its design gives a verdict, and what is complete by a tick.
+
+Looks are counted in time: after each whole week, whatever came in it. So the verdict depends on the data alone, not on who read
+the experiment, when, and how often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mlprod_tasks import features
+from mlprod_tasks.declaration import Pipeline, Tick, TickRange
+from mlprod_tasks.declaration.rhythm import TickName
+from mlprod_tasks.experiments.plan import Plan, ticks_a_period
+from mlprod_tasks.experiments.run import last_of, plan_of
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.experiment_entries import ExperimentRun
+from mlprod_tasks.platform.ledger import Publication, Scoring
+from mlprod_tasks.statistics import sequential
+
+
+@dataclass(frozen=True)
+class Look:
+    """A moment at which a design gives a verdict.
+
+    tick: from whose start on the outcomes are complete; ticks: whose rows are read; time: the share of the planned time that
+    has passed, above 0 and at most 1.
+    """
+
+    tick: TickName
+    ticks: TickRange
+    time: float
+
+
+def planned_looks(pipeline: Pipeline, run: ExperimentRun) -> tuple[Look, ...]:
+    """The looks of a design that has them at planned moments; an experiment that was ended has those before its end."""
+    planned, schedule = plan_of(run), pipeline.schedule
+    if planned.wanted.design == "always_valid":
+        return ()
+    first = planned.periods - 1 if planned.wanted.design == "fixed" else 0
+    last_ticks = [schedule.shift(run.starts, (one + 1) * ticks_a_period(schedule) - 1) for one in range(first, planned.periods)]
+    return tuple(
+        Look(
+            schedule.shift(last, pipeline.label_delay_ticks),
+            schedule.range(run.starts, last),
+            (first + i + 1) / planned.periods,
+        )
+        for i, last in enumerate(last_ticks)
+        if last <= last_of(pipeline, run)
+    )
+
+
+def complete_ticks(pipeline: Pipeline, run: ExperimentRun, tick: Tick, platform: Platform) -> TickRange | None:
+    """The ticks of an experiment, from its first on, that are scored and whose outcomes are complete before `tick`.
+
+    Outcomes are complete when their delay has passed and all partitions that hold them are published: a partition that is
+    missing would look like outcomes that did not happen.
+    """
+    last = min(pipeline.schedule.shift(tick.name, -pipeline.label_delay_ticks), last_of(pipeline, run))
+    if last < run.starts:
+        return None
+    complete = list(_complete(pipeline, run.starts, last, platform))
+    return pipeline.schedule.range(run.starts, complete[-1]) if complete else None
+
+
+def _complete(pipeline: Pipeline, first: TickName, last: TickName, platform: Platform) -> Iterator[TickName]:
+    needed = features.label_partitions(pipeline, first, last)
+    published = {
+        row.tick
+        for row in platform.ledger.all(
+            Publication, Publication.tick >= first, pipeline=pipeline.name, table_name=pipeline.label.table
+        )
+    }
+    scored = {
+        row.tick for row in platform.ledger.all(Scoring, Scoring.tick >= first, Scoring.tick <= last, pipeline=pipeline.name)
+    }
+    delay = pipeline.label_delay_ticks
+    missing = next((i for i, name in enumerate(needed) if name not in published), len(needed))
+    for i, name in enumerate(pipeline.schedule.names(first, last)):
+        # The outcomes of the i-th tick are in the partitions i, ..., i + delay - 1 of those that are needed.
+        if i + delay > missing or name not in scored:
+            return
+        yield name
+
+
+def information(planned: Plan, units: dict[str, int]) -> float:
+    """The share of the planned units that the smallest variant has; it may be more than 1."""
+    return min((units.get(one.name, 0) for one in planned.variants), default=0) / planned.units
+
+
+def bound(planned: Plan, seen: tuple[tuple[float, float], ...]) -> float | None:
+    """The bound of |z| at the last of the looks of a sequential design; None if nothing came since the look before.
+
+    seen: the share of the planned time and of the planned units at each look, in order. What may be spent follows from the
+    time; how looks hang together, from the units (Lan and DeMets, Biometrics 45, 1989).
+    """
+    grown = [seen[0]] if seen[0][1] > 0 else []
+    for time, share in seen[1:]:
+        if share > (grown[-1][1] if grown else 0.0):
+            grown.append((time, share))
+    if not grown or grown[-1] != seen[-1]:
+        return None
+    times, shares = (tuple(values) for values in zip(*grown, strict=True))
+    alpha = planned.wanted.alpha / len(planned.treated)
+    return sequential.bounds(shares, alpha, planned.wanted.design, times)[-1]

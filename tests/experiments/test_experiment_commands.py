@@ -1,0 +1,79 @@
+"""`mlprod experiment` in a shell, from the plan to the verdict."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from mlprod_tasks.cli import main
+from mlprod_tasks.experiments import run as experiments
+from mlprod_tasks.experiments.plan import CannotPlan
+from mlprod_tasks.experiments.run import CannotStart, NoExperiment
+from tests.support.trained_shop import Shop
+
+DECLARED = """
+from dataclasses import replace
+
+from tests.experiments.conftest import DECLARED
+from tests.support.shop import SHOP
+
+pipeline = replace(SHOP, experiments=DECLARED)
+"""
+WANTED = ("--variant", "champion@1.0", "--metric", "saved", "--difference", "1.2")
+
+
+@pytest.fixture
+def mlprod(never: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    pipelines = tmp_path / "pipelines"
+    pipelines.mkdir()
+    (pipelines / "returns.py").write_text(DECLARED)
+    monkeypatch.setenv("MLPROD_HOME", str(never.platform.settings.home))
+    monkeypatch.setenv("MLPROD_PIPELINES", str(pipelines))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return lambda *words: CliRunner().invoke(main.app, ["experiment", *words])
+
+
+def test_a_plan_is_printed_and_changes_nothing(never: Shop, mlprod: Callable[..., Result]) -> None:
+    done = mlprod("plan", "returns", *WANTED, "--periods", "1")
+    assert done.exit_code == 0, done.output
+    assert "significance 5%, power 80%, design fixed" in done.output
+    assert "variants: control 50%, champion@1.0 50%" in done.output
+    assert [run.name for run in experiments.every(never.pipeline, never.platform)] == ["never"]
+
+
+def test_a_verdict_is_read_and_told(mlprod: Callable[..., Result]) -> None:
+    done = mlprod("status", "returns")
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith("never: worse: champion@1.0: saved ")
+    assert "rows of 2024-01-25 to 2024-01-31: champion@1.0 " in done.output
+    assert mlprod("status", "returns", "never").output == done.output
+
+
+def test_an_experiment_is_started_and_ended(never: Shop, mlprod: Callable[..., Result]) -> None:
+    begun = mlprod("start", "returns", "second", *WANTED, "--by", "ada", "--reason", "a question")
+    assert begun.exit_code == 0, begun.output
+    run = experiments.get(never.pipeline, "second", never.platform)
+    assert (run.by, run.reason) == ("ada", "a question")
+    assert f"second runs from {run.starts} to {run.ends}; its outcomes are complete 2 ticks later" in begun.output
+    assert "second: running: no outcome is complete yet" in mlprod("status", "returns", "second").output
+    ended = mlprod("stop", "returns", "second", "--by", "bob")
+    assert f"second ended: {run.starts} is the first tick that it does not assign" in ended.output
+    assert "second: ended: bob ended it before there was a verdict" in mlprod("status", "returns", "second").output
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "why"),
+    [
+        (("plan", "returns", *WANTED[:3], "sold", *WANTED[4:]), CannotPlan, "metric 'sold' is not declared"),
+        (("start", "returns", "never", *WANTED, "--by", "ada"), CannotStart, "there was one of that name"),
+        (("start", "returns", "late", *WANTED, "--by", "ada", "--starts", "2024-03-01"), CannotStart, "has begun"),
+        (("status", "returns", "third"), NoExperiment, "there are: never"),
+        (("stop", "returns", "third", "--by", "ada"), NoExperiment, "has no experiment 'third'"),
+    ],
+    ids=("metric", "name", "begun", "status", "stop"),
+)
+def test_what_cannot_be_done_says_why(mlprod: Callable[..., Result], words: tuple[str, ...], error: type, why: str) -> None:
+    done = mlprod(*words)
+    assert isinstance(done.exception, error)
+    assert why in str(done.exception)

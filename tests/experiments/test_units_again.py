@@ -1,0 +1,92 @@
+"""Units that come again: customers with several orders, and what they did before the experiment began."""
+
+from dataclasses import replace
+from datetime import date
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from mlprod_tasks import declaration as ml
+from mlprod_tasks import features
+from mlprod_tasks.experiments.plan import Wanted
+from mlprod_tasks.experiments.read_out import Reading, read_out
+from mlprod_tasks.experiments.run import plan_for, start
+from mlprod_tasks.platform import names
+from tests.support.trained_shop import Shop
+
+NEVER = "champion@1.0"
+FIRST, LAST, END = "2024-01-25", "2024-01-31", "2024-02-02"
+
+
+@pytest.fixture
+def customers(shop: Shop, scored) -> Shop:
+    """The shop with units of many orders: those of about the same amount; some have none."""
+    customer = ml.Expression("customer", "CAST(floor(amount / 2) AS BIGINT)", "int", "who orders")
+    shop = shop.declared(
+        features=(*shop.pipeline.features, customer),
+        experiments=replace(shop.pipeline.experiments, unit=("customer",), guardrails=()),
+    )
+    scored(shop, date(2024, 1, 8), date(2024, 1, 24))
+    return shop
+
+
+def read(shop: Shop, scored) -> Reading:
+    run = start(
+        shop.pipeline, "again", plan_for(shop.pipeline, Wanted("saved", 30.0), [NEVER], shop.platform), "Ann", "", shop.platform
+    )
+    assert (str(run.starts), str(run.ends)) == (FIRST, LAST)
+    scored(shop, run.starts, run.ends)
+    return read_out(shop.pipeline, run, shop.tick(END), shop.platform)
+
+
+def rows(shop: Shop, first: str, last: str, as_of: str) -> pd.DataFrame:
+    """Scored rows with a known outcome, and what acting saved."""
+    ticks = shop.pipeline.schedule.range(first, last)
+    labels = features.labels(shop.pipeline, ticks, shop.tick(as_of), shop.platform).to_pandas()
+    found = shop.platform.lake.rows(names.predictions(shop.pipeline), [tick.name for tick in ticks]).to_pandas()
+    found = found.merge(labels[["order_id", "label"]].dropna(), on="order_id")
+    return found.assign(saved=found["decision"].astype(bool) * (found["label"].astype(bool) * 14 - 4))
+
+
+def test_all_orders_of_a_customer_have_one_variant_and_none_without_one(customers, scored):
+    read(customers, scored)
+    found = rows(customers, FIRST, LAST, END)
+    assert found.groupby("customer")["variant"].nunique().eq(1).all()
+    assert found["customer"].isna().any()
+    assert found.loc[found["customer"].isna(), "variant"].isna().all()
+
+
+def test_a_unit_is_the_sum_of_its_rows(customers, scored):
+    reading = read(customers, scored)
+    found = rows(customers, FIRST, LAST, END).dropna(subset="variant")
+    units = found.groupby(["variant", "customer"])["saved"].sum()
+    saved = next(one for one in reading.compared if one.metric == "saved")
+    control, treated = units["control"], units[NEVER]
+    assert reading.units == {"control": len(control), NEVER: len(treated)}
+    assert (saved.control, saved.treated) == pytest.approx((control.mean(), treated.mean()))
+    oracle = stats.ttest_ind(treated, control, equal_var=False)
+    assert saved.p == pytest.approx(oracle.pvalue)
+    assert (saved.low, saved.high) == pytest.approx(tuple(oracle.confidence_interval(0.95)))
+    acted = next(one for one in reading.compared if one.metric == "acted")
+    any_acted = found.groupby(["variant", "customer"])["decision"].any()
+    assert acted.control == pytest.approx(any_acted["control"].mean())
+
+
+def test_what_units_did_before_is_taken_out_as_pandas_does_it(customers, scored):
+    reading = read(customers, scored)
+    now = rows(customers, FIRST, LAST, END).dropna(subset="variant").groupby(["customer", "variant"])["saved"].sum()
+    past = rows(customers, "2024-01-18", "2024-01-24", FIRST).groupby("customer")["saved"].sum()
+    both = now.reset_index("variant").join(past.rename("before"), how="inner")
+    groups = [both[both["variant"] == one] for one in ("control", NEVER)]
+    weights = [len(one) - 1 for one in groups]
+    slope = np.average([one["saved"].cov(one["before"]) for one in groups], weights=weights) / np.average(
+        [one["before"].var() for one in groups], weights=weights
+    )
+    left = [one["saved"] - slope * (one["before"] - both["before"].mean()) for one in groups]
+    saved = next(one for one in reading.compared if one.metric == "saved")
+    assert saved.better == pytest.approx(left[1].mean() - left[0].mean())
+    oracle = stats.ttest_ind(left[1], left[0], equal_var=False).confidence_interval(0.95)
+    assert (saved.better_low, saved.better_high) == pytest.approx((oracle.low, oracle.high), rel=1e-6)
+    assert 0 < saved.explained < 1

@@ -138,15 +138,25 @@ def main() -> int:
         print(error)
         return 2
     for row in answer["rows"]:
-        score = "no score" if row["score"] is None else f"score {row['score']:.4f}"
-        decision = {True: "act", False: "do not act", None: "people decide" if row.get("review") else "no decision"}[
-            row["decision"]
-        ]
-        print(f"{'/'.join(map(str, row['key'].values()))}: {score}, {decision}; version {row['version']}, route {row['route']}")
+        print(f"{'/'.join(map(str, row['key'].values()))}: {_said(row)}; version {row['version']}, route {row['route']}")
         if row.get("reason"):
             print(f"  {row['reason']}")
     print(f"request {answer['request_id']}")
     return 0
+
+
+def _said(row: dict[str, Any]) -> str:
+    """Put an answer into words: a score and what is decided, a predicted number, or a class."""
+    if "score" in row:
+        score = "no score" if row["score"] is None else f"score {row['score']:.4f}"
+        undecided = "people decide" if row.get("review") else "no decision"
+        return f"{score}, { ({True: 'act', False: 'do not act', None: undecided}[row['decision']]) }"
+    if row["prediction"] is None:
+        return "no prediction"
+    if "probability" in row:
+        return f"{row['prediction']}, probability {row['probability']:.4f}"
+    ends = f", between {row['prediction_low']:.6g} and {row['prediction_high']:.6g}" if "prediction_low" in row else ""
+    return f"{row['prediction']:.6g}{ends}"
 
 
 if __name__ == "__main__":

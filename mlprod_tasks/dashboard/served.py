@@ -37,7 +37,7 @@ def served(session: Session, pipeline: Pipeline, until: datetime) -> ServingDeta
         open_reviews=session.scalar(select(func.count()).select_from(Review).where(*undecided)) or 0,
         reviews=tuple(_open_review(one) for one in session.scalars(oldest.limit(MOST_REVIEWS))),
         decided=tuple(_decided_review(one) for one in session.scalars(newest.limit(MOST_DECIDED))),
-        decides=pipeline.task != "regression",
+        decides=pipeline.of_task.decides,
     )
 
 

@@ -18,7 +18,7 @@ class Ramp:
 
     A share passes its checks unless the challenger is significantly worse than the champion on rows of the same time. While the
     champion has too few rows to compare errors or latency, the rollout waits. If labels have arrived, a significantly worse
-    Brier score, or mean absolute error of predicted numbers, also fails.
+    Brier score, mean absolute error of predicted numbers, or log loss of classes, also fails.
 
     shares: the shares of entities that the challenger scores, one after the other.
     hold: the shortest time at each share.
@@ -28,7 +28,7 @@ class Ramp:
     latency: the largest ratio of its 99th percentile of latency to the champion's (a lower percentile if the champion has fewer
     than about 665 rows).
     score_shift: how far its mean score may be from the champion's; of predicted numbers, in standard deviations of the
-    champion's predictions.
+    champion's predictions; of classes, the mean probability of any of them.
     confidence: the confidence level of 'significantly'.
     """
 

@@ -25,9 +25,9 @@ class Task:
     label_kind: of its outcomes. metrics: those that are evaluated; choose_by: the one by which candidates are compared unless
     the declaration names another. slice_metrics: of WorstSlice. learners, values, fallback: the declared classes that fit it.
     shown: the metrics that are named first, in reports and pages. correlated: the one that a backtest compares with the value.
-    decides: whether something is decided on each row. published: the columns of a published prediction, by that of the stored
-    one. power: the name of what says how well a single feature tells the outcome; no_power: its value for one that tells
-    nothing.
+    decides: whether something is decided on each row. outputs: what is predicted, in the plural. published: the columns of a
+    published prediction, by that of the stored one. power: the name of what says how well a single feature tells the outcome;
+    no_power: its value for one that tells nothing.
     """
 
     name: TaskName
@@ -38,6 +38,7 @@ class Task:
     shown: tuple[str, ...]
     correlated: str
     decides: bool
+    outputs: str
     published: Mapping[str, str]
     power: str
     no_power: float
@@ -56,6 +57,7 @@ BINARY = Task(
     shown=("roc_auc", "log_loss", "calibration_error", "value_per_1000"),
     correlated="roc_auc",
     decides=True,
+    outputs="scores",
     published=MappingProxyType({"score": "score", "decision": "decision"}),
     power="ROC AUC",
     no_power=0.5,
@@ -93,6 +95,7 @@ REGRESSION = Task(
     shown=("mae", "rmse", "r2", "value_per_1000"),
     correlated="r2",
     decides=False,
+    outputs="numbers",
     published=MappingProxyType({"score": PREDICTION}),
     power="rank correlation",
     no_power=0.0,
@@ -130,6 +133,7 @@ MULTICLASS = Task(
     shown=("log_loss", "accuracy", "macro_f1", "macro_auc", "value_per_1000"),
     correlated="accuracy",
     decides=False,
+    outputs="classes",
     published=MappingProxyType({PREDICTION: PREDICTION, "score": PROBABILITY, PROBABILITIES: PROBABILITIES}),
     power="ROC AUC, the mean of every class against the others",
     no_power=0.5,

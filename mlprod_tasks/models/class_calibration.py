@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,20 @@ class ClassCalibration:
             shares[:, i] = np.maximum(one(raw[:, i]), TINY)
             total += shares[:, i]  # in order, so that a row alone is rounded as in a batch
         return shares / total[:, None]
+
+    def single(self) -> Callable[[Sequence[float]], list[float]]:
+        """Return the same function, bit for bit, for the raw probabilities of one row, without allocating arrays."""
+        if all(one.way == "none" for one in self.parts):
+            return list
+        parts = tuple(one.single() for one in self.parts)
+
+        def calibrated(raw: Sequence[float]) -> list[float]:
+            shares, total = [max(one(share), TINY) for one, share in zip(parts, raw, strict=True)], 0.0
+            for share in shares:  # not sum(), which corrects its rounding
+                total += share
+            return [share / total for share in shares]
+
+        return calibrated
 
     def as_json(self) -> dict[str, Any]:
         return {"way": "by_class", "parts": [one.as_json() for one in self.parts]}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -36,9 +37,22 @@ class ClassRule:
         if self.gains is None:
             return score.likeliest
         expected = np.zeros(score.shares.shape)
-        for real, gains in enumerate(self.gains):  # in order: BLAS rounds a row alone otherwise than in a batch
-            expected += score.shares[:, real, None] * np.array(gains)
+        for real, gains in enumerate(self._gains):  # in order: BLAS rounds a row alone otherwise than in a batch
+            expected += score.shares[:, real, None] * gains
         return names_of(expected.argmax(axis=1), self.classes)
+
+    def choice(self, shares: Sequence[float]) -> str:
+        """Return the class that is predicted for one row, as `chosen` does."""
+        if self.gains is None:
+            return self.classes[shares.index(max(shares))]
+        expected = np.zeros(len(self.classes))
+        for share, gains in zip(shares, self._gains, strict=True):
+            expected += share * gains
+        return self.classes[expected.argmax()]
+
+    @cached_property
+    def _gains(self) -> Floats:
+        return np.array(self.gains)
 
 
 def rule_for(declared: ClassValue, classes: tuple[str, ...]) -> ClassRule:

@@ -46,7 +46,7 @@ def named_classes(predictions: Predictions) -> dict[str, Any]:
     return {
         PREDICTION: predictions.decision,
         PROBABILITY: score.of(predictions.decision),
-        PROBABILITIES: [_as_text(score.classes, shares) for shares in score.shares.tolist()],
+        PROBABILITIES: [shares_text(score.classes, shares) for shares in score.shares.tolist()],
     }
 
 
@@ -127,5 +127,6 @@ def _bits(values: Any) -> NDArray[np.int64]:
     return np.ascontiguousarray(values, np.float64).view(np.int64)
 
 
-def _as_text(classes: Iterable[str], shares: Iterable[float]) -> str:
+def shares_text(classes: Iterable[str], shares: Iterable[float]) -> str:
+    """Return the probabilities of one row as they are stored."""
     return json.dumps(dict(zip(classes, shares, strict=True)), ensure_ascii=False)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil, sqrt
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,16 +21,23 @@ from numpy.typing import NDArray
 from mlprod_tasks.declaration import Ramp
 from mlprod_tasks.documents.formatting import format_count, format_exact, format_number, length
 from mlprod_tasks.platform.ledger import RolloutCheck
-from mlprod_tasks.rollout.task_checks import PROBABILITIES, Compared
-from mlprod_tasks.statistics import intervals
+from mlprod_tasks.rollout.bounds import (
+    QUANTILE,
+    ClusteredMean,
+    Codes,
+    Floats,
+    clopper_pearson,
+    mean_of,
+    percentile_bounds,
+    welch,
+    wilson,
+)
+from mlprod_tasks.rollout.task_checks import PROBABILITIES_OF_YES, Compared, Outcomes, Scores
 
-Floats = NDArray[np.float64]
-Codes = NDArray[np.uint64]
 Bools = NDArray[np.bool_]
 Bounds = Callable[[float, float, float], tuple[float, float]]
 
 TESTS = 4
-QUANTILE = 0.99
 FEWEST = 30  # rows (and entities, or requests) that each version needs for a comparison
 EARLY = 100  # early checks of a step to allow for, at least: they share the significance level
 EARLY_ENTITIES = 10  # entities that the challenger needs for an early check
@@ -44,7 +52,7 @@ class Group:
 
     All arrays (n,); entity and request: hashes, equal for the same entity or request.
 
-    failed: the version did not answer the row. score, outcome: NaN if missing.
+    failed: the version did not answer the row. score, outcome: NaN if missing; of classes ClassScores, and None if missing.
     """
 
     version: int
@@ -52,8 +60,8 @@ class Group:
     request: Codes
     failed: Bools
     milliseconds: Floats
-    score: Floats
-    outcome: Floats
+    score: Scores
+    outcome: Outcomes
 
     @property
     def rows(self) -> int:
@@ -99,19 +107,17 @@ class Finding:
         )
 
 
-@dataclass(frozen=True)
-class ClusteredMean:
-    """A mean with its squared standard error, from independent clusters.
+class Shift(NamedTuple):
+    """The mean score of challenger and champion, and the bounds of its difference. name: of the class, if there are several."""
 
-    clusters: their number.
-    """
-
-    value: float
-    variance: float
-    clusters: int
+    name: str
+    ours: float
+    theirs: float
+    low: float
+    high: float
 
 
-def findings(pair: Pair, ramp: Ramp, how: Compared = PROBABILITIES) -> tuple[Finding, ...]:
+def findings(pair: Pair, ramp: Ramp, how: Compared = PROBABILITIES_OF_YES) -> tuple[Finding, ...]:
     """Run all checks of a step whose hold is over."""
     wrong = (1 - ramp.confidence) / TESTS
     return (errors(pair, ramp, wrong), latency(pair, ramp, wrong), scores(pair, ramp, wrong, how), quality(pair, wrong, how))
@@ -181,39 +187,50 @@ def latency(pair: Pair, ramp: Ramp, wrong: float) -> Finding:
     return _result("latency", pair, passed, before, value, ramp.latency, f"{measured}: {verdict}.")
 
 
-def scores(pair: Pair, ramp: Ramp, wrong: float, how: Compared = PROBABILITIES) -> Finding:
+def scores(pair: Pair, ramp: Ramp, wrong: float, how: Compared = PROBABILITIES_OF_YES) -> Finding:
     """Fail if the mean score is significantly different (Welch's interval).
 
     The limit of the difference to the champion's is `ramp.score_shift`; for numbers, so many standard deviations of the
-    champion's predictions.
+    champion's predictions. The probabilities of classes are compared class by class, which share the significance level
+    (Bonferroni); the class that differs most beyond doubt is shown.
     """
-    ours, theirs = _means(pair.challenger, pair.challenger.score), _means(pair.champion, pair.champion.score)
-    if ours is None or theirs is None:
-        known = None if how.relative else ramp.score_shift
-        return _undecided("scores", pair, known, f"too few rows to compare {how.score}s: {_counts(pair)}")
-    spread = float(np.nanstd(pair.champion.score)) if how.relative else 1.0
+    spread = float(np.nanstd(pair.champion.score)) if how.relative and pair.champion.rows else 1.0
     bound = ramp.score_shift * spread
-    low, high = welch(ours, theirs, wrong / 2)
+    shifts = _shifts(pair, wrong, how)
+    if not shifts:
+        known = None if how.relative else ramp.score_shift
+        return _undecided("scores", pair, known, f"too few rows to compare {_plural(how.score)}: {_counts(pair)}")
+    name, ours, theirs, low, high = max(shifts, key=lambda one: max(one.low, -one.high))
     passed = not (low > bound or high < -bound)
     measured = (
-        f"The mean {how.score} of {_version(pair.challenger)} is {how.number(ours.value)}, of {_version(pair.champion)} "
-        f"{how.number(theirs.value)}; the difference is between {how.difference(low)} and {how.difference(high)}"
+        f"The mean {how.named(name)} of {_version(pair.challenger)} is {how.number(ours)}, of {_version(pair.champion)} "
+        f"{how.number(theirs)}; the difference is between {how.difference(low)} and {how.difference(high)}"
     )
     limit = format_exact(ramp.score_shift)
     if how.relative:
         limit += f" standard deviations ({format_number(spread)}) of {_version(pair.champion)}'s predictions"
     verdict = f"{'not ' if passed else ''}significantly more than {limit} away"
-    return _result("scores", pair, passed, theirs.value, ours.value, bound, f"{measured}: {verdict}.")
+    return _result("scores", pair, passed, theirs, ours, bound, f"{measured}: {verdict}.")
 
 
-def quality(pair: Pair, wrong: float, how: Compared = PROBABILITIES) -> Finding:
+def _shifts(pair: Pair, wrong: float, how: Compared) -> list[Shift]:
+    """How far mean scores are apart, of each class; none if there are too few rows."""
+    numbers, shifts = how.means(pair.challenger.score, pair.champion.score), []
+    for name, (of_ours, of_theirs) in numbers.items():
+        ours, theirs = _means(pair.challenger, of_ours), _means(pair.champion, of_theirs)
+        if ours is not None and theirs is not None:
+            shifts.append(Shift(name, ours.value, theirs.value, *welch(ours, theirs, wrong / 2 / len(numbers))))
+    return shifts
+
+
+def quality(pair: Pair, wrong: float, how: Compared = PROBABILITIES_OF_YES) -> Finding:
     """Fail if the mean loss, such as the Brier score, is significantly worse (Welch's interval).
 
     It is computed on rows whose outcome is known by now.
     """
     ours, theirs = (_means(group, how.losses(group.score, group.outcome)) for group in (pair.challenger, pair.champion))
     if ours is None or theirs is None:
-        known = [int(np.isfinite(group.outcome).sum()) for group in (pair.challenger, pair.champion)]
+        known = [int(np.isfinite(how.losses(group.score, group.outcome)).sum()) for group in (pair.challenger, pair.champion)]
         few = (
             "no outcomes are known yet" if not any(known) else f"outcomes of only {known[0]:,} and {known[1]:,} rows are known"
         )
@@ -237,75 +254,6 @@ def too_few(pair: Pair, ramp: Ramp) -> Finding:
     )
     return Finding("rows", False, None, float(pair.challenger.rows), float(ramp.rows), pair.champion.rows,
                    pair.challenger.rows, sentence)  # fmt: skip
-
-
-def mean_of(values: Floats, cluster: Codes) -> ClusteredMean:
-    """The mean with its cluster-robust variance.
-
-    If each row is a cluster, that is the usual s squared over n.
-
-    values: (n,), from at least two clusters.
-    """
-    _, place = np.unique(cluster, return_inverse=True)
-    value = float(values.mean())
-    sums = np.bincount(place, weights=values - value)
-    clusters = len(sums)
-    return ClusteredMean(value, float((sums**2).sum()) / len(values) ** 2 * clusters / (clusters - 1), clusters)
-
-
-def welch(ours: ClusteredMean, theirs: ClusteredMean, wrong: float) -> tuple[float, float]:
-    """Bounds of the difference of two means, each exceeded with probability `wrong`.
-
-    Welch, Biometrika 34 (1947), with Satterthwaite's degrees of freedom. scipy.stats.ttest_ind does not fit: it treats rows as
-    independent, but here only clusters are.
-    """
-    from scipy.stats import t
-
-    difference, variance = ours.value - theirs.value, ours.variance + theirs.variance
-    if variance == 0:
-        return difference, difference
-    freedom = variance**2 / (ours.variance**2 / (ours.clusters - 1) + theirs.variance**2 / (theirs.clusters - 1))
-    half = float(t.ppf(1 - wrong, freedom)) * sqrt(variance)
-    return difference - half, difference + half
-
-
-def wilson(successes: float, trials: float, wrong: float) -> tuple[float, float]:
-    """Wilson's bounds of a share, each exceeded with probability `wrong`."""
-    from scipy.stats import norm
-
-    return intervals.wilson(successes, trials, float(norm.ppf(1 - wrong)))
-
-
-def clopper_pearson(successes: float, trials: float, wrong: float) -> tuple[float, float]:
-    """Exact bounds of a share (Clopper and Pearson, Biometrika 26, 1934).
-
-    Each is exceeded with probability `wrong` at most, for any number of trials.
-
-    Uses quantiles of the beta distribution: scipy.stats.binomtest takes whole numbers only, and the effective number of
-    dependent rows is a fraction.
-    """
-    from scipy.stats import beta
-
-    low = float(beta.ppf(wrong, successes, trials - successes + 1)) if successes > 0 else 0.0
-    high = float(beta.ppf(1 - wrong, successes + 1, trials - successes)) if successes < trials else 1.0
-    return low, high
-
-
-def percentile_bounds(values: Floats, worth: float, wrong: float, quantile: float = QUANTILE) -> tuple[float, float]:
-    """Bounds of a percentile, each exceeded with probability `wrong` at most.
-
-    They are 0 or infinity if rows are too few.
-
-    worth: the effective number of rows, see `_effective_rows`.
-    """
-    from scipy.stats import binom
-
-    n, ordered = max(1, int(worth)), np.sort(values)
-    below, above = int(binom.ppf(wrong, n, quantile)), int(binom.ppf(1 - wrong, n, quantile)) + 1
-    # The rank among n independent rows, scaled to all rows and rounded to the safe side.
-    low = float(ordered[max(0, int(np.floor(below / n * len(ordered))) - 1)]) if below > 0 else 0.0
-    high = float(ordered[min(len(ordered), int(np.ceil(above / n * len(ordered)))) - 1]) if above <= n else float("inf")
-    return low, high
 
 
 def _share(group: Group, wrong: float, bounds: Bounds) -> tuple[float, float, float]:
@@ -358,6 +306,10 @@ def _undecided(what: str, pair: Pair, bound: float | None, why: str) -> Finding:
 
 def _version(group: Group) -> str:
     return f"version {group.version}"
+
+
+def _plural(word: str) -> str:
+    return f"{word[:-1]}ies" if word.endswith("y") else f"{word}s"
 
 
 def _counts(pair: Pair) -> str:

@@ -89,10 +89,10 @@ def roll_out(
         challenger = None
     else:
         _check_challenger(pipeline, challenger, mode, platform)
-    if pipeline.task == "regression" and automation != "full":
+    if not pipeline.of_task.decides and automation != "full":
         raise CannotRollOut(
             f"{pipeline.name}: automation {automation!r} leaves decisions to people, and nothing is decided on predicted "
-            "numbers: leave it 'full'"
+            f"{pipeline.of_task.outputs}: leave it 'full'"
         )
     _check_share_and_band(pipeline, mode, share, automation, band)
     low, high = band or (None, None)

@@ -17,11 +17,12 @@ from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.lake import TableMissing, listed
 from mlprod_tasks.platform.tick_columns import tick_array
 from mlprod_tasks.rollout.checks import Group, Pair
+from mlprod_tasks.rollout.task_checks import Compared, compared
 from mlprod_tasks.scoring.log_row import KEY
 
 log = logging.getLogger(__name__)
 CHAMPION, CHALLENGER = "champion", "challenger"
-NEEDED = ("request_id", "row", "tick", "at", "assigned", "route", "error", "milliseconds", "score")
+NEEDED = ("request_id", "row", "tick", "at", "assigned", "route", "error", "milliseconds")
 NEWEST = "max.at"
 SECOND = timedelta(seconds=1)
 
@@ -41,11 +42,13 @@ def read(
     Rows of other versions are left out. A row that the fallback answered counts for the version that it was routed to; the log
     has it under the champion's number. outcomes: join the outcomes that are known by now.
     """
-    name = names.requests(pipeline)
+    name, how = names.requests(pipeline), compared(pipeline)
     files = _files(name, min(since, champion_since), platform) if platform.lake.exists(name) else []
     if not files:
-        return Pair(_group(champion, None), _group(challenger, None))
-    columns = ", ".join(f'"{one}"' for one in (*NEEDED, *(f"{KEY}{name}" for name in pipeline.entity_table.key)))
+        return Pair(_group(champion, None, how), _group(challenger, None, how))
+    keys = (f"{KEY}{name}" for name in pipeline.entity_table.key)
+    columns = ", ".join(f'"{one}"' for one in (*NEEDED, *how.columns, *keys))
+    scores = ", ".join(how.columns)
     with engine(spill=platform.settings.home / "spill") as con:
         con.execute(
             f'CREATE TABLE answered AS SELECT {columns}, hash("key") AS entity, hash(request_id) AS request '
@@ -54,16 +57,16 @@ def read(
             "AND \"at\" >= CASE assigned WHEN 'challenger' THEN ?::TIMESTAMPTZ ELSE ?::TIMESTAMPTZ END",
             [champion, challenger, since.isoformat(), champion_since.isoformat()],
         )
-        _with_outcomes(con, pipeline, _labels(con, pipeline, platform) if outcomes else None)
+        _with_outcomes(con, pipeline, _labels(con, pipeline, platform) if outcomes else None, how.outcome_type)
         both = [
             con.sql(
                 'SELECT entity, request, "error" OR route <> assigned AS failed, coalesce(milliseconds, 0) AS milliseconds, '
-                'score, outcome FROM judged WHERE assigned = ? ORDER BY "at", request_id, "row"',
+                f'{scores}, outcome FROM judged WHERE assigned = ? ORDER BY "at", request_id, "row"',
                 params=[assigned],
             ).to_arrow_table()
             for assigned in (CHAMPION, CHALLENGER)
         ]
-    return Pair(_group(champion, both[0]), _group(challenger, both[1]))
+    return Pair(_group(champion, both[0], how), _group(challenger, both[1], how))
 
 
 def _files(name: str, since: datetime, platform: Platform) -> list[str]:
@@ -79,17 +82,17 @@ def _files(name: str, since: datetime, platform: Platform) -> list[str]:
     return [file for _, file in platform.lake.files_of(table) if not any(file.endswith(path) for path in old)]
 
 
-def _with_outcomes(con: Any, pipeline: Pipeline, known: pa.Table | None) -> None:
+def _with_outcomes(con: Any, pipeline: Pipeline, known: pa.Table | None, outcome_type: str) -> None:
     """Create table `judged`: the answered rows with their outcome, NULL if it is not known yet."""
     if known is None:
-        con.execute("CREATE VIEW judged AS SELECT *, NULL::DOUBLE AS outcome FROM answered")
+        con.execute(f"CREATE VIEW judged AS SELECT *, NULL::{outcome_type} AS outcome FROM answered")
         return
     con.register("labels", known)
     same = " AND ".join(f'labels."{name}" = answered."{KEY}{name}"' for name in pipeline.entity_table.key)
     # A request may come one tick before the row's own: a person books today what happens tomorrow.
     con.register("following", _following(con, pipeline))
     con.execute(
-        "CREATE TABLE judged AS SELECT answered.*, label::DOUBLE AS outcome FROM answered "
+        f"CREATE TABLE judged AS SELECT answered.*, label::{outcome_type} AS outcome FROM answered "
         f"JOIN following ON following.tick = answered.tick LEFT JOIN labels ON {same} "
         "AND labels.tick BETWEEN answered.tick AND following.next "
         'QUALIFY row_number() OVER (PARTITION BY request_id, "row" ORDER BY labels.tick) = 1'
@@ -118,17 +121,19 @@ def _following(con: Any, pipeline: Pipeline) -> pa.Table:
     return pa.table({"tick": tick_array(ticks, pipeline.schedule), "next": tick_array(following, pipeline.schedule)})
 
 
-def _group(version: int, rows: pa.Table | None) -> Group:
+def _group(version: int, rows: pa.Table | None, how: Compared) -> Group:
     if rows is None:
         nothing = np.empty(0)
         codes = nothing.astype(np.uint64)
-        return Group(version, codes, codes, nothing.astype(bool), nothing, nothing, nothing)
+        none = pa.table({name: pa.array([], pa.string()) for name in how.columns})
+        outcome = how.read_outcomes(pa.chunked_array([], pa.null()))
+        return Group(version, codes, codes, nothing.astype(bool), nothing, how.read_scores(none), outcome)
     return Group(
         version,
         rows["entity"].to_numpy(),
         rows["request"].to_numpy(),
         rows["failed"].to_numpy().astype(bool),
         rows["milliseconds"].to_numpy().astype(np.float64),
-        rows["score"].to_numpy().astype(np.float64),
-        rows["outcome"].to_numpy().astype(np.float64),
+        how.read_scores(rows),
+        how.read_outcomes(rows["outcome"]),
     )

@@ -12,7 +12,7 @@ import msgspec
 import pyarrow as pa
 
 from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline
-from mlprod_tasks.declaration.task import HIGH, LOW
+from mlprod_tasks.declaration.task import HIGH, LOW, PREDICTION, PROBABILITIES
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +82,14 @@ def log_schema(pipeline: Pipeline) -> pa.Schema:
 
 
 def columns_of_task(pipeline: Pipeline) -> list[tuple[str, pa.DataType]]:
-    """Return what the log has besides for the pipeline's task: both ends of predicted numbers, if they have intervals."""
-    return [] if pipeline.model.coverage is None else [(LOW, pa.float64()), (HIGH, pa.float64())]
+    """Return what the log has besides for the pipeline's task.
+
+    Both ends of predicted numbers, if they have intervals; of classes the predicted one, whose probability is the score, and
+    the probabilities of all as a JSON object.
+    """
+    ends = [] if pipeline.model.coverage is None else [(LOW, pa.float64()), (HIGH, pa.float64())]
+    classes = [(PREDICTION, pa.string()), (PROBABILITIES, pa.string())]
+    return {"binary": [], "regression": ends, "multiclass": classes}[pipeline.task]
 
 
 def logged_types(pipeline: Pipeline) -> dict[str, pa.DataType]:

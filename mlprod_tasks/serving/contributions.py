@@ -47,14 +47,14 @@ def _explain(
     types = logged_types(scorer.pipeline)
     values = dict(zip(scorer.pipeline.feature_names, features.values, strict=True))
     table = pa.table({name: logged([value], types[name]) for name, value in values.items()})
-    score = float(version.model.predict(table).score[0])
+    row_score = version.row(version.picked(features.values))
     contributions = version.model.contributions(table)
     names, route, link = version.model.feature_names, choice.route, version.model.link
     if contributions is None:  # the learner has no exact contributions
         return scorer.answers.explained(
-            key, score, version.number, route, link, None, [(name, values[name], None) for name in names]
+            key, row_score, version.number, route, link, None, [(name, values[name], None) for name in names]
         )
     of_row = contributions[0]  # the last one is the base
     order = np.argsort(-np.abs(of_row[:-1]), kind="stable")
     parts = [(names[i], values[names[i]], float(of_row[i])) for i in order]
-    return scorer.answers.explained(key, score, version.number, route, link, float(of_row[-1]), parts)
+    return scorer.answers.explained(key, row_score, version.number, route, link, float(of_row[-1]), parts)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from mlprod_tasks.declaration.task import HIGH, LOW, PREDICTION
+from mlprod_tasks.declaration.task import HIGH, LOW, PREDICTION, PROBABILITY
 
 Headers = tuple[tuple[bytes, bytes], ...]
 RETRY_LATER: Headers = ((b"retry-after", b"5"),)
@@ -19,6 +19,8 @@ Verb = Literal["score", "explain"]
 Route = Literal["champion", "challenger", "fallback", "refused"]
 # Fields of a predicted number, in Python and in answers.
 NUMBER_NAMES = {"score": PREDICTION, "low": LOW, "high": HIGH}
+# The same of a predicted class.
+CLASS_NAMES = {"score": PROBABILITY}
 
 
 class ScoreRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -85,6 +87,29 @@ class PredictedRow(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=Tru
     review: ClassVar[bool] = False
 
 
+class ClassifiedRow(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, rename=CLASS_NAMES):
+    """One row of a use case that predicts classes; nothing is decided.
+
+    `prediction`, `probability` and `probabilities` are null if the declaration refuses the row; `reason` then says why.
+    """
+
+    key: dict[str, Any]
+    prediction: Annotated[str | None, Meta(description="the predicted class")]
+    score: Annotated[float | None, Meta(description="calibrated probability of the predicted class")]
+    probabilities: Annotated[
+        dict[str, float] | None, Meta(description="calibrated probability of every class that the model knows")
+    ]
+    version: Annotated[int | None, Meta(description="of the model that answered")]
+    route: Route
+    fallback: bool = False
+    reason: str = ""
+    stale: Annotated[tuple[str, ...], Meta(description="features that are too old")] = ()
+    missing: Annotated[tuple[str, ...], Meta(description="features that are not in the online store")] = ()
+    age_seconds: Annotated[float | None, Meta(description="of the oldest feature from the online store")] = None
+    decision: ClassVar[None] = None
+    review: ClassVar[bool] = False
+
+
 class ScoreResponse(msgspec.Struct, forbid_unknown_fields=True):
     """The scored rows, in the order of the request."""
 
@@ -101,6 +126,15 @@ class PredictionResponse(msgspec.Struct, forbid_unknown_fields=True):
     pipeline: str
     moment: datetime
     rows: list[PredictedRow]
+
+
+class ClassResponse(msgspec.Struct, forbid_unknown_fields=True):
+    """The predicted classes, in the order of the request."""
+
+    request_id: str
+    pipeline: str
+    moment: datetime
+    rows: list[ClassifiedRow]
 
 
 class Contribution(msgspec.Struct, forbid_unknown_fields=True):
@@ -152,6 +186,27 @@ class ExplainedNumber(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=
     reason: Annotated[str, Meta(description="why no model answers this row")] = ""
 
 
+class ClassContribution(msgspec.Struct, forbid_unknown_fields=True):
+    """One feature of a row whose class is predicted."""
+
+    feature: str
+    value: Any
+    adds: Annotated[None, Meta(description="null: probabilities of several classes have no exact contributions")] = None
+
+
+class ExplainedClass(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, rename=CLASS_NAMES):
+    """One row of a use case that predicts classes, with the features that its model reads."""
+
+    key: dict[str, Any]
+    prediction: Annotated[str | None, Meta(description="the predicted class; null if no model answers this row")]
+    score: Annotated[float | None, Meta(description="calibrated probability of the predicted class")]
+    probabilities: Annotated[dict[str, float] | None, Meta(description="calibrated probability of every class")]
+    version: int | None
+    route: Literal["champion", "challenger"] | UnsetType = UNSET
+    features: Annotated[list[ClassContribution], Meta(description="in the order of the model")] = []
+    reason: Annotated[str, Meta(description="why no model answers this row")] = ""
+
+
 class ExplainResponse(msgspec.Struct, forbid_unknown_fields=True):
     """The explained rows, in the order of the request."""
 
@@ -168,6 +223,15 @@ class NumberExplanationResponse(msgspec.Struct, forbid_unknown_fields=True):
     pipeline: str
     moment: datetime
     rows: list[ExplainedNumber]
+
+
+class ClassExplanationResponse(msgspec.Struct, forbid_unknown_fields=True):
+    """The explained classes, in the order of the request."""
+
+    request_id: str
+    pipeline: str
+    moment: datetime
+    rows: list[ExplainedClass]
 
 
 class ReviewedRow(msgspec.Struct, forbid_unknown_fields=True):

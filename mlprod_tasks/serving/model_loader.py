@@ -261,7 +261,7 @@ def _error_text(error: Exception) -> str:
 
 def _check(row: SingleRow, golden: pa.Table, name: str) -> None:
     columns = [golden[feature].to_pylist() for feature in row.feature_names]
-    for values, score in zip(zip(*columns, strict=True), golden["score"].to_pylist(), strict=True):
-        current = row(values).score
-        if current != score:
-            raise BrokenArtifact(f"{name} scores a golden row {current!r}; it scored it {score!r} when it was made")
+    for values, before in zip(zip(*columns, strict=True), golden.to_pylist(), strict=True):
+        for what, current in row(values).stored().items():
+            if current != before[what]:
+                raise BrokenArtifact(f"{name} scores a golden row {current!r}; it scored it {before[what]!r} when it was made")

@@ -25,11 +25,13 @@ from mlprod_tasks.scoring.prediction_log import PredictionLog
 from mlprod_tasks.serving.error_place import error_place
 from mlprod_tasks.serving.messages import ValidRequest
 from mlprod_tasks.serving.model_loader import LoadedModels, LoadedVersion, ModelLoader
-from mlprod_tasks.serving.single_row import RowScore, fallback_score
+from mlprod_tasks.serving.row_score import RowScore
+from mlprod_tasks.serving.single_row import fallback_score
 from mlprod_tasks.serving.task_answers import AnsweredRow, answers_of
 
 log = logging.getLogger(__name__)
 MOST_CACHED = 20_000
+MOST_CACHED_PROBABILITIES = 1_000_000  # of classes, some 50 bytes each
 # Keys as a client writes them: internally, moments are microseconds and dates are days.
 WRITTEN: dict[str, Callable[[Any], Any]] = {
     "timestamp": lambda us: (EPOCH + us * MICROSECOND).isoformat(),
@@ -70,7 +72,7 @@ class RowDecision(msgspec.Struct, frozen=True):
 class ShadowScore(msgspec.Struct, frozen=True):
     """The score of a challenger in shadow mode.
 
-    All None if none scored the row, score None if it failed.
+    All None if none scored the row, score None if it failed; of classes, its probability of the class that was answered.
     """
 
     version: int | None = None
@@ -252,7 +254,7 @@ class Scorer:
         version.breaker.succeeded()  # only here: a cached score says nothing about the model
         if cacheable:
             self._cache[cache_key] = row_score
-            if len(self._cache) > MOST_CACHED:
+            while len(self._cache) > _most_cached(row_score):
                 self._cache.popitem(last=False)
         return row_score
 
@@ -272,8 +274,9 @@ class Scorer:
             challenger.breaker.failed()
             return ShadowScore(challenger.number, None, 1000 * (time.perf_counter() - began))
         self.counts.shadow += 1
-        self.counts.shadow_difference += abs(row_score.score - scored.score)
-        return ShadowScore(challenger.number, row_score.score, 1000 * (time.perf_counter() - began))
+        score = self.answers.compared(row_score, scored)
+        self.counts.shadow_difference += abs(score - scored.score)
+        return ShadowScore(challenger.number, score, 1000 * (time.perf_counter() - began))
 
     def _fallback(self, key: dict[str, Any], features: Features, loaded: LoadedModels, reason: str) -> AnsweredRow:
         if loaded.fallback is None:
@@ -301,6 +304,13 @@ class Scorer:
         review = rollout.automation != "shadow"
         self.counts.review += review
         return None, review
+
+
+def _most_cached(row_score: RowScore) -> int:
+    """Return how many scores are kept; fewer of many classes, as each holds a probability of all."""
+    if row_score.probabilities is None:
+        return MOST_CACHED
+    return min(MOST_CACHED, MOST_CACHED_PROBABILITIES // len(row_score.probabilities))
 
 
 def joined(key: Mapping[str, Any]) -> str:

@@ -8,16 +8,17 @@ import struct
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlprod_tasks.models.calibration import Calibration
 from mlprod_tasks.models.fallback import FallbackModel
 from mlprod_tasks.models.feature_frame import ModelInputError
+from mlprod_tasks.models.learners import FittedLearner
 from mlprod_tasks.models.learners.lightgbm import BoostedTrees
 from mlprod_tasks.models.model import Model
 from mlprod_tasks.models.segmented import SegmentedModel
+from mlprod_tasks.serving.row_score import RowScore, of_class, scoring_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,19 +27,7 @@ NORMAL, FLOAT64 = 0, 1  # LightGBM's C_API_PREDICT_NORMAL and C_API_DTYPE_FLOAT6
 
 NAN, INFINITY = math.nan, math.inf
 
-Raw = Callable[["NDArray[np.float64]"], float]
-
-
-class RowScore(NamedTuple):
-    """A calibrated probability and whether to act; or a predicted number, on which nothing is decided, and its interval.
-
-    low, high: None without an interval.
-    """
-
-    score: float
-    decision: bool | None
-    low: float | None = None
-    high: float | None = None
+Raw = Callable[["NDArray[np.float64]"], Any]  # a float, or a list of floats, one per class
 
 
 class SingleRow:
@@ -85,12 +74,7 @@ class RowModel:
                 )
         self._buffer = np.empty((1, len(model.inputs)), np.float64)
         self._bytes, self._write = self._buffer.data.cast("B"), struct.Struct(f"{len(model.inputs)}d").pack_into
-        assert isinstance(model.calibration, Calibration), "requests for several classes are refused when they are declared"
-        self._calibrated, self._threshold, self._interval = model.calibration.single(), model.threshold, model.interval
-        fitted = model.fitted
-        self._raw: Raw = (
-            _FastTrees(fitted, self._buffer) if isinstance(fitted, BoostedTrees) else lambda x: float(fitted.predict(x)[0])
-        )
+        self._score, self._raw = scoring_of(model), _raw_of(model.fitted, self._buffer)
 
     @property
     def cache_key(self) -> tuple[int, bytes]:
@@ -116,12 +100,7 @@ class RowModel:
 
     def predict(self) -> RowScore:
         """Score the loaded row."""
-        score = self._calibrated(self._raw(self._buffer))
-        if self._threshold is not None:
-            return RowScore(score, score >= self._threshold)
-        if self._interval is None:
-            return RowScore(score, None)
-        return RowScore(score, None, score + self._interval.low, score + self._interval.high)
+        return self._score(self._raw(self._buffer))
 
     def _load_with_missing(self, numbers: list[Any]) -> None:
         """Load a row with missing values: None becomes NaN. Raises: ModelInputError."""
@@ -148,14 +127,24 @@ def fallback_score(model: FallbackModel, values: Sequence[Any]) -> RowScore:
         else _none_if_nan(float(value))
         for value, wanted in zip(values, model.inputs, strict=True)
     )
-    score = model.rates.get(group, model.overall)
-    assert not isinstance(score, tuple), "requests for several classes are refused when they are declared"
-    return RowScore(score, None if model.threshold is None else score >= model.threshold)
+    rate = model.rates.get(group, model.overall)
+    if model.rule is not None:
+        assert isinstance(rate, tuple)
+        return of_class(model.rule, rate)
+    assert not isinstance(rate, tuple)
+    return RowScore(rate, None if model.threshold is None else rate >= model.threshold)
 
 
 def _none_if_nan(number: float) -> float | None:
     """NaN counts as missing, as in a data frame."""
     return None if math.isnan(number) else number
+
+
+def _raw_of(fitted: FittedLearner, buffer: NDArray[np.float64]) -> Raw:
+    """Return the learner's prediction of the row in the buffer, (1, features)."""
+    if isinstance(fitted, BoostedTrees):
+        return _FastTrees(fitted, buffer) if fitted.classes == 1 else _FastClassTrees(fitted, buffer)
+    return lambda x: fitted.predict(x)[0].tolist()
 
 
 class _FastTrees:
@@ -172,17 +161,17 @@ class _FastTrees:
         handle = self._booster._handle
         begin = _LIB.LGBM_BoosterPredictForMatSingleRowFastInit
         self._check(begin(handle, NORMAL, 0, -1, FLOAT64, columns, settings, ctypes.byref(self._config)))
-        self._length, self._result = ctypes.c_int64(), ctypes.c_double()
+        self._length, self._result = ctypes.c_int64(), (ctypes.c_double * trees.classes)()
         # PyDLL keeps the interpreter lock: released for microseconds, it would come back only after another thread's turn.
         self._call = ctypes.PyDLL(_LIB._name).LGBM_BoosterPredictForMatSingleRowFast
         data = buffer.ctypes.data_as(ctypes.c_void_p)
-        self._arguments = (self._config, data, ctypes.byref(self._length), ctypes.byref(self._result))
+        self._arguments = (self._config, data, ctypes.byref(self._length), self._result)
 
     def __call__(self, x: NDArray[np.float64]) -> float:
         assert x is self._buffer
         if failed := self._call(*self._arguments):
             self._check(failed)
-        return self._result.value
+        return self._result[0]
 
     def _check(self, failed: int) -> None:
         if failed:
@@ -191,3 +180,11 @@ class _FastTrees:
     def __del__(self) -> None:
         if self._config:
             self._library.LGBM_FastConfigFree(self._config)
+
+
+class _FastClassTrees(_FastTrees):
+    """The same for trees of several classes: all their probabilities."""
+
+    def __call__(self, x: NDArray[np.float64]) -> list[float]:  # type: ignore[override]
+        super().__call__(x)
+        return self._result[:]

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.models.predicted_columns import shares_text
 from mlprod_tasks.online import Features
 from mlprod_tasks.serving import messages
-from mlprod_tasks.serving.messages import ExplainedNumber, ExplainedRow, PredictedRow, Route, ScoredRow
-from mlprod_tasks.serving.single_row import RowScore
+from mlprod_tasks.serving.messages import (
+    ClassifiedRow,
+    ExplainedClass,
+    ExplainedNumber,
+    ExplainedRow,
+    PredictedRow,
+    Route,
+    ScoredRow,
+)
+from mlprod_tasks.serving.row_score import RowScore
 
-AnsweredRow = ScoredRow | PredictedRow
-Explanation = ExplainedRow | ExplainedNumber
+AnsweredRow = ScoredRow | PredictedRow | ClassifiedRow
+Explanation = ExplainedRow | ExplainedNumber | ExplainedClass
+Part = tuple[str, Any, float | None]  # a feature's name, its value, and what it adds
 
 
 class TaskAnswers(Protocol):
@@ -42,18 +52,21 @@ class TaskAnswers(Protocol):
     def logged(self, scored: Any) -> tuple[Any, ...]:
         """Return the values of `log_row.columns_of_task` for a scored row."""
 
+    def compared(self, shadow: RowScore, scored: Any) -> float:
+        """Return what a challenger in shadow mode gives, as a number to compare with the score of the answer."""
+
     def not_explained(self, key: dict[str, Any], version: int | None, reason: str) -> Explanation:
         """Return a row that no model explains."""
 
     def explained(
         self,
         key: dict[str, Any],
-        score: float,
+        row_score: RowScore,
         version: int,
         route: Any,
         link: Any,
         base: float | None,
-        parts: Sequence[tuple[str, Any, float | None]],
+        parts: Sequence[Part],
     ) -> Explanation:
         """Return an explained row. parts: name, value and addition of each feature, largest first."""
 
@@ -85,20 +98,23 @@ class BinaryAnswers:
     def logged(self, scored: Any) -> tuple[()]:
         return ()
 
+    def compared(self, shadow: RowScore, scored: Any) -> float:
+        return shadow.score
+
     def not_explained(self, key: dict[str, Any], version: int | None, reason: str) -> ExplainedRow:
         return ExplainedRow(key, None, version, reason=reason)
 
     def explained(
         self,
         key: dict[str, Any],
-        score: float,
+        row_score: RowScore,
         version: int,
         route: Any,
         link: Any,
         base: float | None,
-        parts: Sequence[tuple[str, Any, float | None]],
+        parts: Sequence[Part],
     ) -> ExplainedRow:
-        return ExplainedRow(key, score, version, route, base, [messages.Contribution(*part) for part in parts])
+        return ExplainedRow(key, row_score.score, version, route, base, [messages.Contribution(*part) for part in parts])
 
 
 @dataclass(frozen=True)
@@ -131,23 +147,87 @@ class NumberAnswers:
     def logged(self, scored: Any) -> tuple[float | None, ...]:
         return (scored.low, scored.high) if self.intervals else ()
 
+    def compared(self, shadow: RowScore, scored: Any) -> float:
+        return shadow.score
+
     def not_explained(self, key: dict[str, Any], version: int | None, reason: str) -> ExplainedNumber:
         return ExplainedNumber(key, None, version, reason=reason)
 
     def explained(
         self,
         key: dict[str, Any],
-        score: float,
+        row_score: RowScore,
         version: int,
         route: Any,
         link: Any,
         base: float | None,
-        parts: Sequence[tuple[str, Any, float | None]],
+        parts: Sequence[Part],
     ) -> ExplainedNumber:
         features = [messages.NumberContribution(*part) for part in parts]
-        return ExplainedNumber(key, score, version, route, link, base, features)
+        return ExplainedNumber(key, row_score.score, version, route, link, base, features)
+
+
+class ClassAnswers:
+    """See `TaskAnswers`."""
+
+    score_response: ClassVar[type[Any]] = messages.ClassResponse
+    explain_response: ClassVar[type[Any]] = messages.ClassExplanationResponse
+
+    def scored(
+        self,
+        key: dict[str, Any],
+        row_score: RowScore | None,
+        features: Features,
+        version: int | None,
+        route: Route,
+        *,
+        decision: bool | None = None,
+        review: bool = False,
+        reason: str = "",
+    ) -> ClassifiedRow:
+        prediction, score, shares = (None, None, None) if row_score is None else _class_of(row_score)
+        return ClassifiedRow(
+            key, prediction, score, shares, version, route, fallback=route == "fallback", reason=reason,
+            stale=features.stale, missing=features.missing, age_seconds=features.age,
+        )  # fmt: skip
+
+    def logged(self, scored: Any) -> tuple[str | None, str | None]:
+        shares = scored.probabilities
+        return scored.prediction, None if shares is None else shares_text(shares, shares.values())
+
+    def compared(self, shadow: RowScore, scored: Any) -> float:
+        """Of classes: the probability that the challenger gives to the class of the answer."""
+        return (shadow.probabilities or {}).get(scored.prediction, 0.0)
+
+    def not_explained(self, key: dict[str, Any], version: int | None, reason: str) -> ExplainedClass:
+        return ExplainedClass(key, None, None, None, version, reason=reason)
+
+    def explained(
+        self,
+        key: dict[str, Any],
+        row_score: RowScore,
+        version: int,
+        route: Any,
+        link: Any,
+        base: float | None,
+        parts: Sequence[Part],
+    ) -> ExplainedClass:
+        features = [messages.ClassContribution(name, value) for name, value, _ in parts]
+        prediction, score, shares = _class_of(row_score)
+        return ExplainedClass(key, prediction, score, shares, version, route, features)
+
+
+def _class_of(row_score: RowScore) -> tuple[str | None, float, Any]:
+    return row_score.prediction, row_score.score, row_score.probabilities
+
+
+_OF_TASKS: Mapping[str, Callable[[Pipeline], TaskAnswers]] = {
+    "binary": lambda _: BinaryAnswers(),
+    "regression": lambda pipeline: NumberAnswers(pipeline.model.coverage is not None),
+    "multiclass": lambda _: ClassAnswers(),
+}
 
 
 def answers_of(pipeline: Pipeline) -> TaskAnswers:
     """Return the object of the pipeline's task."""
-    return NumberAnswers(pipeline.model.coverage is not None) if pipeline.task == "regression" else BinaryAnswers()
+    return _OF_TASKS[pipeline.task](pipeline)

@@ -8,22 +8,8 @@ import pytest
 from scipy import stats
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.rollout.checks import (
-    Finding,
-    Group,
-    Pair,
-    clopper_pearson,
-    early_findings,
-    errors,
-    findings,
-    latency,
-    mean_of,
-    percentile_bounds,
-    quality,
-    scores,
-    welch,
-    wilson,
-)
+from mlprod_tasks.rollout.bounds import clopper_pearson, mean_of, percentile_bounds, welch, wilson
+from mlprod_tasks.rollout.checks import Finding, Group, Pair, early_findings, errors, findings, latency, quality, scores
 
 RAMP = ml.Ramp()
 WRONG = 0.0025

@@ -1,6 +1,7 @@
 """The small shop that is trained elsewhere in these tests, with three versions to roll out and requests that they answered."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -59,10 +60,14 @@ class RolledOut:
 
 @dataclass
 class Ramped(RolledOut):
-    """The shop on a platform of the test's own, and what its service would have logged."""
+    """The shop on a platform of the test's own, and what its service would have logged.
+
+    answer: what an answer holds besides or instead, given the columns of its row.
+    """
 
     asked: int = 0
     random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(12))
+    answer: Callable[[dict[str, Any]], dict[str, Any]] = lambda values: {}
 
     def answered(self, n: int, keys: list[str] | None = None, tick: date = date(2024, 2, 13), **challenger: Any) -> None:
         """Log `n` requests as the service answers them under the rollout in force; `challenger` changes that one's answers."""
@@ -78,6 +83,7 @@ class Ramped(RolledOut):
                 "route": route, "assigned": route, "milliseconds": float(self.random.lognormal()),
                 "key_order_id": key, "feature_channel": "web",
             }  # fmt: skip
+            values |= self.answer(values)
             changed = {name: made(values) for name, made in challenger.items()} if route == "challenger" else {}
             rows.append(log_row(schema, f"r-{self.asked}", self.platform.clock.now(), **(values | changed)))
         write_log(self.pipeline, self.platform, rows)

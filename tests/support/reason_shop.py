@@ -33,6 +33,8 @@ REASONS = replace(
     rules=ml.RULES,
 )
 
+SERVED_REASONS = replace(REASONS, serving=ml.Serving())
+
 
 def reasons(made: pa.Table, outcomes: pa.Table, seed: int = 5) -> pa.Table:
     """The table of returns with a reason: dear orders do not fit, those by phone break."""

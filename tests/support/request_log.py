@@ -32,10 +32,13 @@ def log_row(schema: pa.Schema, request_id: str, moment: datetime, **values: Any)
         "score": 0.25, "decision": False, "model_version": 1, "route": "champion", "assigned": "champion", "milliseconds": 1.5,
     }  # fmt: skip
     given = plain | values
+    own = {name for name, _ in ROW_COLUMNS}
+    of_task = [name for name in schema.names if name not in own and not name.startswith((KEY, FEATURE))]
     return LoggedRow(
         **{name: given[name] for name, _ in ROW_COLUMNS if name in given},
         key_values=tuple(given.get(name) for name in schema.names if name.startswith(KEY)),
         features=tuple(given.get(name) for name in schema.names if name.startswith(FEATURE)),
+        of_task=tuple(given.get(name) for name in of_task),
     )
 
 

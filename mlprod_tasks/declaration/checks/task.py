@@ -182,8 +182,6 @@ def _not_for_classes(pipeline: Pipeline) -> Iterator[str]:
         yield f"model.weights {model.weights!r} weights a positive: for task 'multiclass' declare 'balanced' or 'none'"
     if model.segment_by is not None:
         yield f"model.segment_by {at}: leave it out"
-    if pipeline.serving is not None:
-        yield f"serving {at}: predictions are made in batch; leave serving out"
     if pipeline.experiments is not None:
         yield f"experiments {at}: leave it out"
     for gate in pipeline.gates:

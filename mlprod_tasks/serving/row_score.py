@@ -1,0 +1,81 @@
+"""What a model says of one row: a probability and a decision, a number and its interval, or a class and all probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from mlprod_tasks.declaration.task import PREDICTION, PROBABILITIES
+from mlprod_tasks.models.calibration import Calibration
+from mlprod_tasks.models.class_calibration import ClassCalibration
+from mlprod_tasks.models.class_rule import ClassRule
+from mlprod_tasks.models.interval import PredictionInterval
+from mlprod_tasks.models.model import Model
+from mlprod_tasks.models.predicted_columns import SCORE, shares_text
+
+
+class RowScore(NamedTuple):
+    """A calibrated probability and whether to act; a predicted number and its interval; or a class and its probability.
+
+    decision: None of numbers and classes, on which nothing is decided. low, high: None without an interval. prediction: the
+    class; None unless classes are predicted. probabilities: of all classes, in their order.
+    """
+
+    score: float
+    decision: bool | None
+    low: float | None = None
+    high: float | None = None
+    prediction: str | None = None
+    probabilities: Mapping[str, float] | None = None
+
+    def stored(self) -> dict[str, Any]:
+        """Return the columns in which `predicted_columns.logged_columns` stores a score or a class."""
+        if self.probabilities is None:
+            return {SCORE: self.score}
+        text = shares_text(self.probabilities, self.probabilities.values())
+        return {SCORE: self.score, PREDICTION: self.prediction, PROBABILITIES: text}
+
+
+def scoring_of(model: Model) -> Callable[[Any], RowScore]:
+    """Return what a model makes of its learner's raw prediction of a row: a float, or a list with one for each class."""
+    if isinstance(model.calibration, ClassCalibration):
+        assert model.rule is not None
+        return _class_scoring(model.calibration, model.rule)
+    if model.threshold is None:
+        return _number_scoring(model.calibration, model.interval)
+    return _decision_scoring(model.calibration, model.threshold)
+
+
+def of_class(rule: ClassRule, shares: Sequence[float]) -> RowScore:
+    """Return the class that is predicted from the probabilities of all, in the order of the rule's classes."""
+    chosen, probabilities = rule.choice(shares), dict(zip(rule.classes, shares, strict=True))
+    return RowScore(probabilities[chosen], None, prediction=chosen, probabilities=probabilities)
+
+
+def _decision_scoring(calibration: Calibration, threshold: float) -> Callable[[float], RowScore]:
+    calibrated = calibration.single()
+
+    def score(raw: float) -> RowScore:
+        probability = calibrated(raw)
+        return RowScore(probability, probability >= threshold)
+
+    return score
+
+
+def _number_scoring(calibration: Calibration, interval: PredictionInterval | None) -> Callable[[float], RowScore]:
+    calibrated = calibration.single()
+
+    def score(raw: float) -> RowScore:
+        return RowScore(calibrated(raw), None)
+
+    def score_with_interval(raw: float) -> RowScore:
+        assert interval is not None
+        number = calibrated(raw)
+        return RowScore(number, None, number + interval.low, number + interval.high)
+
+    return score if interval is None else score_with_interval
+
+
+def _class_scoring(calibration: ClassCalibration, rule: ClassRule) -> Callable[[Sequence[float]], RowScore]:
+    calibrated = calibration.single()
+    return lambda raw: of_class(rule, calibrated(raw))

@@ -31,6 +31,11 @@ def refusal(shown: str, error: Exception, line: int | None, text: str) -> str:
     return "; ".join([f"{shown}{at}: {said}", *rest])
 
 
+def sentences(error: Exception) -> str:
+    """All problems of a part that is declared outside of a file."""
+    return "; ".join(sentence.removeprefix("Pipeline: ") for _, sentence in _problems(error, None, Places("")))
+
+
 def _problems(error: Exception, line: int | None, places: Places) -> Iterator[tuple[int | None, str]]:
     """The line and the sentence of each problem."""
     if isinstance(error, DeclarationError):

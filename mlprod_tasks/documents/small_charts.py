@@ -77,6 +77,27 @@ def line(
     return _svg(f"{''.join(drawn)}{_base()}", HEIGHT + FOOT, _foot(left, right))
 
 
+def difference(value: float, low: float, high: float, most: float) -> str:
+    """A difference as a point with its interval, beside a line at 0; grey if the interval holds 0 or is missing.
+
+    most: what either end of the axis stands for, above 0.
+    """
+    middle, half = WIDTH / 2, WIDTH / 2 - 4
+
+    def at(number: float) -> float:
+        return middle + half * max(-1.0, min(1.0, number / most))
+
+    drawn = [
+        f'<line x1="{middle:g}" x2="{middle:g}" y1="0" y2="20" stroke="{SOFT}" stroke-width="0.8" stroke-dasharray="2 2"/>'
+    ]
+    colour = BLUE if low > 0 or high < 0 else SOFT
+    if math.isfinite(low) and math.isfinite(high):
+        drawn.append(f'<line x1="{at(low):.1f}" x2="{at(high):.1f}" y1="10" y2="10" stroke="{colour}" stroke-width="2"/>')
+    if math.isfinite(value):
+        drawn.append(f'<circle cx="{at(value):.1f}" cy="10" r="3.6" fill="{colour}"/>')
+    return _svg("".join(drawn), 20)
+
+
 def shortened(text: str) -> str:
     """Shorten a word so that it fits into a chart."""
     return text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"

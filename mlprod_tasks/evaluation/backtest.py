@@ -8,34 +8,31 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mlprod_tasks.declaration import Backtest, Learner, Pipeline, Schedule, Tick, TickRange
-from mlprod_tasks.declaration.rhythm import TickName
+from mlprod_tasks.declaration import Backtest, Learner, Pipeline, Tick
 from mlprod_tasks.evaluation import evaluate
+from mlprod_tasks.evaluation.folds import fold_windows, moments, too_few_rows
 from mlprod_tasks.evaluation.results import BacktestResult, Estimates, Evaluation, Fold, KeptFold, outcomes_in_numbers
 from mlprod_tasks.evaluation.training_spec import ChampionSpec, spec_of_champion
 from mlprod_tasks.models.feature_frame import outcome_of
 from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.models.model_facts import DateRange, ModelFacts, PerWindow
 from mlprod_tasks.models.stored_rows import Rows
-from mlprod_tasks.models.tasks import task_of
-from mlprod_tasks.models.tasks.protocol import summary_of
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.files import locked
 from mlprod_tasks.platform.ledger import Training
 from mlprod_tasks.platform.progress import tracked
 from mlprod_tasks.platform.versioned import read_record, to_json, write_record
-from mlprod_tasks.training import assemble, search, segments, workspace
+from mlprod_tasks.training import search, segments, workspace
 from mlprod_tasks.training.feature_history import History
 from mlprod_tasks.training.provenance import Provenance, provenance
 from mlprod_tasks.training.records import Assembled, Trained, facts_of
-from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION, HistoryTooShort, Windows, on_schedule, windows
+from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION, HistoryTooShort, Windows, on_schedule
 from mlprod_tasks.training.workspace import TrainingFolder, failing, update
 
 log = logging.getLogger(__name__)
@@ -112,12 +109,6 @@ def correlation(folds: Sequence[Fold], metric: str) -> float:
     return float(spearmanr(finite).statistic) if (np.ptp(finite, axis=0) > 0).all() else nan
 
 
-def moments(declared: Backtest, test: timedelta, as_of: Tick, schedule: Schedule) -> list[TickName]:
-    """Return the ticks of the folds, earliest first; the last is the training's."""
-    step = schedule.ticks_in(declared.step or test)
-    return [schedule.shift(as_of.name, -i * step) for i in reversed(range(declared.windows))]
-
-
 def _earlier_folds(run: _Run, last: Tick, folder: TrainingFolder, platform: Platform) -> list[Fold]:
     """Return the folds before the training's: stored ones are reused, the others fitted."""
     declared = run.pipeline.backtest
@@ -125,7 +116,7 @@ def _earlier_folds(run: _Run, last: Tick, folder: TrainingFolder, platform: Plat
     planned = []
     for day in moments(declared, run.pipeline.split.test, last, run.pipeline.schedule)[:-1]:
         try:
-            planned.append(_windows(run.pipeline, day))
+            planned.append(fold_windows(run.pipeline, day))
         except HistoryTooShort as error:
             log.info("no fold as of %s: %s", day, error)
     folds = {as_of: _stored(_file(folder, as_of), _key(run, as_of, spans)) for as_of, spans in planned}
@@ -144,16 +135,6 @@ def _earlier_folds(run: _Run, last: Tick, folder: TrainingFolder, platform: Plat
         if isinstance(fold_or_reason, str):
             log.info("no fold as of %s: %s", as_of, fold_or_reason)
     return [fold for fold in folds.values() if isinstance(fold, Fold)]
-
-
-def _windows(pipeline: Pipeline, day: TickName) -> tuple[Tick, Windows]:
-    if day < pipeline.schedule.first:
-        raise HistoryTooShort(f"the schedule starts at {pipeline.schedule.first}")
-    as_of = pipeline.schedule.tick(day)
-    spans = windows(pipeline.split, as_of, pipeline.label_delay_ticks, pipeline.schedule)
-    if pipeline.split.train is None and len(spans.train) < len(spans.test):
-        raise HistoryTooShort(f"it leaves {len(spans.train)} ticks to train on and {len(spans.test)} to test on")
-    return as_of, spans
 
 
 def _stored(file: Path, key: str) -> Fold | str | None:
@@ -191,7 +172,7 @@ def _fit_fold(run: _Run, as_of: Tick, spans: Windows, past: History) -> Fold | s
     rows = {}
     for name, ticks in spans.named():
         rows[name] = past.window(ticks, as_of)
-        if problem := _too_few_rows(run.pipeline, name, ticks, rows[name]):
+        if problem := too_few_rows(run.pipeline, name, ticks, rows[name]):
             return problem
     outcome = outcome_of(rows[TEST])
     facts = _facts(run, as_of, spans.dates())
@@ -256,14 +237,6 @@ def _metrics_of(pipeline: Pipeline, fitted: Any, rows: Rows) -> Estimates:
 def _facts(run: _Run, as_of: Tick, spans: PerWindow[DateRange]) -> ModelFacts:
     assembled_then = replace(run.assembled, as_of=as_of.name, windows=spans)
     return facts_of(assembled_then, run.training_id, run.pipeline.digest)
-
-
-def _too_few_rows(pipeline: Pipeline, window: str, ticks: TickRange, rows: Rows) -> str | None:
-    n = rows.num_rows
-    if n < assemble.LEAST_ROWS:
-        return f"the {window} window {ticks} has {n} labelled rows, fewer than {assemble.LEAST_ROWS}"
-    problem = task_of(pipeline).problem(pipeline, summary_of(outcome_of(rows)))
-    return f"the {window} window {ticks} has {problem}" if problem else None
 
 
 def _problem(champion: ChampionSpec, folds: int, declared: Backtest) -> str | None:

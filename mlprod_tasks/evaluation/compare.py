@@ -30,10 +30,14 @@ def compare(champion_version: int, outcome: Outcomes, model: Performance, champi
     Both on the same rows and the same resamples (a paired bootstrap); ROC AUC by DeLong's test, which needs no resamples.
     Raises: CannotBeMeasured.
     """
-    both = [name for name in model.sampled.points if name in champion.sampled.points]  # a champion may have no intervals
-    differences = {name: _paired_difference(name, model.sampled, champion.sampled) for name in both}
-    differences |= task_of_outcomes(outcome).exact_differences(outcome, model.score, champion.score)
-    return Comparison(champion_version, len(outcome), differences)
+    return Comparison(champion_version, len(outcome), paired_differences(outcome, model, champion))
+
+
+def paired_differences(outcome: Outcomes, ours: Performance, theirs: Performance) -> dict[str, Difference]:
+    """Return every metric of one model minus the other's on the same rows, as `compare` does. Raises: CannotBeMeasured."""
+    both = [name for name in ours.sampled.points if name in theirs.sampled.points]  # a champion may have no intervals
+    differences = {name: _paired_difference(name, ours.sampled, theirs.sampled) for name in both}
+    return differences | task_of_outcomes(outcome).exact_differences(outcome, ours.score, theirs.score)
 
 
 def _paired_difference(name: str, model: Sampled, champion: Sampled) -> Difference:

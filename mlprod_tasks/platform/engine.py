@@ -27,7 +27,7 @@ def engine(
         # Never download extensions at run time: one that is not in the wheel fails with a clear error.
         connection.execute("SET autoinstall_known_extensions = false")
         connection.execute("SET preserve_insertion_order = false")
-        connection.execute("SET enable_progress_bar = false")  # it would go to stdout, between a command's results
+        _without_progress_bar(connection)
         connection.execute(ALL_PARTS)
         connection.execute(f"SET threads = {threads or os.cpu_count() or 1}")
         if memory:
@@ -37,3 +37,13 @@ def engine(
         yield connection
     finally:
         connection.close()
+
+
+def _without_progress_bar(connection: duckdb.DuckDBPyConnection) -> None:
+    """Switch it off where it is on: it would go to stdout, between a command's results.
+
+    In a notebook without ipywidgets it is off, and setting it is an error.
+    """
+    (shown,) = connection.execute("SELECT current_setting('enable_progress_bar')").fetchall()[0]
+    if shown:
+        connection.execute("SET enable_progress_bar = false")

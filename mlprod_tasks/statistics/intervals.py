@@ -6,13 +6,14 @@ than these intervals say. The normal range of a tick is therefore learned from t
 
 from __future__ import annotations
 
-from math import sqrt
+from collections.abc import Sequence
+from math import nan, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlprod_tasks.statistics.auc_interval import Z
-from mlprod_tasks.statistics.metrics import COVERAGE
+from mlprod_tasks.statistics.auc_interval import NORMAL, Z
+from mlprod_tasks.statistics.metrics import COVERAGE, Difference
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
@@ -48,6 +49,22 @@ def of_mean(values: Floats) -> Interval:
 def normal(value: float, error: float, low: float = -np.inf, high: float = np.inf, z: float = Z) -> Interval:
     """Return value +- z standard errors, cut to [low, high]."""
     return max(low, value - z * error), min(high, value + z * error)
+
+
+def mean_of_differences(parts: Sequence[Difference]) -> Difference:
+    """Return the mean of differences on disjoint rows, with its interval and two-sided p-value.
+
+    The variance of a mean of independent estimates is the sum of their variances over the square of their number; each
+    variance follows from the width of the estimate's own interval, taken as normal. NaN if one of them has no value.
+    """
+    values, widths = [one.value for one in parts], [one.high - one.low for one in parts]
+    value = float(np.mean(values))
+    error = sqrt(sum((width / (2 * Z)) ** 2 for width in widths)) / len(parts)
+    if np.isnan(value) or np.isnan(error):
+        return Difference(value, nan, nan, nan)
+    if error == 0:
+        return Difference(value, value, value, 1.0 if abs(value) < 1e-12 else 0.0)
+    return Difference(value, *normal(value, error), 2 * NORMAL.cdf(-abs(value) / error))
 
 
 def successes(chances: Floats) -> Interval:

@@ -13,8 +13,9 @@ from mlprod_tasks import declaration as ml
 from mlprod_tasks import features
 from mlprod_tasks.declaration.feature import names_of
 from mlprod_tasks.evaluation import training_spec
-from mlprod_tasks.evaluation.backtest import FOLDS, backtest, correlation, moments
+from mlprod_tasks.evaluation.backtest import FOLDS, backtest, correlation
 from mlprod_tasks.evaluation.evaluate import evaluate
+from mlprod_tasks.evaluation.folds import moments
 from mlprod_tasks.evaluation.results import Evaluation, Fold, read_results
 from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.platform.ledger import Training

@@ -1,0 +1,40 @@
+"""The folds of a backtest: their ticks, their windows, and whether these have enough rows."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from mlprod_tasks.declaration import Backtest, Pipeline, Schedule, Tick, TickRange
+from mlprod_tasks.declaration.rhythm import TickName
+from mlprod_tasks.models.feature_frame import outcome_of
+from mlprod_tasks.models.stored_rows import Rows
+from mlprod_tasks.models.tasks import task_of
+from mlprod_tasks.models.tasks.protocol import summary_of
+from mlprod_tasks.training import assemble
+from mlprod_tasks.training.split import HistoryTooShort, Windows, windows
+
+
+def moments(declared: Backtest, test: timedelta, as_of: Tick, schedule: Schedule) -> list[TickName]:
+    """Return the ticks of the folds, earliest first; the last is the training's."""
+    step = schedule.ticks_in(declared.step or test)
+    return [schedule.shift(as_of.name, -i * step) for i in reversed(range(declared.windows))]
+
+
+def fold_windows(pipeline: Pipeline, day: TickName) -> tuple[Tick, Windows]:
+    """Return the tick of a fold and its windows. Raises: HistoryTooShort."""
+    if day < pipeline.schedule.first:
+        raise HistoryTooShort(f"the schedule starts at {pipeline.schedule.first}")
+    as_of = pipeline.schedule.tick(day)
+    spans = windows(pipeline.split, as_of, pipeline.label_delay_ticks, pipeline.schedule)
+    if pipeline.split.train is None and len(spans.train) < len(spans.test):
+        raise HistoryTooShort(f"it leaves {len(spans.train)} ticks to train on and {len(spans.test)} to test on")
+    return as_of, spans
+
+
+def too_few_rows(pipeline: Pipeline, window: str, ticks: TickRange, rows: Rows) -> str | None:
+    """Return why a window cannot be trained or tested on; None if it can."""
+    n = rows.num_rows
+    if n < assemble.LEAST_ROWS:
+        return f"the {window} window {ticks} has {n} labelled rows, fewer than {assemble.LEAST_ROWS}"
+    problem = task_of(pipeline).problem(pipeline, summary_of(outcome_of(rows)))
+    return f"the {window} window {ticks} has {problem}" if problem else None

@@ -7,6 +7,7 @@ import sys
 
 BENCHMARKS = (
     "features",
+    "small_ticks",
     "aggregates",
     "training",
     "training_memory",

@@ -31,6 +31,14 @@ if TYPE_CHECKING:
     from great_expectations import ExpectationSuite
 
 TYPES = "expect_column_values_to_be_in_type_list"
+OF_SIZE = (  # the expectations on a batch whose result follows from its number of rows and its columns
+    "expect_table_row_count_to_be_between",
+    "expect_table_row_count_to_equal",
+    "expect_table_columns_to_match_set",
+    "expect_table_columns_to_match_ordered_list",
+    "expect_table_column_count_to_be_between",
+    "expect_table_column_count_to_equal",
+)
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,8 @@ def validate(table: Table, staged: pa.Table, starts: np.ndarray, ticks: TickRang
     """Evaluate the expectations on the staged rows; the rows of tick i are starts[i] to starts[i + 1].
 
     Expectations on rows are evaluated once over all ticks. Those on a batch (row count, a mean) are evaluated for each tick, so
-    that a backfill gives the same results as daily runs.
+    that a backfill gives the same results as daily runs; those of them that look only at the number of rows and the columns,
+    for one tick of each number of rows.
     """
     rows = frame(table, staged, starts, ticks)
     text = {column.name for column in table.lake_columns if staged.schema.field(column.name).type != lake_type(column)}
@@ -92,13 +101,9 @@ def validate(table: Table, staged: pa.Table, starts: np.ndarray, ticks: TickRang
     if of_text:
         results += _of_ticks_that_fit(table, staged, starts, ticks, expected.name, of_text, text)
     if by_batch:
-        whole = len(starts) == 2
-        per_tick = [
-            _validate(rows if whole else rows.iloc[starts[i] : starts[i + 1]], expected.name, by_batch)
-            for i in range(len(starts) - 1)
-        ]
-        results += _batch_results([[_configuration(entry) for entry in r.results] for r in per_tick], per_tick)
-        result.results.extend(per_tick[-1].results)
+        found, last = _batch_results(rows, starts, expected.name, by_batch)
+        results += found
+        result.results.extend(last)
     return Validated(tuple(results), result)
 
 
@@ -225,15 +230,49 @@ def _values_that_are_no_text(table: Table, staged: pa.Table) -> Iterator[Expecta
             yield ExpectationResult(TYPES, kwargs, rows=np.flatnonzero(failed))
 
 
-def _batch_results(configurations: list[list[tuple[str, dict[str, Any]]]], per_tick: list[Any]) -> list[ExpectationResult]:
-    """One result per expectation, over all ticks. Great Expectations may return them in another order at each tick."""
-    by_expectation: dict[str, tuple[str, dict[str, Any], dict[int, str]]] = {}
-    for i, (names, result) in enumerate(zip(configurations, per_tick, strict=True)):
-        for (kind, kwargs), entry in zip(names, result.results, strict=True):
-            broken = by_expectation.setdefault(f"{kind} {sorted(kwargs.items(), key=str)}", (kind, kwargs, {}))[2]
-            if not entry.success:
-                broken[i] = _problem(entry) or str(entry.result.get("observed_value", "not met"))
-    return [ExpectationResult(kind, kwargs, batches=broken) for kind, kwargs, broken in by_expectation.values()]
+def _batch_results(
+    rows: pd.DataFrame, starts: np.ndarray, name: str, expectations: Sequence[Any]
+) -> tuple[list[ExpectationResult], list[Any]]:
+    """One result per expectation on a batch, over all ticks; and Great Expectations' own results of the last tick."""
+    sizes = np.diff(starts)
+    by_size = [one for one in expectations if _tells_by_size(one)]
+    others = [one for one in expectations if not _tells_by_size(one)]
+    found: list[ExpectationResult] = []
+    last: list[Any] = []
+    for some, groups in ((by_size, _ticks_by_size(sizes)), (others, [[i] for i in range(len(sizes))])):
+        if not some:
+            continue
+        broken: dict[str, ExpectationResult] = {}
+        for ticks in groups:
+            whole = len(sizes) == 1
+            part = rows if whole else rows.iloc[starts[ticks[0]] : starts[ticks[0] + 1]]
+            validated = _validate(part, name, some)
+            # Great Expectations may return them in another order at each tick.
+            for entry in validated.results:
+                kind, kwargs = _configuration(entry)
+                empty = ExpectationResult(kind, kwargs, batches={})
+                one = broken.setdefault(f"{kind} {sorted(kwargs.items(), key=str)}", empty)
+                if not entry.success and one.batches is not None:
+                    observed = _problem(entry) or str(entry.result.get("observed_value", "not met"))
+                    one.batches.update(dict.fromkeys(ticks, observed))
+            if len(sizes) - 1 in ticks:
+                last += validated.results
+        found += broken.values()
+    return found, last
+
+
+def _ticks_by_size(sizes: np.ndarray) -> list[list[int]]:
+    """The indices of ticks, those with the same number of rows together."""
+    groups: dict[int, list[int]] = {}
+    for i, size in enumerate(sizes.tolist()):
+        groups.setdefault(size, []).append(i)
+    return list(groups.values())
+
+
+def _tells_by_size(expectation: Any) -> bool:
+    """Whether an expectation on a batch looks only at the number of rows and the columns: all rows have the same columns."""
+    config = expectation.configuration
+    return config.type in OF_SIZE and config.kwargs.get("row_condition") is None
 
 
 def _problem(entry: Any) -> str | None:

@@ -75,18 +75,16 @@ class Ledger:
     def put(self, *rows: Row) -> None:
         """Write entries in one transaction.
 
-        Entries with the same primary key are replaced.
+        Entries with the same primary key are replaced; of two of `rows` with the same one, the last is kept.
         """
         with self.session() as session:
-            for row in rows:
-                session.execute(self._upsert(row))
+            self._write(session, rows)
 
     def put_instead(self, kind: type[Row], rows: Sequence[Row], **where: Any) -> None:
         """Replace all entries of `kind` that match `where` by `rows`, in one transaction."""
         with self.session() as session:
             session.execute(delete(kind).filter_by(**where))
-            for row in rows:
-                session.execute(self._upsert(row))
+            self._write(session, rows)
 
     def add_once(self, row: Row) -> bool:
         """Write an entry unless one with its primary key exists.
@@ -134,11 +132,21 @@ class Ledger:
             return postgresql.insert(kind)
         return sqlite.insert(kind)
 
-    def _upsert(self, row: Row) -> Any:
-        kind, values = type(row), _values(row)
+    def _write(self, session: Session, rows: Sequence[Row]) -> None:
+        """Write entries, those of a kind together: a statement for each would take most of the time of many small ticks."""
+        kinds: dict[type[Row], dict[tuple[Any, ...], dict[str, Any]]] = {}
+        for row in rows:
+            # PostgreSQL refuses a statement that writes a key twice.
+            key = tuple(inspect(type(row)).primary_key_from_instance(row))
+            kinds.setdefault(type(row), {})[key] = _values(row)
+        for kind, values in kinds.items():
+            session.execute(self._upsert(kind), list(values.values()), execution_options={"render_nulls": True})
+
+    def _upsert(self, kind: type[Row]) -> Any:
+        insert = self._insert(kind)
         keys = [column.name for column in inspect(kind).primary_key]
-        changed = {name: value for name, value in values.items() if name not in keys}
-        return self._insert(kind).values(**values).on_conflict_do_update(index_elements=keys, set_=changed)
+        changed = {column.name: insert.excluded[column.name] for column in kind.__table__.columns if column.name not in keys}
+        return insert.on_conflict_do_update(index_elements=keys, set_=changed)
 
 
 def _values(row: Row) -> dict[str, Any]:

@@ -25,6 +25,7 @@ TOGETHER = {
     "results": r"What is lost without each group",
     "replay": r"left alone",
     "experiments": r"\| obrien_fleming \| \d+\.\d% \|",
+    "small_ticks": r"\| audit \| \d+\.\d\d s",
     "commands": r"\| measure \| \d+\.\d\d",
 }
 # parsing loads Airflow with settings of its own.

@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
@@ -235,6 +236,39 @@ def test_what_somebody_wrote_by_hand_is_checked_too(of_orders) -> None:
         audited(pipeline, platform)
     kept = json.loads((platform.settings.expectations / "expectations" / "shop_orders.json").read_text())
     assert {lengths["type"], mean["type"]} < {entry["type"] for entry in kept["expectations"]}
+
+
+def test_each_tick_of_a_range_gets_the_verdict_that_it_gets_alone(of_orders, tmp_path: Path) -> None:
+    sizes = {"2024-03-11": 2, "2024-03-12": 0, "2024-03-13": 3, "2024-03-14": 2, "2024-03-15": 1, "2024-03-16": 3}
+    rows = [
+        order(10 * i + n, ordered_at=f"{date.fromisoformat(tick) - timedelta(days=1)} 12:00", amount=float(10 * i + n))
+        for i, (tick, size) in enumerate(sizes.items(), 1)
+        for n in range(size)
+    ]
+    pipeline, platform = of_orders(rows, min_rows=1, max_rows=2)
+    folder = platform.settings.expectations / "handwritten"
+    folder.mkdir(parents=True)
+    by_hand = [
+        {"type": "expect_column_mean_to_be_between", "kwargs": {"column": "amount", "max_value": 45}},  # of rows, not of sizes
+        {"type": "expect_table_row_count_to_equal", "kwargs": {"value": 2}},
+        {
+            "type": "expect_table_row_count_to_be_between",
+            "kwargs": {"max_value": 1, "row_condition": "amount > 30", "condition_parser": "pandas"},
+        },
+    ]
+    (folder / "shop_orders.json").write_text(json.dumps({"expectations": by_hand}))
+
+    def verdicts(first: str, last: str | None = None) -> dict[str, list[tuple[str, str]]]:
+        with pytest.raises(BatchRefused):
+            audited(pipeline, platform, first, last)
+        found = {str(one.tick): one.failures for one in platform.ledger.all(Audit)}
+        return {tick: sorted((one["sentence"], one["observed"]) for one in failed) for tick, failed in found.items()}
+
+    together = verdicts(min(sizes), max(sizes))
+    assert [len(together[tick]) for tick in sizes] == [0, 3, 3, 1, 2, 4]
+    for tick in sizes:
+        if together[tick]:
+            assert verdicts(tick)[tick] == together[tick]
 
 
 def test_an_expectation_that_cannot_be_evaluated_has_failed(of_orders) -> None:

@@ -51,6 +51,14 @@ def test_an_entry_written_again_is_replaced(ledger: Ledger) -> None:
     assert (found.value, found.breached, found.low, found.sentence) == (2.0, False, None, "")
 
 
+def test_entries_of_several_kinds_are_written_at_once_and_the_last_of_a_key_stays(ledger: Ledger) -> None:
+    ledger.put(measured("kpi", value=3.0, low=0.5, cause="shift"))
+    ledger.put(measured("auc", value=1.0, low=0.1), mail(), measured("kpi", value=None), measured("auc", value=2.0, high=0.9))
+    kept = [(one.what, one.value, one.low, one.high, one.cause) for one in ledger.all(Measurement)]
+    assert kept == [("auc", 2.0, None, 0.9, ""), ("kpi", None, None, None, "")]
+    assert [one.key for one in ledger.all(Mail)] == ["k"]
+
+
 def _killed_while_it_writes(ledger: Ledger, entry: Mail) -> None:
     with ledger.session() as session:
         session.add(entry)

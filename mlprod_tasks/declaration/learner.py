@@ -81,6 +81,8 @@ class XGBoost:
     lambda_l2: the L2 penalty on the values of leaves.
     name: tells candidates apart.
     objective: of a regression, what the trees minimise, as in LightGBM; None is l2.
+    params: further parameters by XGBoost's names, such as {"max_bin": 64, "gamma": 1.0}. What is a field here or in Model is
+    declared there.
     """
 
     learning_rate: float = 0.05
@@ -93,6 +95,7 @@ class XGBoost:
     lambda_l2: float = 1.0
     name: str = "xgboost"
     objective: Literal["l2", "l1", "poisson", "tweedie"] | None = None
+    params: dict[str, Parameter] = field(default_factory=dict)
 
 
 @declared
@@ -248,8 +251,9 @@ class Estimator:
     """An estimator of your own: any scikit-learn compatible estimator or Pipeline, by its import path.
 
     It is fitted to the training rows as a pandas DataFrame of the features, numbers as float64 with NaN if missing, categories
-    as pandas' `category` with their values, and to outcomes of 0 and 1, or numbers. It needs `fit` and, for a yes or no,
-    `predict_proba`, for a number `predict`. A `random_state` that it leaves at None is set to `model.seed`.
+    as pandas' `category` with their values, and to outcomes of 0 and 1, numbers, or codes of classes from 0 on. It needs `fit`
+    and, for a yes or no or classes, `predict_proba`, for a number `predict`. A `random_state` that it leaves at None is set to
+    `model.seed`.
 
     make: 'module:name' of a function or class that returns an unfitted estimator.
     params: its keyword arguments; a search may try others.
@@ -305,7 +309,8 @@ class Averaging:
 class Stacking:
     """A logistic regression, with weights of zero or more, on the log-odds of other candidates (Breiman, 1996).
 
-    Of numbers, a linear regression on their predictions.
+    Of numbers, a linear regression on their predictions; of classes, one weight for each candidate, and an intercept for each
+    class, on logarithms of their probabilities.
 
     It learns from out-of-time predictions. The training window is cut into `folds` + 2 blocks of time. To predict a block,
     members are fitted to the blocks before it, the last of which is used for early stopping. Finally members are fitted to all

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mlprod_tasks.models import calibration
 from mlprod_tasks.models.calibration import Calibration, Way
+from mlprod_tasks.models.learners.rows import to_sum_one
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -31,11 +32,9 @@ class ClassCalibration:
         if all(one.way == "none" for one in self.parts):
             return raw
         shares = np.empty(raw.shape)
-        total = np.zeros(len(raw))
         for i, one in enumerate(self.parts):
             shares[:, i] = np.maximum(one(raw[:, i]), TINY)
-            total += shares[:, i]  # in order, so that a row alone is rounded as in a batch
-        return shares / total[:, None]
+        return to_sum_one(shares)
 
     def single(self) -> Callable[[Sequence[float]], list[float]]:
         """Return the same function, bit for bit, for the raw probabilities of one row, without allocating arrays."""

@@ -53,11 +53,21 @@ class SegmentedModel:
         if isinstance(features, StoredRows):
             return in_batches(self.predict, features, self.feature_names)
         rows = self._table(features)
+        if self.rule is not None:
+            return self._predict_classes(rows, self.rule)
         score, decision = np.empty(rows.num_rows), np.empty(rows.num_rows, bool)
         for answering, at in self._models_with_rows(rows):
             predictions = answering.predict(rows.take(at))
             score[at], decision[at] = predictions.score, predictions.decision
         return Predictions(score, decision)
+
+    def _predict_classes(self, rows: pa.Table, rule: ClassRule) -> Predictions:
+        """Score rows by all classes of `overall`: one that a segment's model does not know has a probability of 0 there."""
+        shares = np.empty((rows.num_rows, len(rule.classes)))
+        for answering, at in self._models_with_rows(rows):
+            shares[at] = answering.predict(rows.take(at)).score.aligned(rule.classes)
+        scores = rule.scores(shares)
+        return Predictions(scores, rule.chosen(scores))
 
     def contributions(self, features: Any) -> Floats | None:
         """Return each feature's addition to the log-odds, or the predicted number, of the row's model.

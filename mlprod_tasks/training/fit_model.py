@@ -156,12 +156,13 @@ def prepare(pipeline: Pipeline, train_rows: Rows, validation_rows: Rows) -> Prep
     y, validation_y = (task.as_learned(one, classes) for one in (outcome, validation_outcome))
     tick = _ticks(pipeline, train_rows)
     weight, validation_weight = sample_weights.weights(pipeline, y, tick, validation_y)
+    known = len(classes) or None
     return PreparedRows(
         inputs,
         codes,
         Columns(tuple(wanted.name for wanted in inputs), categorical, tuple(codes[inputs[i].name] for i in categorical)),
-        _learnable(LearnerRows(x, y, weight, tick)),
-        _learnable(LearnerRows(validation_x, validation_y, validation_weight, _ticks(pipeline, validation_rows))),
+        _learnable(LearnerRows(x, y, weight, tick, known)),
+        _learnable(LearnerRows(validation_x, validation_y, validation_weight, _ticks(pipeline, validation_rows), known)),
         validation_x,
         outcome,
         validation_outcome,
@@ -225,6 +226,8 @@ def _continue_champion(
         why = f"the champion is a {warm.fitted.kind}"
     elif warm.fitted.link != lightgbm.link_of(_first_lightgbm(pipeline), of_numbers=prepared.train.of_numbers):
         why = "the champion's trees add up on another scale than those of the declared objective"
+    elif (() if warm.rule is None else warm.rule.classes) != prepared.classes:
+        why = "the champion knows other classes"
     elif warm.inputs != prepared.inputs:
         why = "the champion reads other features"
     elif dict(warm.codes) != dict(prepared.codes):

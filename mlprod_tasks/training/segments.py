@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import pairwise
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import Learner, Pipeline
-from mlprod_tasks.models.feature_frame import ModelInputError, inputs_of, read
+from mlprod_tasks.models.feature_frame import ModelInputError, inputs_of, outcome_of, read
 from mlprod_tasks.models.model import Model
 from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.models.segmented import SegmentedModel
 from mlprod_tasks.models.stored_rows import Rows, StoredRows
-from mlprod_tasks.models.tasks import OutcomeSummary
+from mlprod_tasks.models.tasks import OutcomeSummary, task_of
+from mlprod_tasks.models.tasks.protocol import summary_of
 from mlprod_tasks.training import fit_model
 
 log = logging.getLogger(__name__)
@@ -118,17 +121,21 @@ def _why_not(pipeline: Pipeline, name: str, of_train: OutcomeSummary, of_validat
     if name == OVERALL:
         return "its name is reserved for all rows"
     for window, outcomes in (("training", of_train), ("validation", of_validation)):
-        if outcomes.low == outcomes.high:
-            return f"{outcomes.rows:,} {window} rows of one class only"
+        if not outcomes.rows:
+            return f"no {window} rows"
+        if problem := task_of(pipeline).problem(pipeline, outcomes):
+            return f"the {window} window has {problem}"
     return None
 
 
 def _count_by_segment(pipeline: Pipeline, rows: Rows) -> dict[str, OutcomeSummary]:
     """Sum up the outcomes of each segment; rows without a value belong to none."""
-    grouped = pa.table({"segment": _values(pipeline, rows), "label": rows["label"].cast(pa.float64())})
-    counts = grouped.group_by("segment").aggregate([("label", "count"), ("label", "sum"), ("label", "min"), ("label", "max")])
-    columns = (counts[name].to_pylist() for name in ("segment", "label_count", "label_sum", "label_min", "label_max"))
-    return {name: OutcomeSummary(*numbers) for name, *numbers in zip(*columns, strict=True) if name is not None}
+    coded = _values(pipeline, rows).dictionary_encode()
+    code = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    order, outcome = np.argsort(code, kind="stable"), outcome_of(rows)
+    starts = np.searchsorted(code[order], np.arange(len(coded.dictionary) + 1))
+    places = (order[start:end] for start, end in pairwise(starts))
+    return {name: summary_of(outcome[at]) for name, at in zip(coded.dictionary.to_pylist(), places, strict=True)}
 
 
 def _rows_of(pipeline: Pipeline, segment: str, rows: Rows) -> Rows:

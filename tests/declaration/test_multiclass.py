@@ -44,12 +44,13 @@ def test_what_is_not_declared_is_that_of_classes():
         ),
         ({"fallback": SHOP.fallback}, "fallback: RateTable does not fit task 'multiclass'; declare ShareTable"),
         (
-            {"model": ml.Model(candidates=(ml.LightGBM(), ml.Stacking(of=("lightgbm",))))},
-            "Stacking is not there for task 'multiclass'; there are Averaging",
+            {"model": ml.Model(candidates=(ml.LinearRegression(),))},
+            "LinearRegression is not there for task 'multiclass'; there are Averaging",
         ),
-        ({"model": ml.Model(search=ml.Search())}, "model.search is not there yet for task 'multiclass'"),
-        ({"model": ml.Model(warm_update=True)}, "model.warm_update is not there yet for task 'multiclass'"),
-        ({"model": ml.Model(segment_by="channel")}, "model.segment_by is not there yet for task 'multiclass'"),
+        (
+            {"model": ml.Model(candidates=(ml.XGBoost(objective="poisson"),))},
+            "model.candidates 'xgboost': objective is for task 'regression'; leave it out",
+        ),
         ({"model": ml.Model(weights=3.0)}, "model.weights 3.0 weights a positive: for task 'multiclass' declare 'balanced'"),
         ({"model": ml.Model(coverage=0.9)}, "model.coverage 0.9 is of predicted numbers, and task 'multiclass' has none"),
         (

@@ -161,7 +161,7 @@ def test_a_segment_with_one_outcome_only_has_no_model_of_its_own(by_channel, cap
     )
     assert segments.large(by_channel, TRAIN, never) == ["web"]
     rows = {name: of(table, name).num_rows for table, name in ((never, "app"), (TRAIN, "phone"), (TRAIN, "fax"))}
-    told = f"'app' ({rows['app']} validation rows of one class only), "
+    told = f"'app' (the validation window has outcomes of one class only: all {rows['app']} are negative), "
     told += ", ".join(f"{name!r} ({rows[name]} training rows)" for name in ("phone", "fax"))
     assert f"the global model scores {told}" in caplog.text
 

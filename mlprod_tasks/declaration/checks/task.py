@@ -174,14 +174,8 @@ def _not_for_binary(pipeline: Pipeline) -> Iterator[str]:
 def _not_for_classes(pipeline: Pipeline) -> Iterator[str]:
     """What is not there yet for several classes, or has no meaning for them."""
     model, at = pipeline.model, "is not there yet for task 'multiclass'"
-    if model.search is not None:
-        yield f"model.search {at}: declare the parameters of candidates"
-    if model.warm_update:
-        yield f"model.warm_update {at}: leave it out"
     if not isinstance(model.weights, str):
         yield f"model.weights {model.weights!r} weights a positive: for task 'multiclass' declare 'balanced' or 'none'"
-    if model.segment_by is not None:
-        yield f"model.segment_by {at}: leave it out"
     if pipeline.experiments is not None:
         yield f"experiments {at}: leave it out"
     for gate in pipeline.gates:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration.checks.estimator import estimator_problems
 from mlprod_tasks.declaration.checks.features import resting_on_other_rows
-from mlprod_tasks.declaration.checks.lightgbm import lightgbm_problems
+from mlprod_tasks.declaration.checks.library_parameters import parameter_problems
 from mlprod_tasks.declaration.checks.tables import IDENTIFIER, listed, repeated
 from mlprod_tasks.declaration.learner import Averaging, Estimator, LastValue, Learner, LightGBM, SeasonalMean, Stacking, XGBoost
 from mlprod_tasks.declaration.table import Column
@@ -81,8 +81,8 @@ def _candidates(pipeline: Pipeline) -> Iterator[str]:
         if learner.name == CONTINUED and pipeline.model.warm_update:
             yield f"{at}: with warm_update this name is that of the continued champion; give another"
         yield from bounds_problems(at, learner)
-        if isinstance(learner, LightGBM):
-            yield from lightgbm_problems(at, learner, len(pipeline.feature_names))
+        if isinstance(learner, LightGBM | XGBoost):
+            yield from parameter_problems(at, learner, len(pipeline.feature_names))
         if isinstance(learner, XGBoost) and find_spec("xgboost") is None:
             yield f"{at}: XGBoost is not installed here: pip install 'mlprod[xgboost]', wherever this use case is loaded"
         if isinstance(learner, LastValue | SeasonalMean):

@@ -86,7 +86,7 @@ def fit_learner(
             return ensemble.fit_ensemble(
                 learner, columns, train, validation, declared, gap_ticks, dict(members or {}), fit_learner
             )
-    if train.of_classes:
+    if train.of_classes and not isinstance(learner, ml.XGBoost | ml.Estimator):
         return one_vs_rest.fit_one_vs_rest(
             train, validation, lambda own, others: fit_learner(learner, columns, own, others, declared, gap_ticks=gap_ticks)
         )

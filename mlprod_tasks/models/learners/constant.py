@@ -91,7 +91,7 @@ class ConstantShares:
 
 def fit_shares(columns: Columns, train: LearnerRows) -> ConstantShares:
     """Fit the weighted share of each class."""
-    rows = np.bincount(train.y, train.weight)
+    rows = np.bincount(train.y, train.weight, minlength=train.class_count)
     return ConstantShares(tuple((rows / rows.sum()).tolist()), len(columns.names))
 
 

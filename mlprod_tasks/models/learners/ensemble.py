@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from mlprod_tasks.declaration import Averaging, Learner, Model, Stacking
-from mlprod_tasks.models.learners import fitted, links
+from mlprod_tasks.models.learners import class_pool, fitted, links
+from mlprod_tasks.models.learners.class_pool import SUREST
 from mlprod_tasks.models.learners.fitted import FittedLearner
 from mlprod_tasks.models.learners.links import IDENTITY, LOGIT, Link
 from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows, expit, logit
@@ -18,8 +19,6 @@ from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows, expi
 log = logging.getLogger(__name__)
 
 AVERAGING, STACKING = "averaging", "stacking"
-# A member that is almost certain must not decide alone: its log-odds are clipped at about 14.
-SUREST = 1e-6
 PENALTY = 1e-3  # per row, on the distance of weights from equal ones: it decides the weights if members agree
 # The function that fits one member, `learners.fit_learner`. It is passed in, because it imports this module.
 FitMember = Callable[..., FittedLearner]
@@ -69,14 +68,20 @@ class AveragingModel(EnsembleModel):
 
 @dataclass(frozen=True)
 class StackingModel(EnsembleModel):
-    """log-odds, or the number, = intercept + sum of weight * that of the member."""
+    """log-odds, or the number, = intercept + sum of weight * that of the member.
+
+    intercepts: of several classes, one for each; they are pooled as `class_pool` says.
+    """
 
     weights: tuple[float, ...]
     intercept: float
     link: Link = LOGIT
+    intercepts: tuple[float, ...] = ()
     kind = STACKING
 
     def predict(self, x: Floats) -> Floats:
+        if self.intercepts:
+            return class_pool.pooled(self.weights, self.intercepts, [member.predict(x) for _, member in self.members])
         total = np.full(len(x), self.intercept)
         for weight, (_, member) in zip(self.weights, self.members, strict=True):
             total += weight * _stacked(member.predict(x), self.link)
@@ -88,6 +93,8 @@ class StackingModel(EnsembleModel):
         None if one with a weight above 0 has none, or has them on another scale.
         Exact unless a member's probability is closer than SUREST to 0 or 1.
         """
+        if self.intercepts:
+            return None
         total: Floats | None = None
         for weight, (_, member) in zip(self.weights, self.members, strict=True):
             if weight == 0:
@@ -103,7 +110,9 @@ class StackingModel(EnsembleModel):
 
     def save(self, folder: Path) -> None:
         members = [name for name, _ in self.members]
-        weights = {"weights": list(self.weights), "intercept": self.intercept}
+        weights: dict[str, object] = {"weights": list(self.weights), "intercept": self.intercept}
+        if self.intercepts:
+            weights["intercepts"] = list(self.intercepts)
         fitted.write(folder, STACKING, members=members, **weights, **links.written(self.link))
         _save(self.members, folder)
 
@@ -116,7 +125,8 @@ def load(
     members = tuple((name, load_member(folder / str(i), threads)) for i, name in enumerate(written["members"]))
     if written["kind"] == AVERAGING:
         return AveragingModel(members)
-    return StackingModel(members, tuple(written["weights"]), written["intercept"], links.read(written))
+    intercepts = tuple(written.get("intercepts", ()))
+    return StackingModel(members, tuple(written["weights"]), written["intercept"], links.read(written), intercepts)
 
 
 def fit_ensemble(
@@ -133,6 +143,8 @@ def fit_ensemble(
 
     Fit stacking weights to out-of-time predictions.
     """
+    if train.of_classes:  # a block of time may lack a class
+        train, validation = (replace(rows, classes=train.class_count) for rows in (train, validation))
     wanted = [declared.candidate(name) for name in learner.of]
     by_name = dict(known)
     for member in wanted:
@@ -149,12 +161,17 @@ def fit_ensemble(
         log.warning(
             "%s: too few rows for out-of-time predictions of different outcomes: all members get the same weight", learner.name
         )
-        return StackingModel(members, (1 / len(members),) * len(members), 0.0, link)
-    fit = _fit_weights_of_numbers if train.of_numbers else _fit_weights
-    weights, intercept = fit(_stacked(predicted, link), rows)
+        none = (0.0,) * train.class_count if train.of_classes else ()
+        return StackingModel(members, (1 / len(members),) * len(members), 0.0, link, none)
+    intercept, intercepts = 0.0, tuple[float, ...]()
+    if train.of_classes:
+        weights, intercepts = class_pool.fit_pool(predicted.swapaxes(0, 1), rows, PENALTY)
+    else:
+        fit = _fit_weights_of_numbers if train.of_numbers else _fit_weights
+        weights, intercept = fit(_stacked(predicted, link), rows)
     listed = ", ".join(f"{member.name} {weight:.2f}" for member, weight in zip(wanted, weights, strict=True))
     log.info("%s: weights %s, from %d out-of-time rows", learner.name, listed, len(rows))
-    return StackingModel(members, weights, intercept, link)
+    return StackingModel(members, weights, intercept, link, intercepts)
 
 
 def _stacked(predicted: Floats, link: Link) -> Floats:
@@ -173,23 +190,24 @@ def out_of_time(
 ) -> tuple[Floats, LearnerRows]:
     """Predict rows that are later than all rows the members were fitted to.
 
-    Return (n, members) and these rows.
+    Return predictions, (n, members) or (n, members, classes), and these rows.
     The window is cut into `folds` + 2 blocks of nearly equal size, between ticks if these are known. For each block from the
     third on, members are fitted to all earlier blocks but the last, which decides when to stop, and predict the block. The
     gap is left out between these three.
     """
-    predicted, rows = [np.empty((0, len(of)))], [train.take(slice(0, 0))]
+    nothing = np.empty((0, train.class_count) if train.of_classes else 0)
+    predicted, rows = [[nothing] for _ in of], [train.take(slice(0, 0))]
     for past, stop, block in _folds(train, folds, gap_ticks):
         members: dict[str, FittedLearner] = {}
         for member in of:
             # Members of an ensemble that is a member are fitted again too: the fitted ones know the block.
             members[member.name] = fit_member(member, columns, past, stop, declared, gap_ticks=gap_ticks, members=members)
-        predicted.append(np.column_stack([members[member.name].predict(block.x) for member in of]))
+        for parts, member in zip(predicted, of, strict=True):
+            parts.append(members[member.name].predict(block.x))
         rows.append(block)
     weight = None if train.weight is None else np.concatenate([part.weight for part in rows if part.weight is not None])
-    return np.concatenate(predicted), LearnerRows(
-        np.concatenate([part.x for part in rows]), np.concatenate([part.y for part in rows]), weight
-    )
+    x, y = (np.concatenate([getattr(part, name) for part in rows]) for name in ("x", "y"))
+    return np.stack([np.concatenate(parts) for parts in predicted], axis=1), LearnerRows(x, y, weight, classes=train.classes)
 
 
 def _folds(train: LearnerRows, folds: int, gap_ticks: int) -> Iterator[tuple[LearnerRows, LearnerRows, LearnerRows]]:

@@ -19,6 +19,7 @@ from mlprod_tasks.models.learners import fitted, links, stored
 from mlprod_tasks.models.learners.cores import limited
 from mlprod_tasks.models.learners.errors import CannotFit, ModuleMissing
 from mlprod_tasks.models.learners.links import IDENTITY, LOGIT, Link
+from mlprod_tasks.models.learners.rounding import rounds_by_row
 from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 KIND = "estimator"
 FILES = {"skops": "estimator.skops", "pickle": "estimator.pickle"}
 TRIED, SAMPLE = 100, 2000  # rows that are predicted, and fitted to, in trials
+PARTS = (2, 5, 17, 60)  # rows in the batches of a trial
 BLOCK = 64  # BLAS rounds a row alone otherwise than in a batch; matrices of the same shape are rounded the same
 PICKLED = (
     "The estimator {make} is stored as a pickle, since skops cannot store it: loading it runs code, and another version of its "
@@ -62,6 +64,7 @@ class OwnEstimator:
 
     content: of its file. types: that its skops file may hold. code: SHA-256 of the module's source. at_once: how many rows
     are predicted at once, so that a row alone gets the same bits as in a batch; None: all.
+    codes: the classes of the columns of `predict_proba`; None of a yes or no, or numbers. classes: the number of all.
     """
 
     make: str
@@ -72,13 +75,15 @@ class OwnEstimator:
     code: str
     at_once: int | None
     link: Link = LOGIT
+    codes: tuple[int, ...] | None = None
+    classes: int = 1
     kind = KIND
     importance = None
     size = 0
     trees = 0
 
     def predict(self, x: Floats) -> Floats:
-        """Return probabilities, or predicted numbers, (n,)."""
+        """Return probabilities, (n,) or (n, classes), or predicted numbers, (n,)."""
         if self.at_once is None or len(x) == 0:
             return self.predict_together(x)
         padded = np.concatenate((x, np.repeat(x[-1:], -len(x) % self.at_once, axis=0)))
@@ -88,9 +93,9 @@ class OwnEstimator:
     def predict_together(self, x: Floats) -> Floats:
         """Return the same up to rounding errors, all rows at once."""
         if len(x) == 0:
-            return np.empty(0)
+            return np.empty(0 if self.codes is None else (0, self.classes))
         with limited(1):  # so that the number of cores does not change the rounding, and no thread waits for a row
-            return _predicted(self.estimator, self.frame(x), self.link, self.make)
+            return _predicted(self.estimator, self.frame(x), self.link, self.make, self.codes, self.classes)
 
     def contributions(self, x: Floats) -> None:
         """Return None: an estimator of any kind has no exact contributions."""
@@ -107,10 +112,11 @@ class OwnEstimator:
 
     def save(self, folder: Path) -> None:
         categories = [[position, list(values)] for position, values in self.frame.categories]
+        of_classes = {} if self.codes is None else {"codes": list(self.codes), "classes": self.classes}
         fitted.write(
             folder, KIND, make=self.make, names=list(self.frame.names), categories=categories, stored_as=self.stored_as,
             types=list(self.types), code=self.code, at_once=self.at_once, digest=_digest(self.content),
-            **links.written(self.link),
+            **links.written(self.link), **of_classes,
         )  # fmt: skip
         (folder / FILES[self.stored_as]).write_bytes(self.content)
 
@@ -137,6 +143,7 @@ def load(folder: Path, threads: int | None) -> OwnEstimator:
     own = OwnEstimator(
         written["make"], Frame(tuple(written["names"]), categories), content, written["stored_as"], tuple(written["types"]),
         written["code"], written["at_once"], links.read(written),
+        tuple(written["codes"]) if "codes" in written else None, written.get("classes", 1),
     )  # fmt: skip
     own.estimator  # noqa: B018  what cannot be loaded is told on loading, not at the first score
     return own
@@ -151,25 +158,36 @@ def fit_estimator(learner: Estimator, columns: Columns, train: LearnerRows, decl
     frame = _frame(columns, train.x)
     estimator = _fitted(learner, frame, train, declared)
     tried = train.x[_spread(len(train), TRIED)]
-    whole = _named(learner, lambda: _predicted(estimator, frame(tried), link, learner.make))
+    codes, classes = (_codes(learner, estimator), train.class_count) if train.of_classes else (None, 1)
+    whole = _named(learner, lambda: _predicted(estimator, frame(tried), link, learner.make, codes, classes))
     content, stored_as, types = _stored(learner, estimator)
     code = _code(_module(learner.make))
-    own = OwnEstimator(learner.make, frame, content, stored_as, types, code, None, link)
+    own = OwnEstimator(learner.make, frame, content, stored_as, types, code, None, link, codes, classes)
     if not np.array_equal(_named(learner, lambda: own.predict(tried)), whole):
         raise CannotFit(f"{_about(learner)} gives other predictions after it was stored and loaded")
     alone = _alone(own, tried)
     if not np.allclose(alone, whole, rtol=1e-6, atol=1e-9):
         raise CannotFit(f"{_about(learner)} predicts a row alone otherwise than among others: a row may not depend on others")
     _try_again(learner, frame, train, declared, link)
-    if np.array_equal(alone, whole):
+    if rounds_by_row(estimator) and np.array_equal(alone, whole) and _same_in_parts(own, tried, whole):
         return own
     blocks = replace(own, at_once=BLOCK)
-    return blocks if np.array_equal(_alone(blocks, tried), blocks.predict(tried)) else replace(own, at_once=1)
+    same = np.array_equal(_alone(blocks, tried), whole := blocks.predict(tried)) and _same_in_parts(blocks, tried, whole)
+    return blocks if same else replace(own, at_once=1)
 
 
 def _alone(own: OwnEstimator, x: Floats) -> Floats:
-    """Return the predictions of rows one by one, (n,)."""
-    return np.concatenate([own.predict(x[i : i + 1]) for i in range(len(x))])
+    """Return the predictions of rows one by one, (n,) or (n, classes)."""
+    return _in_parts(own, x, 1)
+
+
+def _in_parts(own: OwnEstimator, x: Floats, rows: int) -> Floats:
+    return np.concatenate([own.predict(x[i : i + rows]) for i in range(0, len(x), rows)])
+
+
+def _same_in_parts(own: OwnEstimator, x: Floats, whole: Floats) -> bool:
+    """Whether rows get the same bits in batches of several sizes: BLAS has other kernels for the last rows of a batch."""
+    return all(np.array_equal(_in_parts(own, x, rows), whole) for rows in PARTS)
 
 
 def _frame(columns: Columns, x: Floats) -> Frame:
@@ -198,10 +216,10 @@ def _made(learner: Estimator, declared: Model, train: LearnerRows) -> Any:
         estimator = make(**learner.params)
     except Exception as error:
         raise CannotFit(f"{_about(learner)}: {learner.make} failed with params {learner.params}: {_short(error)}") from error
-    needed = ("fit", "predict") if train.of_numbers else ("fit", "predict_proba")
+    needed, whom = ("fit", "predict" if train.of_numbers else "predict_proba"), "classes" if train.of_classes else "a yes or no"
     for name in needed:
         if not callable(getattr(estimator, name, None)):
-            remedy = " for a yes or no: wrap it in scikit-learn's CalibratedClassifierCV" if name == "predict_proba" else ""
+            remedy = f" for {whom}: wrap it in scikit-learn's CalibratedClassifierCV" if name == "predict_proba" else ""
             raise CannotFit(f"{_about(learner)}: {type(estimator).__name__} has no {name}, which is needed{remedy}")
     known: Mapping[str, Any] = estimator.get_params() if hasattr(estimator, "get_params") else {}
     seeded = {name: declared.seed for name, value in known.items() if name.split("__")[-1] == "random_state" and value is None}
@@ -248,10 +266,25 @@ def _weights(learner: Estimator, estimator: Any, train: LearnerRows) -> dict[str
     return {name: train.weight}
 
 
-def _predicted(estimator: Any, frame: Any, link: Link, make: str) -> Floats:
-    """Return its predictions, (n,). Raises: CannotFit if they have no such meaning."""
+def _codes(learner: Estimator, estimator: Any) -> tuple[int, ...]:
+    """Return the codes of the classes of `predict_proba`'s columns. Raises: CannotFit."""
+    found = getattr(estimator, "classes_", None)
+    if found is None:
+        raise CannotFit(
+            f"{_about(learner)}: {type(estimator).__name__} has no classes_ after fit, which names the columns of "
+            "predict_proba: set it as scikit-learn's classifiers do"
+        )
+    return tuple(int(code) for code in found)
+
+
+def _predicted(
+    estimator: Any, frame: Any, link: Link, make: str, codes: tuple[int, ...] | None = None, classes: int = 1
+) -> Floats:
+    """Return its predictions, (n,), or (n, classes) with codes. Raises: CannotFit if they have no such meaning."""
     n = len(frame)
-    if link == IDENTITY:
+    if codes is not None:
+        given = _shares(estimator, frame, make, codes, classes)
+    elif link == IDENTITY:
         given = np.asarray(estimator.predict(frame), np.float64)
         if given.shape not in ((n,), (n, 1)):
             raise CannotFit(f"{make}: predict gave an array of shape {given.shape} for {n} rows, not ({n},)")
@@ -260,15 +293,29 @@ def _predicted(estimator: Any, frame: Any, link: Link, make: str) -> Floats:
         both = np.asarray(estimator.predict_proba(frame), np.float64)
         if both.shape != (n, 2):
             raise CannotFit(f"{make}: predict_proba gave an array of shape {both.shape} for {n} rows, not ({n}, 2)")
-        given = both[:, 1]
-        if ((given < 0) | (given > 1)).any():
-            low, high = float(np.nanmin(given)), float(np.nanmax(given))
-            raise CannotFit(
-                f"{make}: predict_proba gave numbers from {low:.3g} to {high:.3g}: probabilities lie between 0 and 1"
-            )
+        given = _probabilities(both[:, 1], make)
     if bad := int((~np.isfinite(given)).sum()):
         raise CannotFit(f"{make}: {bad:,} of {n:,} predictions are NaN or infinite")
     return np.ascontiguousarray(given)
+
+
+def _shares(estimator: Any, frame: Any, make: str, codes: tuple[int, ...], classes: int) -> Floats:
+    """Return the probabilities of all classes, (n, classes); 0 of one that the estimator was not fitted to."""
+    n, each = len(frame), np.asarray(estimator.predict_proba(frame), np.float64)
+    if each.shape != (n, len(codes)):
+        raise CannotFit(f"{make}: predict_proba gave an array of shape {each.shape} for {n} rows, not ({n}, {len(codes)})")
+    shares = np.zeros((n, classes))
+    shares[:, codes] = _probabilities(each, make)
+    if (off := np.abs(shares.sum(axis=1) - 1)).max(initial=0) > 1e-3:
+        raise CannotFit(f"{make}: predict_proba gave rows whose sum is off by up to {off.max():.3g}: probabilities sum to 1")
+    return shares
+
+
+def _probabilities(given: Floats, make: str) -> Floats:
+    if ((given < 0) | (given > 1)).any():
+        low, high = float(np.nanmin(given)), float(np.nanmax(given))
+        raise CannotFit(f"{make}: predict_proba gave numbers from {low:.3g} to {high:.3g}: probabilities lie between 0 and 1")
+    return given
 
 
 def _try_again(learner: Estimator, frame: Frame, train: LearnerRows, declared: Model, link: Link) -> None:
@@ -277,7 +324,11 @@ def _try_again(learner: Estimator, frame: Frame, train: LearnerRows, declared: M
     if sample.y.min() == sample.y.max():
         sample = train
     x = frame(train.x[_spread(len(train), TRIED)])
-    first, second = (_predicted(_fitted(learner, frame, sample, declared), x, link, learner.make) for _ in range(2))
+    known, classes = sample.of_classes, sample.class_count if sample.of_classes else 1
+    first, second = (
+        _predicted(one, x, link, learner.make, _codes(learner, one) if known else None, classes)
+        for one in (_fitted(learner, frame, sample, declared) for _ in range(2))
+    )
     if not np.array_equal(first, second):
         raise CannotFit(
             f"{_about(learner)}: fitted twice to the same rows it predicts otherwise, by up to "

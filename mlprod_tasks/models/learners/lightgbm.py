@@ -135,8 +135,8 @@ def fit_lightgbm(
     lightgbm.register_logger(log, info_method_name="debug")
     params = parameters(learner, declared, of_numbers=train.of_numbers)
     if train.of_classes:
-        params |= {"objective": "multiclass", "metric": ["multi_logloss"], "num_class": int(train.y.max()) + 1}
-    if report is not None and not train.of_numbers:
+        params |= {"objective": "multiclass", "metric": ["multi_logloss"], "num_class": train.class_count}
+    elif report is not None and not train.of_numbers:
         params["metric"] = [METRIC, REPORTED]
     data = lightgbm.Dataset(
         _as_input(train.x),
@@ -276,7 +276,7 @@ def _report_callback(report: Report) -> Any:
         if step % ROUNDS_BETWEEN_REPORTS:
             return
         by_metric = {metric: score for _, metric, score, *_ in env.evaluation_result_list}
-        # Of numbers, the only metric is the loss that trees minimise.
+        # Of numbers and classes, the only metric is the loss that trees minimise.
         loss = by_metric[REPORTED] if REPORTED in by_metric else next(iter(by_metric.values()))
         if report(step, float(loss)):
             raise EarlyStopException(env.iteration, env.evaluation_result_list)

@@ -11,7 +11,7 @@ import numpy as np
 from mlprod_tasks.models.learners import fitted
 from mlprod_tasks.models.learners.fitted import FittedLearner
 from mlprod_tasks.models.learners.links import LOGIT
-from mlprod_tasks.models.learners.rows import Floats, LearnerRows
+from mlprod_tasks.models.learners.rows import Floats, LearnerRows, to_sum_one
 
 KIND = "one_vs_rest"
 TINY = 1e-12  # where every learner is sure that it is not its class, all are as likely
@@ -30,11 +30,7 @@ class OneVsRest:
         shares = np.empty((len(x), len(self.members)))
         for i, member in enumerate(self.members):
             shares[:, i] = member.predict(x)
-        shares = np.maximum(shares, TINY)
-        total = np.zeros(len(x))
-        for i in range(len(self.members)):  # in order, so that a row alone is rounded as in a batch
-            total += shares[:, i]
-        return shares / total[:, None]
+        return to_sum_one(np.maximum(shares, TINY))
 
     def contributions(self, x: Floats) -> None:
         """Return None: probabilities that are scaled together have no exact contributions."""
@@ -69,6 +65,6 @@ def load(folder: Path, threads: int | None, load_member: Callable[[Path, int | N
 def fit_one_vs_rest(
     train: LearnerRows, validation: LearnerRows, fit: Callable[[LearnerRows, LearnerRows], FittedLearner]
 ) -> OneVsRest:
-    """Fit a learner of a yes or no for each class. y: codes of classes, all of which have training rows."""
-    classes = range(int(train.y.max()) + 1)
+    """Fit a learner of a yes or no for each class. y: codes of classes."""
+    classes = range(train.class_count)
     return OneVsRest(tuple(fit(*(replace(rows, y=rows.y == code) for rows in (train, validation))) for code in classes))

@@ -39,15 +39,17 @@ class LearnerRows:
     """Labelled rows of one window, sorted by time.
 
     x: (n, features) float64, NaN if missing, categories as codes 0, 1, ...; or left in its file. y: (n,) bool, float64 if
-    outcomes are numbers, or int64 codes of classes, from 0 on, all of which the training rows have.
+    outcomes are numbers, or int64 codes of classes, from 0 on.
     weight: (n,), or None for equal ones.
     tick: (n,) numbers of ticks, ascending, or None if unknown: then only the order of rows is known.
+    classes: the number of classes, which these rows may not all have; None: as many as the largest code tells.
     """
 
     x: Any  # Floats | StoredMatrix
     y: Any  # Bools | Floats
     weight: Floats | None = None
     tick: NDArray[np.int64] | None = None
+    classes: int | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -59,6 +61,7 @@ class LearnerRows:
             self.y[index],
             None if self.weight is None else self.weight[index],
             None if self.tick is None else self.tick[index],
+            self.classes,
         )
 
     def before(self, position: int, gap_ticks: int) -> LearnerRows:
@@ -76,6 +79,11 @@ class LearnerRows:
     def of_classes(self) -> bool:
         """Whether outcomes are codes of classes."""
         return bool(self.y.dtype.kind == "i")
+
+    @property
+    def class_count(self) -> int:
+        """The number of classes."""
+        return int(self.y.max()) + 1 if self.classes is None else self.classes
 
     @property
     def rate(self) -> float:
@@ -106,6 +114,14 @@ def expit(log_odds: Floats) -> Floats:
     """Return the probability of log-odds, 1 / (1 + exp(-x)), without overflow."""
     small = np.exp(-np.abs(log_odds))
     return np.asarray(np.where(log_odds >= 0, 1, small) / (1 + small))
+
+
+def to_sum_one(shares: Floats) -> Floats:
+    """Return positive numbers, (n, classes), scaled so that rows sum to 1, rounding a row alone as in a batch."""
+    total = np.zeros(len(shares))
+    for i in range(shares.shape[1]):  # in order: numpy's own sum of a row depends on how many there are
+        total += shares[:, i]
+    return np.asarray(shares / total[:, None])
 
 
 def loss(y: Any, predicted: Floats, weight: Floats | None = None) -> float:

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from mlprod_tasks.declaration import Model, XGBoost
+from mlprod_tasks.declaration.xgboost_parameters import own_name
 from mlprod_tasks.models.learners import fitted, links
 from mlprod_tasks.models.learners.cores import cores_for
-from mlprod_tasks.models.learners.errors import LibraryMissing
+from mlprod_tasks.models.learners.errors import CannotFit, LibraryMissing
 from mlprod_tasks.models.learners.links import IDENTITY, LOG, LOGIT, Link
-from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows, Report
+from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows, Report, to_sum_one
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ KIND = "xgboost"
 FILE = "booster.json"
 OBJECTIVES = {"l2": "reg:squarederror", "l1": "reg:absoluteerror", "poisson": "count:poisson", "tweedie": "reg:tweedie"}
 # Early stopping follows the last metric: for a yes or no the area, as of LightGBM.
-METRICS = {"l2": ["rmse"], "l1": ["mae"], "poisson": ["poisson-nloglik"], "tweedie": ["tweedie-nloglik@1.5"]}
+METRICS = {"l2": "rmse", "l1": "mae", "poisson": "poisson-nloglik", "tweedie": "tweedie-nloglik@{power:g}"}
 ROUNDS_BETWEEN_REPORTS = 10
 
 
@@ -36,19 +37,34 @@ class XGBoostTrees:
     categories: tuple[tuple[int, int], ...] = field(repr=False)
     threads: int | None = None
     link: Link = LOGIT
+    classes: int = 1
     kind = KIND
 
     def predict(self, x: Floats) -> Floats:
-        """Return the trees' probabilities before calibration, or predicted numbers, (n,)."""
+        """Return the trees' probabilities before calibration, (n,) or (n, classes), or predicted numbers, (n,)."""
         if len(x) == 0:
-            return np.empty(0)
-        return np.asarray(self._trees.predict(self._data(x)), np.float64)
+            return np.empty((0, self.classes) if self.classes > 1 else 0)
+        predicted = np.asarray(self._trees.predict(self._data(x)), np.float64)
+        return to_sum_one(predicted) if self.classes > 1 else predicted
 
-    def contributions(self, x: Floats) -> Floats:
-        """Return Shapley values of the trees on the scale of `link`, (n, features + 1), the base last, as 32-bit floats."""
+    def contributions(self, x: Floats) -> Floats | None:
+        """Return Shapley values of the trees on the scale of `link`, (n, features + 1), the base last, as 32-bit floats.
+
+        None of several classes.
+        """
+        if self.classes > 1:
+            return None
         if len(x) == 0:
             return np.empty((0, self.features + 1))
         return np.asarray(self._trees.predict(self._data(x), pred_contribs=True), np.float64)
+
+    def class_contributions(self, x: Floats) -> Floats | None:
+        """Return the Shapley values of each class's trees, (n, classes, features + 1), the base last; None without classes."""
+        if self.classes == 1:
+            return None
+        if len(x) == 0:
+            return np.empty((0, self.classes, self.features + 1))
+        return np.asarray(self._trees.predict(self._data(x), pred_contribs=True, strict_shape=True), np.float64)
 
     @property
     def importance(self) -> Floats:
@@ -63,11 +79,12 @@ class XGBoostTrees:
 
     @property
     def trees(self) -> int:
-        return int(self._trees.num_boosted_rounds())
+        return int(self._trees.num_boosted_rounds()) * self.classes
 
     def save(self, folder: Path) -> None:
         categories = [list(one) for one in self.categories]
-        fitted.write(folder, KIND, features=self.features, categories=categories, **links.written(self.link))
+        classes = {"classes": self.classes} if self.classes > 1 else {}
+        fitted.write(folder, KIND, features=self.features, categories=categories, **links.written(self.link), **classes)
         (folder / FILE).write_text(self.booster, encoding="utf-8", newline="\n")
 
     def _data(self, x: Floats) -> Any:
@@ -86,7 +103,7 @@ def load(folder: Path, threads: int | None) -> XGBoostTrees:
     library()
     categories = tuple((position, codes) for position, codes in written["categories"])
     text = (folder / FILE).read_text(encoding="utf-8")
-    return XGBoostTrees(text, written["features"], categories, threads, links.read(written))
+    return XGBoostTrees(text, written["features"], categories, threads, links.read(written), written.get("classes", 1))
 
 
 def fit_xgboost(
@@ -97,10 +114,10 @@ def fit_xgboost(
     declared: Model,
     report: Report | None = None,
 ) -> XGBoostTrees:
-    """Fit trees until the validation AUC stops rising, or the loss of numbers stops falling.
+    """Fit trees until the validation AUC stops rising, or the loss of numbers or classes stops falling.
 
     report: called every ROUNDS_BETWEEN_REPORTS trees with the validation log loss, or the loss of numbers. Raises:
-    LibraryMissing.
+    LibraryMissing, CannotFit.
     """
     xgboost = library()
     categories = tuple((i, int(np.nanmax(train.x[:, i], initial=-1)) + 1) for i in columns.categorical)
@@ -110,16 +127,24 @@ def fit_xgboost(
         callbacks.append(xgboost.callback.EarlyStopping(learner.early_stopping_rounds, data_name="validation", save_best=True))
     if validated and report is not None:
         callbacks.append(_reporting(xgboost, report))
-    booster = xgboost.train(
-        _parameters(learner, declared, train.of_numbers),
-        _matrix(train.x, categories, threads, train),
-        num_boost_round=learner.max_trees,
-        evals=[(_matrix(validation.x, categories, threads, validation), "validation")] if validated else [],
-        callbacks=callbacks,
-        verbose_eval=False,
-    )
+    try:
+        booster = xgboost.train(
+            _parameters(learner, declared, train),
+            _matrix(train.x, categories, threads, train),
+            num_boost_round=learner.max_trees,
+            evals=[(_matrix(validation.x, categories, threads, validation), "validation")] if validated else [],
+            callbacks=callbacks,
+            verbose_eval=False,
+        )
+    except xgboost.core.XGBoostError as error:
+        if not learner.params:
+            raise
+        why = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        said = f"candidate {learner.name!r}: XGBoost refuses its params {learner.params}: {why}"
+        raise CannotFit(f"{said}; correct them in the declaration") from error
     text = bytes(booster.save_raw(raw_format="json")).decode()
-    return XGBoostTrees(text, len(columns.names), categories, declared.threads, _link(learner, train))
+    classes = train.class_count if train.of_classes else 1
+    return XGBoostTrees(text, len(columns.names), categories, declared.threads, _link(learner, train), classes)
 
 
 def library() -> Any:
@@ -144,15 +169,20 @@ def _matrix(x: Floats, categories: tuple[tuple[int, int], ...], threads: int, ro
     )
 
 
-def _parameters(learner: XGBoost, declared: Model, of_numbers: bool) -> dict[str, Any]:
+def _of_outcomes(learner: XGBoost, train: LearnerRows) -> dict[str, Any]:
+    """Return objective and metrics."""
+    if train.of_classes:
+        return {"objective": "multi:softprob", "num_class": train.class_count, "eval_metric": ["mlogloss"]}
+    if not train.of_numbers:
+        return {"objective": "binary:logistic", "eval_metric": ["logloss", "auc"]}
     objective = learner.objective or "l2"
-    of_task = (
-        {"objective": OBJECTIVES[objective], "eval_metric": METRICS[objective]}
-        if of_numbers
-        else {"objective": "binary:logistic", "eval_metric": ["logloss", "auc"]}
-    )
+    power = {own_name(name): value for name, value in learner.params.items()}.get("tweedie_variance_power", 1.5)
+    return {"objective": OBJECTIVES[objective], "eval_metric": [METRICS[objective].format(power=power)]}
+
+
+def _parameters(learner: XGBoost, declared: Model, train: LearnerRows) -> dict[str, Any]:
     return {
-        **of_task,
+        **_of_outcomes(learner, train),
         "learning_rate": learner.learning_rate,
         "max_depth": learner.max_depth or 0,
         "min_child_weight": learner.min_child_weight,
@@ -163,7 +193,13 @@ def _parameters(learner: XGBoost, declared: Model, of_numbers: bool) -> dict[str
         "nthread": cores_for(declared.threads),
         "seed": declared.seed,
         "verbosity": 0,
+        **{own_name(name): _written(value) for name, value in learner.params.items()},
     }
+
+
+def _written(value: Any) -> Any:
+    """Return a declared value as XGBoost's Python package takes it: a tuple as text."""
+    return f"({','.join(map(str, value))})" if isinstance(value, tuple) else value
 
 
 def _link(learner: XGBoost, train: LearnerRows) -> Link:

@@ -107,8 +107,10 @@ class Multiclass:
         return {name: points[name] for name in dict.fromkeys(("log_loss", "accuracy", "macro_f1", pipeline.choose_by))}
 
     def search_loss(self, pipeline: Pipeline, raw: Any, outcome: Outcomes) -> float:
-        """Log loss of the coded outcomes, (n,), by the probabilities of all classes, (n, classes)."""
-        return float(np.mean(-np.log(np.maximum(raw[np.arange(len(raw)), outcome], 1e-15))))
+        """Log loss of coded outcomes, (n,), by probabilities of all classes, (n, classes), calibrated as a yes or no's."""
+        calibrated = pipeline.model.calibration != "none"
+        shares = fit_class_calibration("sigmoid", raw, outcome)(raw) if calibrated else raw
+        return float(np.mean(-np.log(np.maximum(shares[np.arange(len(raw)), outcome], 1e-15))))
 
     def search_metric(self, pipeline: Pipeline) -> str:
         return "log_loss"

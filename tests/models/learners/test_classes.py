@@ -11,6 +11,7 @@ from mlprod_tasks.models import learners
 from mlprod_tasks.models.class_calibration import FEWEST, ClassCalibration, fit_class_calibration, from_json
 from mlprod_tasks.models.learners.lightgbm import parameters
 from mlprod_tasks.models.learners.rows import Columns, LearnerRows
+from tests.support import own_estimators
 
 COLUMNS = Columns(("amount", "items", "channel"), (2,), (("app", "phone", "web"),))
 CANDIDATES = (
@@ -22,6 +23,10 @@ CANDIDATES = (
     ml.LinearSVM(),
     ml.NeuralNet(hidden=(16,), learning_rate=0.01, max_epochs=40),
     ml.Constant(),
+    ml.XGBoost(max_trees=20, min_child_weight=2.0),
+    ml.Estimator("tests.support.own_estimators:linear"),
+    ml.Averaging(of=("lightgbm", "logistic_regression")),
+    ml.Stacking(of=("lightgbm", "logistic_regression"), folds=2),
 )
 DECLARED = ml.Model(candidates=CANDIDATES, threads=1, seed=3)
 
@@ -83,6 +88,49 @@ def test_trees_are_lightgbms_own_and_forests_are_each_class_against_the_others()
         ExtraTreesClassifier(**given).fit(x.astype(np.float32), train.y == code).predict_proba(new)[:, 1] for code in range(3)
     ]
     assert ours.predict(new) == pytest.approx(np.stack(each, axis=1) / np.sum(each, axis=0)[:, None])
+
+
+def test_xgboosts_trees_are_its_own():
+    import xgboost
+
+    learner = ml.XGBoost(max_trees=12, early_stopping_rounds=None, feature_fraction=1.0, bagging_fraction=1.0)
+    train, x = rows(), rows(200, 5).x
+    given = {"learning_rate": 0.05, "max_depth": 6, "min_child_weight": 10.0, "reg_lambda": 1.0, "tree_method": "hist"}
+    kinds = ["float", "float", "c"]
+    data, asked = (xgboost.DMatrix(*some, feature_types=kinds, enable_categorical=True) for some in ((train.x, train.y), (x,)))
+    trees = xgboost.train({**given, "objective": "multi:softprob", "num_class": 3, "seed": 3, "nthread": 1}, data, 12)
+    ours = learners.fit_learner(learner, COLUMNS, train, rows(300, 2), DECLARED)
+    assert np.abs(ours.predict(x) - trees.predict(asked)).max() < 1e-6
+    assert ours.trees == 36
+
+
+def test_an_estimator_gives_the_probabilities_of_its_own_classes_and_none_of_others():
+    train = rows()
+    known = train.take(train.y != 1)
+    own = ml.Estimator("tests.support.own_estimators:linear")
+    ours = learners.fit_learner(own, COLUMNS, replace(known, classes=3), rows(300, 2), DECLARED)
+    alone = own_estimators.linear().fit(ours.frame(known.x), known.y)
+    assert list(alone.classes_) == [0, 2]
+    expected = alone.predict_proba(ours.frame(train.x[:50]))
+    assert ours.predict(train.x[:50])[:, [0, 2]] == pytest.approx(expected, rel=1e-9)
+    assert (ours.predict(train.x[:50])[:, 1] == 0).all()
+
+
+@pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda one: one.name)
+def test_a_class_without_training_rows_has_hardly_any_probability(candidate):
+    train = rows(600)
+    shares = learners.fit_learner(candidate, COLUMNS, replace(train.take(train.y != 1), classes=3), rows(300, 2), DECLARED)
+    assert shares.predict(train.x).shape == (600, 3)
+    assert shares.predict(train.x)[:, 1].max() < 0.02
+
+
+def test_rows_of_an_estimator_of_linear_algebra_get_the_same_bits_alone_however_seldom_it_rounds_otherwise():
+    own = learners.fit_learner(CANDIDATES[9], COLUMNS, rows(), rows(300, 2), DECLARED)
+    x = rows(1500, 9).x
+    alone = np.concatenate([own.predict(x[i : i + 1]) for i in range(len(x))])
+    assert (alone == own.predict(x)).all()
+    unpadded = np.concatenate([own.predict_together(x[i : i + 1]) for i in range(len(x))])
+    assert (unpadded != own.predict_together(x)).any(), "else this would show nothing"
 
 
 def test_the_mean_of_candidates_is_the_mean_of_their_probabilities(tmp_path):

@@ -1,15 +1,16 @@
-"""Rules of `LightGBM.params`."""
+"""Rules of `params` of LightGBM and XGBoost, each checked against its own list."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from math import isfinite
-from typing import Any
+from typing import Any, Protocol
 
-from mlprod_tasks.declaration import lightgbm_parameters as known
+from mlprod_tasks.declaration import lightgbm_parameters, xgboost_parameters
 from mlprod_tasks.declaration.checks.tables import listed
-from mlprod_tasks.declaration.learner import LightGBM
+from mlprod_tasks.declaration.learner import LightGBM, XGBoost
+from mlprod_tasks.declaration.lightgbm_parameters import Kind
 
 KINDS = {
     "int": "a whole number",
@@ -20,12 +21,26 @@ KINDS = {
 }
 
 
-def lightgbm_problems(at: str, learner: LightGBM, features: int) -> Iterator[str]:
+class Parameters(Protocol):
+    """A library's list of parameters."""
+
+    TAKEN: Mapping[str, Kind]
+    CHOICES: Mapping[str, tuple[str, ...]]
+    BY_FEATURE: tuple[str, ...]
+    FIELDS: Mapping[str, str]
+    REFUSED: Mapping[str, str]
+    own_name: Callable[[str], str]
+    every_name: Callable[[], list[str]]
+
+
+def parameter_problems(at: str, learner: LightGBM | XGBoost, features: int) -> Iterator[str]:
     """The rules that `params` breaks. features: the number of the model's features."""
+    library = type(learner).__name__
+    known: Parameters = xgboost_parameters if isinstance(learner, XGBoost) else lightgbm_parameters  # type: ignore[assignment]
     given: dict[str, str] = {}
     for name, value in learner.params.items():
         own = known.own_name(name)
-        whose = f"{at}: params {name!r}" + (f" is LightGBM's {own!r}, which" if own != name else "")
+        whose = f"{at}: params {name!r}" + (f" is {library}'s {own!r}, which" if own != name else "")
         if own in given:
             yield f"{at}: params {name!r} and {given[own]!r} are the same parameter {own!r}: give one of them"
         given[own] = name
@@ -36,12 +51,12 @@ def lightgbm_problems(at: str, learner: LightGBM, features: int) -> Iterator[str
         elif own not in known.TAKEN:
             close = get_close_matches(name, known.every_name(), 1)
             meant = f"did you mean {close[0]!r}?" if close else f"there are {listed(known.TAKEN)}"
-            yield f"{at}: params {name!r} is no parameter of LightGBM; {meant}"
+            yield f"{at}: params {name!r} is no parameter of {library}; {meant}"
         else:
-            yield from _value_problems(f"{at}: params {name!r}", own, value, features)
+            yield from _value_problems(f"{at}: params {name!r}", own, value, features, known)
 
 
-def _value_problems(at: str, own: str, value: Any, features: int) -> Iterator[str]:
+def _value_problems(at: str, own: str, value: Any, features: int, known: Parameters) -> Iterator[str]:
     kind = known.TAKEN[own]
     if not _is(kind, value):
         yield f"{at} takes {KINDS[kind]}, not {value!r}"

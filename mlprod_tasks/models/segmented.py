@@ -62,10 +62,10 @@ class SegmentedModel:
         return Predictions(score, decision)
 
     def _predict_classes(self, rows: pa.Table, rule: ClassRule) -> Predictions:
-        """Score rows by all classes of `overall`: one that a segment's model does not know has a probability of 0 there."""
+        """Score rows by the probabilities of all classes, which every model knows."""
         shares = np.empty((rows.num_rows, len(rule.classes)))
         for answering, at in self._models_with_rows(rows):
-            shares[at] = answering.predict(rows.take(at)).score.aligned(rule.classes)
+            shares[at] = answering.predict(rows.take(at)).score.shares
         scores = rule.scores(shares)
         return Predictions(scores, rule.chosen(scores))
 

@@ -71,6 +71,7 @@ def fit_model(
     facts: ModelFacts,
     tuned: Mapping[str, Learner] | None = None,
     warm: Model | None = None,
+    classes: tuple[str, ...] | None = None,
 ) -> Model:
     """Fit to rows with features, `label` and, for recency and stacking, `tick`.
 
@@ -79,14 +80,15 @@ def fit_model(
     ones the first declared. So metrics of the validation window are slightly optimistic; the test window is not used.
 
     tuned: candidates with other parameters, by name. warm: the champion, whose trees a warm update continues.
-    facts: stored with the model, together with its recipe and the rates of both windows.
+    facts: stored with the model, together with its recipe and the rates of both windows. classes: that the model is to know,
+    which training rows of a segment may lack; None: those of the training rows.
     """
     if warm is not None and pipeline.model.warm_update and isinstance(train_rows, StoredRows):
         first = [one for one in pipeline.model.candidates if isinstance(one, LightGBM)][:1]
         rows = train_rows.num_rows + validation_rows.num_rows
         features = len(pipeline.feature_names)
         needs.require(first, pipeline.model, rows, features, f"{pipeline.name}: the warm update", in_memory=True)
-    prepared = prepare(pipeline, train_rows, validation_rows)
+    prepared = prepare(pipeline, train_rows, validation_rows, classes)
     candidates = tuple((tuned or {}).get(learner.name, learner) for learner in pipeline.model.candidates)
     if tuned:
         pipeline = replace(pipeline, model=replace(pipeline.model, candidates=candidates))
@@ -129,7 +131,9 @@ def _as_model(
     )
 
 
-def prepare(pipeline: Pipeline, train_rows: Rows, validation_rows: Rows) -> PreparedRows:
+def prepare(
+    pipeline: Pipeline, train_rows: Rows, validation_rows: Rows, classes: tuple[str, ...] | None = None
+) -> PreparedRows:
     """Encode categories by the training rows, make both matrices, and weight the rows.
 
     Matrices of stored rows stay in their file. Raises: ModelInputError; NotEnoughMemory if a candidate needs them in memory.
@@ -152,7 +156,7 @@ def prepare(pipeline: Pipeline, train_rows: Rows, validation_rows: Rows) -> Prep
     )
     categorical = tuple(i for i, wanted in enumerate(inputs) if wanted.name in codes)
     task, outcome, validation_outcome = task_of(pipeline), outcome_of(train_rows), outcome_of(validation_rows)
-    classes = task.classes(pipeline, outcome)
+    classes = task.classes(pipeline, outcome) if classes is None else classes
     y, validation_y = (task.as_learned(one, classes) for one in (outcome, validation_outcome))
     tick = _ticks(pipeline, train_rows)
     weight, validation_weight = sample_weights.weights(pipeline, y, tick, validation_y)

@@ -97,7 +97,9 @@ def fit_part(
         return fit_model.fit_model(pipeline, train_rows, validation_rows, facts, tuned, overall)
     own = warm.parts.get(segment) if isinstance(warm, SegmentedModel) else None
     rows = [_rows_of(pipeline, segment, window) for window in (train_rows, validation_rows)]
-    return fit_model.fit_model(pipeline, rows[0], rows[1], replace(facts, segment=segment), tuned, own)
+    # All models know the same classes, so that a row's probabilities do not depend on who scores it.
+    classes = task_of(pipeline).classes(pipeline, outcome_of(train_rows))
+    return fit_model.fit_model(pipeline, rows[0], rows[1], replace(facts, segment=segment), tuned, own, classes)
 
 
 def collect(pipeline: Pipeline, train_rows: Rows, chosen: list[str], part: Callable[[str], Model]) -> Model | SegmentedModel:

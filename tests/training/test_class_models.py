@@ -19,6 +19,7 @@ from mlprod_tasks.models.segmented import SegmentedModel
 from mlprod_tasks.promotion.reproduce import reproduce
 from mlprod_tasks.reporting.write import report
 from mlprod_tasks.scoring.score import score
+from mlprod_tasks.serving.single_row import SingleRow
 from mlprod_tasks.training import fit_model, search, segments
 from mlprod_tasks.training.assemble import assemble
 from mlprod_tasks.training.records import SearchResult, Segments
@@ -70,10 +71,16 @@ def test_each_segment_has_a_model_of_its_rows_alone_and_all_score_the_same_class
     assert set(classes) == set(CLASSES)
     one = declared()
     for channel in ("web", "app"):
-        alone = fit_model.fit_model(one, of(TRAIN, channel), of(VALIDATION, channel), ModelFacts())
+        alone = fit_model.fit_model(one, of(TRAIN, channel), of(VALIDATION, channel), ModelFacts(), classes=classes)
         at = _is(ROWS, channel)
-        assert (predicted.score.shares[at] == alone.predict(of(ROWS, channel)).score.aligned(classes)).all()
-    assert (predicted.score.of(np.full(500, BROKEN, object))[_is(ROWS, "web")] == 0).all(), "its own rows never had that class"
+        assert (predicted.score.shares[at] == alone.predict(of(ROWS, channel)).score.shares).all()
+    broken = predicted.score.of(np.full(500, BROKEN, object))[_is(ROWS, "web")]
+    assert broken.max() < 1e-6, "its own rows never had that class"
+    single = SingleRow(made)
+    for i in range(40):
+        row = [ROWS[name][i].as_py() for name in made.feature_names]
+        assert tuple(single(row).probabilities.values()) == tuple(predicted.score.shares[i].tolist())
+        assert single(row).prediction == predicted.decision[i]
     overall = fit_model.fit_model(one, TRAIN, VALIDATION, ModelFacts())
     rest = ~_is(ROWS, "web") & ~_is(ROWS, "app")
     assert (predicted.score.shares[rest] == overall.predict(ROWS).score.shares[rest]).all()

@@ -16,8 +16,9 @@ Variants = Annotated[
     list[str],
     typer.Option(
         "--variant",
-        metavar="VERSION[@THRESHOLD]",
-        help="What is compared with the champion: a version, or a threshold, such as '3', '3@0.4' or 'champion@0.4'.",
+        metavar="VERSION[@THRESHOLD][=SHARE]",
+        help="What is compared with the champion: a version, a threshold, or its fallback as a hold-out, such as '3', '3@0.4', "
+        "'champion@0.4' or 'fallback=10%'.",
     ),
 ]
 Metric = Annotated[str, typer.Option(help="The declared metric that decides.")]

@@ -8,6 +8,8 @@ from mlprod_tasks.declaration.declared import declared
 
 Design = Literal["fixed", "obrien_fleming", "pocock", "always_valid"]  # when an experiment may be read
 EXPERIMENT, VARIANT, PROPENSITY = "experiment", "variant", "propensity"  # columns of the predictions
+ASSIGNED = (EXPERIMENT, VARIANT, PROPENSITY)  # only together are they of experiments: a feature may be called so
+CONTROL = "control"  # the variant of the champion as it is
 
 
 @declared

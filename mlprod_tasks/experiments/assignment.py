@@ -20,13 +20,15 @@ class Variant:
     """One of the things that an experiment compares.
 
     name: its name; version: of the registered model; share: of the units; threshold: from which its scores are decided as
-    positive, None for the version's own.
+    positive, None for the version's own. held_out: whether the version's fallback answers instead of it, so that the difference
+    is what the model is worth at all.
     """
 
     name: str
     version: int
     share: float
     threshold: float | None = None
+    held_out: bool = False
 
 
 def units_of(rows: pa.Table, unit: Sequence[str]) -> list[str | None]:

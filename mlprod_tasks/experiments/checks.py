@@ -68,17 +68,20 @@ def _answered_by_another(
 ) -> Iterator[str]:
     files = platform.lake.files_if_any(names.predictions(pipeline), ticks)
     for one in planned.variants:
-        ((other, rows),) = con.execute(
-            "SELECT count_if(model_version <> ?), count(*) "
+        what, other = f"another version than {one.version}", "model_version <> ?"
+        if one.held_out:
+            what, other = f"something else than the fallback of version {one.version}", "(model_version <> ? OR NOT fallback)"
+        ((others, rows),) = con.execute(
+            f"SELECT count_if({other}), count(*) "
             f"FROM read_parquet({listed(files)}, union_by_name = true) WHERE experiment = ? AND variant = ?",
             [one.version, experiment, one.name],
         ).fetchall()
-        if other:
-            yield f"{other:,} of {rows:,} rows of {one.name} were answered by another version than {one.version}"
+        if others:
+            yield f"{others:,} of {rows:,} rows of {one.name} were answered by {what}"
 
 
 def _not_assigned(pipeline: Pipeline, ticks: TickRange, experiment: str, platform: Platform) -> Iterator[str]:
-    """Ticks that were scored, but assigned no row: the champion was another by then."""
+    """Ticks that were scored, but assigned no row: the champion was another by then, or the fallback answered all."""
     name = names.predictions(pipeline)
     rows = platform.lake.rows(name, [tick.name for tick in ticks], ["tick", "experiment"])
     scored, assigned = set[TickName](), set[TickName]()
@@ -89,7 +92,7 @@ def _not_assigned(pipeline: Pipeline, ticks: TickRange, experiment: str, platfor
     if missing := sorted(scored - assigned):
         yield (
             f"no row was assigned at {format_count(len(missing), 'tick')}, the first {missing[0]}: the champion was not the "
-            "control any more"
+            "control any more, or could not answer"
         )
 
 

@@ -19,7 +19,6 @@ from mlprod_tasks.statistics.sample_size import smallest_difference, units_for_m
 from mlprod_tasks.statistics.treatment_effect import Moments
 
 MOST_PERIODS = 26
-CONTROL = "control"
 
 
 class CannotPlan(ValueError):

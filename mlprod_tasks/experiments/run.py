@@ -10,16 +10,20 @@ from datetime import datetime
 from sqlalchemy import select
 
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.declaration.experiment import CONTROL
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.experiments.assignment import Variant
-from mlprod_tasks.experiments.plan import CONTROL, CannotPlan, Plan, Wanted, plan, ticks_a_period
+from mlprod_tasks.experiments.plan import CannotPlan, Plan, Wanted, plan, ticks_a_period
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.experiment_entries import ExperimentRun
+from mlprod_tasks.platform.ledger import Fallback
 from mlprod_tasks.platform.model_files import BrokenArtifact
 from mlprod_tasks.promotion import history
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
-WRITTEN = re.compile(r"(?P<version>\d+|champion)(?:@(?P<threshold>[0-9.eE+-]+))?")
+WRITTEN = re.compile(
+    r"(?P<version>\d+|champion|fallback)(?:@(?P<threshold>[0-9.eE+-]+))?(?:=(?P<share>[0-9.]+)(?P<percent>%?))?"
+)
 
 
 class CannotStart(ValueError):
@@ -31,10 +35,13 @@ class NoExperiment(LookupError):
 
 
 def variants(pipeline: Pipeline, treated: Sequence[str], platform: Platform) -> tuple[Variant, ...]:
-    """Return the champion as control, and the treated variants, with equal shares.
+    """Return the champion as control, and the treated variants.
+
+    Those without a share of their own share the rest alike with the control.
 
     treated: each a registered version, such as '3'; with '@0.4' it decides from that score on; 'champion@0.4' is the champion
-    with another threshold.
+    with another threshold; 'fallback' holds units out: the champion's fallback answers their rows. '=0.1' or '=10%' gives it
+    that share of the units.
 
     Raises: CannotPlan.
     """
@@ -42,8 +49,14 @@ def variants(pipeline: Pipeline, treated: Sequence[str], platform: Platform) -> 
     if not promoted:
         raise CannotPlan(f"{pipeline.name} has no champion to compare with: train a model first")
     champion = promoted[-1].model_version
-    share = 1 / (len(treated) + 1)
-    return (Variant(CONTROL, champion, share), *(_treated(pipeline, one, champion, share, platform) for one in treated))
+    written = [_read(one) for one in treated]
+    own = [_share(one) for one in written]
+    rest = (1 - sum(share for share in own if share is not None)) / (1 + own.count(None))
+    if rest <= 0:
+        raise CannotPlan(f"the shares of {', '.join(treated)} leave nothing for the control")
+    shares = [rest if share is None else share for share in own]
+    variants = [_treated(pipeline, one, champion, share, platform) for one, share in zip(written, shares, strict=True)]
+    return (Variant(CONTROL, champion, rest), *variants)
 
 
 def start(
@@ -138,19 +151,52 @@ def last_of(pipeline: Pipeline, run: ExperimentRun) -> TickName:
     return run.ends if run.ended is None else pipeline.schedule.shift(run.ended, -1)
 
 
-def _treated(pipeline: Pipeline, text: str, champion: int, share: float, platform: Platform) -> Variant:
+def _read(text: str) -> re.Match[str]:
     read = WRITTEN.fullmatch(text)
     if read is None:
-        raise CannotPlan(f"variant {text!r}: give a version such as '3', or with a threshold '3@0.4' or 'champion@0.4'")
-    version = champion if read["version"] == "champion" else int(read["version"])
-    threshold = None if read["threshold"] is None else _threshold(pipeline, text, read["threshold"])
+        raise CannotPlan(
+            f"variant {text!r}: give a version such as '3', or with a threshold '3@0.4' or 'champion@0.4', or 'fallback' for a "
+            "hold-out; '=10%' after it is its share"
+        )
+    return read
+
+
+def _share(read: re.Match[str]) -> float | None:
+    """The share that was asked for; None if none was."""
+    if read["share"] is None:
+        return None
+    try:
+        share = float(read["share"]) / (100 if read["percent"] else 1)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise CannotPlan(f"variant {read[0]!r}: a share lies between 0 and 1, such as '=0.1' or '=10%'")
+    return share
+
+
+def _treated(pipeline: Pipeline, read: re.Match[str], champion: int, share: float, platform: Platform) -> Variant:
+    what, _, _ = read[0].partition("=")
+    version = int(read["version"]) if read["version"].isdigit() else champion
+    threshold = None if read["threshold"] is None else _threshold(pipeline, what, read["threshold"])
+    if read["version"] == "fallback":
+        return _held_out(pipeline, what, champion, share, threshold, platform)
     if version == champion and threshold is None:
-        raise CannotPlan(f"variant {text!r} is the champion, which is the control: give another version, or a threshold")
+        raise CannotPlan(f"variant {what!r} is the champion, which is the control: give another version, or a threshold")
     try:
         platform.registry.version(names.registered_model(pipeline), version)
     except BrokenArtifact as error:
-        raise CannotPlan(f"variant {text!r}: {error}") from error
-    return Variant(text if threshold is not None else f"version {version}", version, share, threshold)
+        raise CannotPlan(f"variant {what!r}: {error}") from error
+    return Variant(what if threshold is not None else f"version {version}", version, share, threshold)
+
+
+def _held_out(
+    pipeline: Pipeline, what: str, champion: int, share: float, threshold: float | None, platform: Platform
+) -> Variant:
+    if threshold is not None:
+        raise CannotPlan(f"variant {what!r}: the fallback decides by its own threshold: leave it out")
+    if platform.ledger.get(Fallback, pipeline.name, champion) is None:
+        raise CannotPlan(f"variant {what!r}: no fallback is stored for version {champion}")
+    return Variant(what, champion, share, held_out=True)
 
 
 def _threshold(pipeline: Pipeline, text: str, written: str) -> float:

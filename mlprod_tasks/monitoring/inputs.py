@@ -30,11 +30,9 @@ def inputs(
     only_important: for each watch, whether its bounds apply to the important features only. together: whether to train the
     domain classifier too, which takes about as long as everything else.
     """
-    rows = observed.rows
-    share, fallback = observed.fallback_rows / rows, observed.fallback_rows
-    sure = intervals.wilson(fallback, rows)
-    yield Reading("fallback_share", share, rows, reference=0.0, detail=f"{fallback:,} of {rows:,} rows", interval=sure)
-    yield volume(profile, rows)
+    fallback, asked = observed.fallback_rows, observed.rows - observed.treated_rows
+    yield _fallback_share(fallback, asked)
+    yield volume(profile, observed.rows)
     yield _type_changes(profile, observed)
     yield from _join_coverage(profile, observed)
     if profile.task == "binary":
@@ -52,6 +50,14 @@ def inputs(
         for what in _kinds(column):
             watched = column.important or not (only_important or {}).get(what, False)
             yield _reading(what, column, observed, len(profile.rows_by_tick), column.name, ranks, watched)
+
+
+def _fallback_share(fallback: int, asked: int) -> Reading:
+    """The share of the rows that the model was asked for and its fallback answered."""
+    if not asked:
+        return Reading("fallback_share", None, 0, why="an experiment gave every row to another variant")
+    sure, detail = intervals.wilson(fallback, asked), f"{fallback:,} of {asked:,} rows"
+    return Reading("fallback_share", fallback / asked, asked, reference=0.0, detail=detail, interval=sure)
 
 
 def volume(profile: ReferenceProfile, rows: int) -> Reading:

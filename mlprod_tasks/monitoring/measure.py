@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from sqlalchemy import select
 
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.declaration.experiment import ASSIGNED
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.models.reference_profile import ReferenceProfile
 from mlprod_tasks.monitoring import loss_model
 from mlprod_tasks.monitoring.business import business_metrics, unasked
 from mlprod_tasks.monitoring.correlation import renew_correlations
+from mlprod_tasks.monitoring.count import types
 from mlprod_tasks.monitoring.estimate import estimates
 from mlprod_tasks.monitoring.freshness import freshness
 from mlprod_tasks.monitoring.health import health, past
@@ -24,6 +26,7 @@ from mlprod_tasks.monitoring.kinds import Family
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.monitoring.observe import observe
 from mlprod_tasks.monitoring.outcomes import columns, outcomes, promised_of, unmeasured
+from mlprod_tasks.monitoring.own_rows import deployed_version, own_rows
 from mlprod_tasks.monitoring.record import record, reference_of
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.engine import engine
@@ -139,9 +142,10 @@ def _measure_inputs(tick: Tick, measuring: _Measuring) -> list[Measurement]:
             why = f"{pipeline.entity_name} has no rows at the tick, as its declaration allows"
             nothing = Reading("volume", None, 0, reference=nothing.reference, why=why)
         return _write(tick, "input", [nothing, *fresh], scoring.model_version, measuring)
-    _, fallback_rows, version = _row_counts(con, source)
+    logged = set(types(con, source))
+    version = deployed_version(con, source, logged)
     profile = measuring.reference(version)
-    own = f"(SELECT * FROM {source} WHERE NOT fallback)" if fallback_rows else source
+    own = own_rows(con, source, logged).sql
     promised_by = promised_of(profile)
     estimated = [] if promised_by is None else list(estimates(profile, promised_by(con, own, pipeline)))
     if profile.numbers is not None:
@@ -197,8 +201,9 @@ def _measure_outcomes(tick: Tick, measuring: _Measuring) -> list[Measurement]:
 def _outcome_readings(tick: Tick, evidence: _Evidence, measuring: _Measuring) -> tuple[list[Reading], int]:
     pipeline, platform, con = measuring.pipeline, measuring.platform, measuring.con
     source = f"read_parquet({listed(evidence.predictions)})"
-    rows, _, version = _row_counts(con, source)
-    profile = measuring.reference(version)
+    logged = set(types(con, source))
+    version, answered = deployed_version(con, source, logged), own_rows(con, source, logged)
+    rows, profile = answered.rows, measuring.reference(version)
     lacking = evidence.lacks(features.label_partitions(pipeline, tick.name, tick.name))
     if lacking:
         why = f"its labels wait for the publication of {pipeline.label.table} at {', '.join(map(str, lacking))}"
@@ -208,15 +213,13 @@ def _outcome_readings(tick: Tick, evidence: _Evidence, measuring: _Measuring) ->
     con.register("labels", features.labels(pipeline, pipeline.schedule.range(tick.name), as_of, platform, connection=con))
     key = ", ".join(map(quoted, pipeline.entity_table.key))
     # Rows scored before a feature was declared lack its column.
-    logged = {name for name, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
-    selected = ", ".join(quoted(name) for name in columns(pipeline, profile) if name in logged)
+    selected = ", ".join(quoted(name) for name in (*columns(pipeline, profile), *ASSIGNED) if name in logged)
     # A fixed order, so that sums round the same way each time.
     joined: pa.Table = con.sql(
         f"SELECT {selected}, label FROM {source} JOIN labels USING ({key}) WHERE label IS NOT NULL ORDER BY {key}"
     ).to_arrow_table()
-    own = f"(SELECT * FROM {source} WHERE NOT fallback)"
     promised_by = promised_of(profile)
-    promised = None if promised_by is None else promised_by(con, own, pipeline)
+    promised = None if promised_by is None else promised_by(con, answered.sql, pipeline)
     metrics = business_metrics(pipeline, tick, rows, platform.settings)
     return [*outcomes(pipeline, profile, joined, rows, promised), *metrics], version
 
@@ -232,13 +235,6 @@ def _evidence(pipeline: Pipeline, tick: Tick, platform: Platform) -> _Evidence:
     labels = tuple((row.tick, row.delta_version) for row in published)
     predictions = platform.lake.files_if_any(names.predictions(pipeline), pipeline.schedule.range(tick.name))
     return _Evidence(tuple(predictions), labels)
-
-
-def _row_counts(con: Any, source: str) -> tuple[int, int, int]:
-    """The rows, the rows answered by the fallback, and the version of most rows."""
-    query = f"SELECT count(*), count_if(fallback), mode(model_version) FROM {source}"
-    ((rows, fallback_rows, version),) = con.execute(query).fetchall()
-    return int(rows), int(fallback_rows), int(version)
 
 
 def _write(

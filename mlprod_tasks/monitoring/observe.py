@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.models.reference_profile import JoinedTable, ReferenceProfile, SampledRows
 from mlprod_tasks.monitoring.count import LARGEST, Counted, count, count_by_tick, types
+from mlprod_tasks.monitoring.own_rows import OwnRows, own_rows
 from mlprod_tasks.monitoring.sample import sample, sample_by_tick
 from mlprod_tasks.platform.sql import quoted
 from mlprod_tasks.statistics.bins import Bins, CountedColumn, family, number
@@ -21,13 +22,15 @@ if TYPE_CHECKING:
 class Observed:
     """The counts of one tick's predictions.
 
-    All but `rows` and `fallback_rows` cover only rows that the model itself answered. columns: the features and the scores, by
-    name, without those that the predictions lack. types: the `family` of each. decisions: rows above the threshold. unmatched:
-    by table, the rows without a match in it. sampled: some of the rows in bins; None if not requested.
+    treated_rows: of other variants of an experiment. All but the first three cover only rows that the model itself answered.
+    columns: the features and the scores, by name, without those that the predictions lack. types: the `family` of each.
+    decisions: rows above the threshold. unmatched: by table, the rows without a match in it. sampled: some of the rows in bins;
+    None if not requested.
     """
 
     rows: int
     fallback_rows: int
+    treated_rows: int
     columns: Mapping[str, CountedColumn]
     types: Mapping[str, str]
     decisions: int | None = None
@@ -37,7 +40,7 @@ class Observed:
     @property
     def answered(self) -> int:
         """The rows that the model itself answered."""
-        return self.rows - self.fallback_rows
+        return self.rows - self.fallback_rows - self.treated_rows
 
 
 def observe(con: DuckDBPyConnection, source: str, profile: ReferenceProfile, *, sampled: bool = True) -> Observed:
@@ -46,13 +49,13 @@ def observe(con: DuckDBPyConnection, source: str, profile: ReferenceProfile, *, 
     source: what follows FROM: logged predictions with the columns score, decision, fallback and the features.
     """
     kinds = types(con, source)
-    ((fallback_rows,),) = con.execute(f"SELECT count_if(fallback) FROM {source}").fetchall()
-    own = f"(SELECT * FROM {source} WHERE NOT fallback)" if fallback_rows else source
+    mine = own_rows(con, source, set(kinds))
+    own = mine.sql
     bins = [column.bins for column in profile.columns if column.name in kinds]
     joins = [join for join in profile.joins if all(name in kinds for group in join.columns for name in group)]
     counted = count(con, own, bins, _aggregates_sql(joins))
     sampled_rows = sample(con, own, bins, counted.rows) if sampled and profile.sampled is not None else None
-    return _build_observed(counted, bins, joins, kinds, fallback_rows or 0, sampled_rows)
+    return _build_observed(counted, bins, joins, kinds, sampled_rows, mine)
 
 
 def observe_by_tick(
@@ -71,7 +74,7 @@ def observe_by_tick(
     for tick, counted in by_tick.items():
         columns = {name: CountedColumn(column.counts, outside.get((tick, name), 0)) for name, column in counted.columns.items()}
         own = Counted(counted.rows, columns, counted.further)
-        ticks[tick] = _build_observed(own, bins, joins, kinds, 0, samples[tick])
+        ticks[tick] = _build_observed(own, bins, joins, kinds, samples[tick])
     return ticks
 
 
@@ -89,13 +92,14 @@ def _build_observed(
     bins: Sequence[Bins],
     joins: Sequence[JoinedTable],
     kinds: Mapping[str, str],
-    fallback: int,
     sampled: SampledRows | None,
+    of: OwnRows | None = None,
 ) -> Observed:
     decisions, *unmatched = counted.further
     return Observed(
-        rows=counted.rows + fallback,
-        fallback_rows=fallback,
+        rows=counted.rows if of is None else of.rows,
+        fallback_rows=0 if of is None else of.fallback,
+        treated_rows=0 if of is None else of.treated,
         columns=counted.columns,
         types={one.column: family(kinds[one.column]) for one in bins},
         decisions=decisions,

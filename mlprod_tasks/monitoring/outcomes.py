@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mlprod_tasks.declaration import Pipeline
@@ -19,6 +18,7 @@ from mlprod_tasks.models.reference_profile import ReferenceProfile
 from mlprod_tasks.monitoring import class_outcomes, estimate, number_outcomes, yes_no_outcomes
 from mlprod_tasks.monitoring.inputs import LOST
 from mlprod_tasks.monitoring.measurement import Reading
+from mlprod_tasks.monitoring.own_rows import is_own
 from mlprod_tasks.monitoring.residuals import explained, residual_drift, residual_kind, residuals
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.statistics import intervals
@@ -61,7 +61,7 @@ def outcomes(
     if n < FEWEST_OUTCOMES:
         yield from unmeasured(profile, _too_few(n, rows), n)
         return
-    own = judged.filter(pc.invert(judged["fallback"]))
+    own = judged.filter(pa.array(is_own(judged)))
     with engine(threads=1) as con:
         yield from kind_of(profile).of_labels(con, profile, judged)
         yield from _of_model(con, pipeline, profile, own, promised)

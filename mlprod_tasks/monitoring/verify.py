@@ -15,7 +15,7 @@ from sqlalchemy import delete
 
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.models.fallback import FallbackModel
-from mlprod_tasks.models.feature_frame import ModelInputError
+from mlprod_tasks.models.feature_frame import ModelInputError, Predictions
 from mlprod_tasks.models.predicted_columns import differ, read_logged, single_score
 from mlprod_tasks.monitoring.bounds import in_force
 from mlprod_tasks.monitoring.changed_features import WHAT as CHANGED
@@ -27,6 +27,7 @@ from mlprod_tasks.platform.lake import listed
 from mlprod_tasks.platform.ledger import Fallback, Measurement, Scoring
 from mlprod_tasks.platform.model_files import BrokenArtifact
 from mlprod_tasks.platform.sql import identifier
+from mlprod_tasks.scoring.variants import decided_from, row_thresholds
 
 log = logging.getLogger(__name__)
 
@@ -165,13 +166,30 @@ def _by_model(pipeline: Pipeline, rows: pa.Table, platform: Platform) -> Iterato
 
     Yields each model (version or fallback), its rows and its name.
     """
-    versions, fallback = rows["model_version"].to_numpy(), rows["fallback"].to_numpy()
-    for version, by_fallback in sorted(set(zip(versions.tolist(), fallback.tolist(), strict=True))):
-        group = rows.filter(pa.array((versions == version) & (fallback == by_fallback)))
+    versions, fallback = rows["model_version"].to_pylist(), rows["fallback"].to_pylist()
+    groups: dict[tuple[int, bool, float | None], list[int]] = {}
+    for i, by in enumerate(zip(versions, fallback, row_thresholds(pipeline, rows, platform), strict=True)):
+        groups.setdefault(by, []).append(i)
+    for (version, by_fallback, threshold), positions in sorted(groups.items(), key=lambda one: (one[0][:2], one[1])):
+        group = rows.take(positions)
         if by_fallback:
             yield _load_fallback(pipeline, version, platform), group, f"the fallback of version {version}"
-        else:
+        elif threshold is None:
             yield platform.registry.load(pipeline, version), group, f"version {version}"
+        else:
+            model = _Deciding(platform.registry.load(pipeline, version), threshold)
+            yield model, group, f"version {version} with threshold {threshold}"
+
+
+@dataclass(frozen=True)
+class _Deciding:
+    """A model whose threshold an experiment replaced."""
+
+    model: Any
+    threshold: float
+
+    def predict(self, rows: pa.Table) -> Predictions:
+        return decided_from(self.model.predict(rows), self.threshold, np.zeros(rows.num_rows, bool))
 
 
 def _load_fallback(pipeline: Pipeline, version: int, platform: Platform) -> FallbackModel:

@@ -32,6 +32,7 @@ from mlprod_tasks.platform.registry import TRAINING_TAG, RegistryUnreachable
 from mlprod_tasks.platform.sql import identifier
 from mlprod_tasks.platform.tick_columns import sql_type, tick_array
 from mlprod_tasks.reporting.data_dictionary import meanings
+from mlprod_tasks.scoring.variants import row_thresholds
 
 MOST_CLASSES = 5  # of which an explanation gives the probability
 TABLES = {"binary": "rate table", "regression": "mean table", "multiclass": "share table"}  # kinds of fallback, by task
@@ -100,7 +101,7 @@ def explain(pipeline: Pipeline, key: Sequence[str], platform: Platform, tick: Ti
         tick=str(stored.tick),
         predict_at=_moment(pipeline, row["predict_at"][0].as_py()),
         score=float(row["score"][0].as_py()),
-        threshold=None if again.model is None or again.model.threshold is None else float(again.model.threshold),
+        threshold=_threshold(pipeline, row, again, platform),
         decision=row["decision"][0].as_py(),
         fallback=stored.by_fallback,
         fallback_reason=stored.fallback_reason,
@@ -126,6 +127,14 @@ def explain(pipeline: Pipeline, key: Sequence[str], platform: Platform, tick: Ti
         predicted=row[PREDICTION][0].as_py() if PREDICTION in row.column_names else None,
         probabilities=_likeliest(row),
     )
+
+
+def _threshold(pipeline: Pipeline, row: pa.Table, again: _Recomputed, platform: Platform) -> float | None:
+    """The threshold that decided the row: an experiment's, or the model's; None if nothing is decided from a score."""
+    (of_variant,) = row_thresholds(pipeline, row, platform)
+    own = None if again.model is None else again.model.threshold
+    threshold = own if of_variant is None else of_variant
+    return None if threshold is None else float(threshold)
 
 
 def _likeliest(row: pa.Table) -> tuple[tuple[str, float], ...]:

@@ -62,6 +62,11 @@ class _TickPredictions:
     versions: NDArray[np.int32] | None = None
     assigned: Assigned | None = None
 
+    @property
+    def held_out(self) -> NDArray[np.bool_]:
+        """Which rows an experiment gave to the fallback: it did not have to step in for them, (rows,)."""
+        return np.zeros(len(self.by_fallback), bool) if self.assigned is None else self.assigned.held_out()
+
 
 def score(pipeline: Pipeline, tick: Tick, platform: Platform, *, as_of: bool = False) -> Scored:
     """Replace the predictions of a tick, in the lake, then in the business database.
@@ -84,7 +89,7 @@ def score(pipeline: Pipeline, tick: Tick, platform: Platform, *, as_of: bool = F
             tick=tick.name,
             model_version=answer.model_version,
             rows=rows.num_rows,
-            fallback_rows=int(np.count_nonzero(answer.by_fallback)),
+            fallback_rows=int(np.count_nonzero(answer.by_fallback & ~answer.held_out)),
             fallback_reason=answer.fallback_reason,
             features_digest=pipeline.digest,
             delta_version=written.version,
@@ -175,15 +180,27 @@ def _variant_predictions(
     platform: Platform,
 ) -> _TickPredictions:
     """Predict some rows with a variant's version and threshold."""
+    from mlprod_tasks.scoring.variants import decided_from
+
+    if variant.held_out:
+        return _held_out_predictions(pipeline, variant, built.table.filter(pa.array(rows)), platform)
     model = platform.registry.load_model(platform.registry.version(names.registered_model(pipeline), variant.version))
     positions = {int(old): new for new, old in enumerate(np.flatnonzero(rows))}
     failed = {positions[row]: name for row, name in built.failed.items() if row in positions}
     own = features.FeatureSet(built.table.filter(pa.array(rows)), built.versions, failed)
     answer = _model_predictions(pipeline, tick, model, variant.version, own, platform)
-    if variant.threshold is None:
-        return answer
-    decision = np.where(answer.by_fallback, answer.predictions.decision, answer.predictions.score >= variant.threshold)
-    return replace(answer, predictions=replace(answer.predictions, decision=decision))
+    return replace(answer, predictions=decided_from(answer.predictions, variant.threshold, answer.by_fallback))
+
+
+def _held_out_predictions(pipeline: Pipeline, variant: Variant, rows: pa.Table, platform: Platform) -> _TickPredictions:
+    """Predict rows that are held out with the fallback of the champion. Raises: NoModel."""
+    from mlprod_tasks.models.fallback import FallbackModel
+
+    kept = platform.ledger.get(Fallback, pipeline.name, variant.version)
+    if kept is None:
+        raise NoModel(f"{pipeline.name}: no fallback is stored for version {variant.version}")
+    predictions = FallbackModel.from_json(kept.model).predict(rows)
+    return _TickPredictions(rows, predictions, variant.version, np.ones(rows.num_rows, bool), None)
 
 
 def _model_predictions(

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlprod_tasks.declaration import Pipeline, Tick
-from mlprod_tasks.declaration.experiment import EXPERIMENT, PROPENSITY, VARIANT
+from mlprod_tasks.declaration.experiment import ASSIGNED, EXPERIMENT, PROPENSITY, VARIANT
 from mlprod_tasks.experiments import run as experiments
 from mlprod_tasks.experiments.assignment import Variant, assign, units_of
 from mlprod_tasks.experiments.units import unit_columns
 from mlprod_tasks.platform import Platform
+
+if TYPE_CHECKING:
+    from mlprod_tasks.models.feature_frame import Predictions
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,9 @@ class Assigned:
     variants: tuple[Variant, ...]
     of_row: NDArray[np.int64]
 
-    def rows_of(self, position: int) -> NDArray[np.bool_]:
-        """Which rows have that variant; the control also has those without one, as it is the champion."""
-        return np.isin(self.of_row, (position, -1) if position == 0 else (position,))
+    def held_out(self) -> NDArray[np.bool_]:
+        """Which rows the fallback answers because they are held out, (rows,)."""
+        return np.isin(self.of_row, [i for i, one in enumerate(self.variants) if one.held_out])
 
     def columns(self) -> dict[str | None, Any]:
         """The columns that record the assignment; null where there is none."""
@@ -56,3 +59,24 @@ def assigned(pipeline: Pipeline, tick: Tick, rows: pa.Table, champion: int, plat
         return None
     units = units_of(rows, unit_columns(pipeline))
     return Assigned(run.name, planned.variants, assign(units, run.salt, planned.variants))
+
+
+def row_thresholds(pipeline: Pipeline, rows: pa.Table, platform: Platform) -> list[float | None]:
+    """Return the threshold with which a variant decided each stored row; None for the version's own."""
+    if not set(ASSIGNED) <= set(rows.column_names):
+        return [None] * rows.num_rows
+    thresholds: dict[tuple[str | None, str | None], float | None] = {(None, None): None}
+    found = []
+    for of in zip(rows[EXPERIMENT].to_pylist(), rows[VARIANT].to_pylist(), strict=True):
+        if of not in thresholds:
+            planned = experiments.plan_of(experiments.get(pipeline, of[0], platform))
+            thresholds |= {(of[0], one.name): one.threshold for one in planned.variants}
+        found.append(thresholds[of])
+    return found
+
+
+def decided_from(predictions: Predictions, threshold: float | None, by_fallback: NDArray[np.bool_]) -> Predictions:
+    """Return predictions decided from another threshold on; the fallback's decisions stand. by_fallback: (rows,)."""
+    if threshold is None:
+        return predictions
+    return replace(predictions, decision=np.where(by_fallback, predictions.decision, predictions.score >= threshold))

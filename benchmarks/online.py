@@ -76,7 +76,7 @@ def timed(pipeline: Pipeline, platform: Platform) -> list[tuple[str, float]]:
     online = OnlineFeatures(pipeline, platform.online_store)
     start = time.perf_counter() - began
     version = platform.lake.version(names.raw(pipeline, pipeline.entity_name))
-    rows = requests_of(pipeline, tick, platform, version, online.fields.needed)[:ROWS]
+    rows = requests_of(pipeline, tick, platform, {pipeline.entity_name: version}, online.fields.needed)[:ROWS]
     moments = {column.name for column in pipeline.entity_table.columns if column.kind == "timestamp"}
     requests = [
         {name: (EPOCH + timedelta(microseconds=value)).isoformat() if name in moments else value for name, value in row.items()}

@@ -5,22 +5,30 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
+from openapi_spec_validator import validate
 from sklearn.metrics import mean_absolute_error
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import workflows
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.documents.formatting import format_number
+from mlprod_tasks.monitoring.requests import measure_collected
+from mlprod_tasks.online.fill import fill_online
 from mlprod_tasks.operations.explain import explain
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Measurement, Training
 from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.reporting.data_dictionary import dictionary
+from mlprod_tasks.rollout.rows import read
+from mlprod_tasks.scoring.collect import collect
+from mlprod_tasks.serving.run import build_service
 from mlprod_tasks.training.workspace import TrainingFolder, read_window
 from tests.support.new_ledger import with_new_ledger
+from tests.support.service import request
 
 DAY = timedelta(days=1)
 FIRST, TRAINED, LAST = date(2024, 1, 2), date(2024, 4, 1), date(2024, 4, 12)
@@ -186,6 +194,51 @@ def test_a_prediction_is_explained_by_key_and_tick(home: Home) -> None:
     found = explain(BUYERS, [str(customer)], home.platform, tick=BUYERS.schedule.tick(LAST))
     assert found.key == {"customer_id": str(customer)}
     assert {source.table for source in found.sources} == {"buyers/raw/purchases"}
+
+
+@pytest.mark.parametrize("pipeline", [BUYERS, SPENDERS], ids=["a yes or no", "a number"])
+def test_a_request_names_a_customer_and_gets_the_score_of_the_batch(home: Home, pipeline: Pipeline) -> None:
+    served = replace(pipeline, serving=ml.Serving(look_back=ml.days(15)))
+    fill_online(served, served.schedule.tick(LAST), home.platform)
+    service = build_service(home.platform, {served.name: served}, keys_needed=False)
+    day = TRAINED
+    batch = home.platform.lake.rows(names.predictions(pipeline), [day]).to_pandas().set_index("customer_id")
+    keys = [*range(CUSTOMERS), 4711]
+    body = {"rows": [{"customer_id": key} for key in keys], "moment": served.schedule.tick(day).start.isoformat()}
+    path = f"/v1/pipelines/{served.name}/score"
+    answered = request(service, "POST", path, json=body)
+    assert answered.status_code == 200, answered.text
+    name = served.of_task.published["score"]
+    told = dict(zip(keys, answered.json()["rows"], strict=True))
+    there = sorted(alive(home.purchases, day).index)
+    assert {key for key, one in told.items() if one["route"] == "absent"} == set(keys) - set(there)
+    assert [told[key][name] for key in there] == batch["score"].loc[there].tolist(), "bit for bit"
+    reason = "not in customers: no row of 'purchases' became known in the 21 days before the moment"
+    assert told[4711] | {"age_seconds": 0} == {
+        "key": {"customer_id": 4711}, name: None, "version": None, "route": "absent", "reason": reason, "age_seconds": 0,
+    } | ({"decision": None} if pipeline is BUYERS else {})  # fmt: skip
+    assert service.scorers[served.name].counts.absent == len(keys) - len(there)
+
+    explained = request(service, "POST", path.replace("score", "explain"), json=body | {"rows": [{"customer_id": 4711}]})
+    assert explained.json()["rows"][0]["reason"] == reason
+    document = request(service, "GET", "/openapi.json").json()
+    validate(document)
+    response = {"$ref": document["paths"][path]["post"]["responses"]["200"]["content"]["application/json"]["schema"]["$ref"]}
+    jsonschema.validate(answered.json(), response | {"components": document["components"]})
+
+    service.scorers[served.name].log.flush()
+    assert collect(served, home.platform).rows == len(keys)
+    logged = home.platform.lake.rows(names.requests(served)).to_pandas()
+    assert set(logged["tick"]) == {day}
+    assert (logged["route"] == "absent").sum() == len(keys) - len(there)
+    began = datetime(2020, 1, 1, tzinfo=UTC)
+    rows = read(served, home.platform, 1, 2, since=began, champion_since=began).champion
+    came = [buys(home.purchases, key, day) for key in there]
+    spent = [later(home.purchases, key, day)["amount"].sum() for key in there]
+    assert sorted(rows.outcome) == pytest.approx(sorted(map(float, came if pipeline is BUYERS else spent)))
+    measure_collected(served, home.platform)
+    (refused,) = home.platform.ledger.all(Measurement, pipeline=served.name, tick=day, what="online_refused")
+    assert (refused.value, refused.n) == (0.0, len(keys)), "a key that is no customer is no failure"
 
 
 def test_the_data_dictionary_says_who_is_scored_and_what_is_predicted() -> None:

@@ -37,7 +37,7 @@ ON_REQUEST = {"null_share": "online_nulls", "feature_psi": "online_psi", "score_
 SHARES = {
     "online_errors": "error",
     "online_fallback": "fallback",
-    "online_refused": "score IS NULL",
+    "online_refused": "score IS NULL AND route <> 'absent'",  # nothing is wrong with a key that is in no population
     "online_stale": "stale",
     "online_missing": "missing",
 }

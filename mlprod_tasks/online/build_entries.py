@@ -57,11 +57,11 @@ class Horizon:
         schedule = snapshot.pipeline.schedule
         return TickRange(schedule, min(schedule.name_at(EPOCH + since * MICROSECOND), self.tick), self.tick)
 
-    def first(self, snapshot: Snapshot) -> TickName:
-        """The first tick that any feature may read."""
+    def first(self, snapshot: Snapshot, groups: Sequence[EntryGroup]) -> TickName:
+        """The first tick that any of the groups may read."""
         lengths = [
             feature.max_age if isinstance(feature, AsOf) else feature.look_back
-            for feature in snapshot.pipeline.features
+            for feature in (group.feature for group in groups)
             if isinstance(feature, AsOf | Trailing)
         ]
         return snapshot.pipeline.schedule.name_at(EPOCH + self.since(max(lengths, default=timedelta(0))) * MICROSECOND)

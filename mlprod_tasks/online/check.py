@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import struct
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ from mlprod_tasks.platform.sql import identifier
 log = logging.getLogger(__name__)
 WHAT = "online_skew"
 MOST_SHOWN = 5
+ABSENT = "its place in the population"
 NO_VERSION = 0  # in the measurement of a tick that was not scored
 
 
@@ -105,7 +106,7 @@ def compared(pipeline: Pipeline, tick: Tick, platform: Platform) -> OnlineChecke
     built = features.build(pipeline, ticks, platform)
     chosen = _sample(built.table.num_rows, serving_of(pipeline).checked_rows)
     batch = built.table.take(pa.array(chosen, pa.int64()))
-    rows = requests_of(pipeline, tick, platform, built.versions[pipeline.entity_name], online.fields.needed)
+    rows = requests_of(pipeline, tick, platform, built.versions, online.fields.needed)
     requests = [rows[i] for i in chosen]
     moments = plain(batch["predict_at"])
     names = pipeline.feature_names
@@ -140,6 +141,8 @@ def _differences(
             for name, mine, column in zip(names, answer.values, columns, strict=True)
             if not same(mine, column[i])
         ]
+        if answer.answer == "absent":  # batch has this row
+            wrong.append((ABSENT, answer.reasons[0], True))
         bad += bool(wrong)
         for name, mine, theirs in wrong:
             differing[name] += 1
@@ -177,14 +180,14 @@ def _sample(rows: int, most: int) -> list[int]:
 
 
 def requests_of(
-    pipeline: Pipeline, tick: Tick, platform: Platform, version: int, needed: Sequence[str]
+    pipeline: Pipeline, tick: Tick, platform: Platform, versions: Mapping[str, int], needed: Sequence[str]
 ) -> list[dict[str, Any]]:
     """The tick's rows as requests, as `RequestFields.read` would return them.
 
-    They are in the order of batch features.
+    They are in the order of batch features. versions: of the tables that these were read at.
     """
     entity = pipeline.entity_table
-    snapshot = Snapshot(pipeline, platform, {entity.name: version})
+    snapshot = Snapshot(pipeline, platform, versions)
     order = ", ".join(map(identifier, entity.key))
     columns = ", ".join(map(identifier, needed))
     with engine() as connection:

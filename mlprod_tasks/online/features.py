@@ -10,9 +10,11 @@ from datetime import date, datetime
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
-from mlprod_tasks.declaration import AtTick, Expression, Pipeline
+from mlprod_tasks.declaration import AtTick, Expression, Pipeline, Population
 from mlprod_tasks.declaration.feature import names_of
+from mlprod_tasks.declaration.population import AS_OF
 from mlprod_tasks.declaration.reads import words_in
+from mlprod_tasks.documents.formatting import length
 from mlprod_tasks.online.entries import entry_reader
 from mlprod_tasks.online.expressions import Computed, Expressions
 from mlprod_tasks.online.fields import EPOCH_DAY, FieldsRefused, RequestFields
@@ -20,8 +22,8 @@ from mlprod_tasks.online.plan import EPOCH, MICROSECOND, GroupState, micros, pla
 from mlprod_tasks.online.store_cache import Generation, StoreCache
 from mlprod_tasks.platform.online_store.protocol import OnlineStore
 
-Answer = Literal["model", "fallback", "refuse"]
-STRICTER: dict[Answer, int] = {"model": 0, "fallback": 1, "refuse": 2}
+Answer = Literal["model", "fallback", "refuse", "absent"]
+STRICTER: dict[Answer, int] = {"model": 0, "fallback": 1, "refuse": 2, "absent": 3}
 SECOND = 1_000_000
 MOST_BYTES = 256_000_000
 
@@ -33,8 +35,9 @@ class Features(NamedTuple):
     time up to which the store is complete to the time of the row, at least 0; None if unknown. age: the greatest of them; None
     if all are unknown. missing: features that the store does not have. stale: features whose age exceeds `stale_after`.
     answer: who answers by the declared policy: the model, the fallback, or nobody ('refuse'); the fallback also if an
-    expression cannot be computed for the row, whose value is None then, as in batch. reasons: why it is not the model, or why
-    a value is not from the store.
+    expression cannot be computed for the row, whose value is None then, as in batch. 'absent': nobody, because the key is not
+    in the population at the moment, so that a batch of it would have no such row. reasons: why it is not the model, or why a
+    value is not from the store.
     """
 
     values: tuple[Any, ...]
@@ -91,6 +94,7 @@ class OnlineFeatures:
         # If nothing is missing, values are in one list: those of the groups, then those of the expressions.
         stored = [name for group, *_ in self._groups for name in group.names]
         self._read_by_expressions = [(name, i) for i, name in enumerate(stored) if name.lower() in words]
+        self._population = None if pipeline.population is None else _Members(pipeline.population, len(stored) - 1)
         places = {name: i for i, name in enumerate([*stored, *self.expressions.names])}
         self._picked = picker([places[name] for name in pipeline.feature_names])
 
@@ -122,7 +126,7 @@ class OnlineFeatures:
 
     def of(self, rows: Sequence[dict[str, Any]], moments: Sequence[int]) -> list[Features]:
         """The features of rows from `fields.read`, each as of its time in microseconds."""
-        keys = self._keys_of(rows)
+        keys = self._keys_of(rows, moments)
         return self._all_features(rows, keys, moments, *self._cache.entries(_flat(keys), self._decoders))
 
     def at_hand(self, rows: Sequence[dict[str, Any]], moments: Sequence[int]) -> list[Features] | None:
@@ -130,7 +134,7 @@ class OnlineFeatures:
 
         Returns None if a remote store would have to be read.
         """
-        keys = self._keys_of(rows)
+        keys = self._keys_of(rows, moments)
         wanted = _flat(keys)
         cached: tuple[Generation | None, Mapping[bytes, Any]] | None = self._cache.at_hand(wanted)
         if cached is None and self._remote:
@@ -145,7 +149,7 @@ class OnlineFeatures:
         features = self.at_hand(rows, moments)
         if features is not None:
             return features
-        keys = self._keys_of(rows)
+        keys = self._keys_of(rows, moments)
         wanted = _flat(keys)
         reading = asyncio.get_running_loop().run_in_executor(readers, self._cache.entries, wanted, self._decoders)
         entries: tuple[Generation | None, Mapping[bytes, Any]]
@@ -155,7 +159,10 @@ class OnlineFeatures:
             entries = self._cache.without_the_store(wanted, self._look_up_seconds)
         return self._all_features(rows, keys, moments, *entries)
 
-    def _keys_of(self, rows: Sequence[dict[str, Any]]) -> list[list[bytes | None]]:
+    def _keys_of(self, rows: Sequence[dict[str, Any]], moments: Sequence[int]) -> list[list[bytes | None]]:
+        if self._population is not None:
+            for row, moment in zip(rows, moments, strict=True):
+                row[AS_OF] = moment
         return [[group.key_of(row) for group, *_ in self._groups] for row in rows]
 
     def _all_features(
@@ -194,6 +201,7 @@ class OnlineFeatures:
                 values += answers.values(entries[key], moment)
             else:
                 return None
+        absent = self._population is not None and self._population.lacks(values)
         known = row.copy()
         for name, i in self._read_by_expressions:
             known[name] = values[i]
@@ -205,6 +213,9 @@ class OnlineFeatures:
             ages = {name: max(us, 0) / SECOND for name, us in late.items()}
             age = max(ages.values(), default=None)
             times.last_ages = (moment, ages, age)  # in one assignment: another thread may compute another time
+        if absent:
+            assert self._population is not None
+            return Features(self._picked(values), ages, age, (), (), "absent", (self._population.reason,), generation.number)
         if computed.failed:
             reasons = (_cannot_be_computed(computed.failed),)
             return Features(self._picked(values), ages, age, (), (), "fallback", reasons, generation.number)
@@ -274,6 +285,8 @@ class OnlineFeatures:
         if computed.failed:
             reasons.append(_cannot_be_computed(computed.failed))
             answer = "refuse" if answer == "refuse" else "fallback"
+        if self._population is not None and known[self._groups[-1][0].name] == 0:
+            answer, reasons = "absent", [self._population.reason]
         values = self._values(known)
         number = None if generation is None else generation.number
         age = max((one for one in ages.values() if one is not None), default=None)
@@ -301,6 +314,19 @@ class OnlineFeatures:
         if generation is None:
             return f"the online store was never filled: run `mlprod online fill {self.pipeline.name}`"
         return "the online store was filled by another declaration: fill it again"
+
+
+class _Members:
+    """Which keys are in the population at a moment, by the value of its group; place: of it among those of all groups."""
+
+    def __init__(self, population: Population, place: int) -> None:
+        self._place = place
+        lately = "" if population.within is None else f" in the {length(population.within)}"
+        which = "row that counts" if population.where else "row"
+        self.reason = f"not in {population.name}: no {which} of {population.seen_in!r} became known{lately} before the moment"
+
+    def lacks(self, values: Sequence[Any]) -> bool:
+        return bool(values[self._place] == 0)
 
 
 class _FreshTimes:

@@ -9,6 +9,7 @@ from datetime import date, datetime
 from typing import Any
 
 from mlprod_tasks.declaration import Column, Pipeline
+from mlprod_tasks.declaration.population import AS_OF
 from mlprod_tasks.declaration.reads import needed_by
 from mlprod_tasks.online.plan import EPOCH, MICROSECOND, serving_of
 from mlprod_tasks.platform.pseudonym import pseudonym
@@ -51,7 +52,8 @@ class RequestFields:
     """Reads the fields of one row: JSON values, or datetime and date objects.
 
     `needed`: the columns that a request must have (null if declared nullable): the key, the time, and what features read. Other
-    columns of the entity are optional; they are checked and not used.
+    columns of the entity are optional; they are checked and not used. Of a population, only the key is given: its time is the
+    moment of the request.
     """
 
     def __init__(self, pipeline: Pipeline, pseudonym_key: str = "") -> None:
@@ -62,7 +64,7 @@ class RequestFields:
         self._readers = [
             (column.name, self._reader(column, pseudonym_key), column.name in self.needed, column.nullable)
             for column in entity.columns
-            if column.known_at is None and column.personal != "drop"
+            if column.known_at is None and column.personal != "drop" and column.name != _moment_of(pipeline)
         ]
         self._taken = frozenset(name for name, *_ in self._readers)
         if (hashed := hashed_fields(pipeline)) and not pseudonym_key:
@@ -131,8 +133,13 @@ def hashed_fields(pipeline: Pipeline) -> tuple[str, ...]:
 
 def _needed(pipeline: Pipeline) -> tuple[str, ...]:
     entity = pipeline.entity_table
-    needed = needed_by(entity, pipeline.features)
+    needed = needed_by(entity, pipeline.features) - {_moment_of(pipeline)}
     return tuple(column.name for column in entity.lake_columns if column.name in needed and column.known_at is None)
+
+
+def _moment_of(pipeline: Pipeline) -> str | None:
+    """The column of a row that is the moment of the request; None if rows have a time of their own."""
+    return None if pipeline.population is None else AS_OF
 
 
 def _int(value: Any) -> int:

@@ -209,7 +209,9 @@ def _next_generation(
                 size,
             )
     changes.drop(set(known) - set(states))
-    missing = {table: _missing_ticks(pipeline, days, horizon.first(snapshot), as_of) for table, days in published.items()}
+    missing = {
+        table: _missing_ticks(pipeline, days, horizon.first(snapshot, groups), as_of) for table, days in published.items()
+    }
     missing = {table: ticks for table, ticks in missing.items() if ticks}
     return _Next(as_of, changes.put, changes.removed, changes.written, states, missing)
 

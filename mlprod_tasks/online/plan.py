@@ -1,20 +1,20 @@
-"""The content of the online store: one group of entries per stored feature.
+"""The content of the online store: one group of entries per stored feature, and one for the keys of a population.
 
-These are the look-up, as-of and trailing features.
+Stored features are look-ups, as-of values and windows.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 
-from mlprod_tasks.declaration import AsOf, Lookup, Pipeline, Trailing
-from mlprod_tasks.declaration.feature import names_of
+from mlprod_tasks.declaration import AsOf, Count, Lookup, Pipeline, Population, Trailing
+from mlprod_tasks.declaration.feature import EVER, names_of
 from mlprod_tasks.declaration.serving import Serving
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -83,8 +83,22 @@ class EntryGroup:
 
 
 def plan(pipeline: Pipeline) -> tuple[EntryGroup, ...]:
-    """The groups of a use case, in the order of declaration."""
-    return tuple(_group(pipeline, feature) for feature in pipeline.features if isinstance(feature, Lookup | AsOf | Trailing))
+    """The groups of a use case, in the order of declaration; that of its population comes last."""
+    stored = (feature for feature in pipeline.features if isinstance(feature, Lookup | AsOf | Trailing))
+    groups = tuple(_group(pipeline, feature) for feature in stored)
+    return groups if pipeline.population is None else (*groups, population_group(pipeline, pipeline.population))
+
+
+def population_group(pipeline: Pipeline, population: Population) -> EntryGroup:
+    """The group whose only value is how many rows show that a key is in the population at a moment: 0 if it is not.
+
+    These are the rows that became known before the moment, and not longer ago than `within`: a window. Its name cannot be that
+    of a declared feature.
+    """
+    name = f"population {population.name}"
+    window = EVER if population.within is None else population.within
+    shown = Trailing(name, population.seen_in, {one: one for one in population.by}, (window,), (Count(where=population.where),))
+    return replace(_group(pipeline, shown), names=(name,))
 
 
 def serving_of(pipeline: Pipeline) -> Serving:

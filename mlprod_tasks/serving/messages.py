@@ -16,7 +16,8 @@ from mlprod_tasks.declaration.task import HIGH, LOW, PREDICTION, PROBABILITY
 Headers = tuple[tuple[bytes, bytes], ...]
 RETRY_LATER: Headers = ((b"retry-after", b"5"),)
 Verb = Literal["score", "explain"]
-Route = Literal["champion", "challenger", "fallback", "refused"]
+# absent: the key is not in the population at the moment, so there is nothing to score.
+Route = Literal["champion", "challenger", "fallback", "refused", "absent"]
 # Fields of a predicted number, in Python and in answers.
 NUMBER_NAMES = {"score": PREDICTION, "low": LOW, "high": HIGH}
 # The same of a predicted class.
@@ -50,7 +51,8 @@ class ValidRequest(msgspec.Struct, frozen=True):
 class ScoredRow(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     """One scored row.
 
-    `score` and `decision` are null if the declaration refuses the row; `reason` then says why.
+    `score` and `decision` are null if the declaration refuses the row, or its key is not in the population (`route` is then
+    'refused' or 'absent'); `reason` says why.
     """
 
     key: dict[str, Any]
@@ -69,7 +71,8 @@ class ScoredRow(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
 class PredictedRow(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, rename=NUMBER_NAMES):
     """One row of a use case that predicts numbers; nothing is decided.
 
-    `prediction` is null if the declaration refuses the row; `reason` then says why.
+    `prediction` is null if the declaration refuses the row, or its key is not in the population (`route` is then 'refused' or
+    'absent'); `reason` says why.
     """
 
     key: dict[str, Any]
@@ -90,7 +93,8 @@ class PredictedRow(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=Tru
 class ClassifiedRow(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, rename=CLASS_NAMES):
     """One row of a use case that predicts classes; nothing is decided.
 
-    `prediction`, `probability` and `probabilities` are null if the declaration refuses the row; `reason` then says why.
+    `prediction`, `probability` and `probabilities` are null if the declaration refuses the row, or its key is not in the
+    population (`route` is then 'refused' or 'absent'); `reason` says why.
     """
 
     key: dict[str, Any]

@@ -24,6 +24,7 @@ SCORER_COUNTERS: tuple[tuple[str, str, Callable[[Scorer], float]], ...] = (
     ("mlprod_served_rows", "Rows that were scored.", lambda one: one.counts.rows),
     ("mlprod_served_fallback_rows", "Rows that the fallback answered.", lambda one: one.counts.fallback),
     ("mlprod_served_refused_rows", "Rows that neither model nor fallback could answer.", lambda one: one.counts.refused),
+    ("mlprod_served_absent_rows", "Rows whose key was not in the population.", lambda one: one.counts.absent),
     ("mlprod_served_review_rows", "Rows that were left to people.", lambda one: one.counts.review),
     ("mlprod_served_model_errors", "Rows on which a model failed.", lambda one: one.counts.errors),
     ("mlprod_served_cache_hits", "Rows whose score was cached.", lambda one: one.counts.hits),

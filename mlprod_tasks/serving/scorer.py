@@ -90,6 +90,7 @@ class ScoringCounts:
     rows: int = 0
     fallback: int = 0
     refused: int = 0
+    absent: int = 0
     review: int = 0
     errors: int = 0
     hits: int = 0
@@ -202,6 +203,9 @@ class Scorer:
     def _choose_score(
         self, key: dict[str, Any], entity: str, features: Features, loaded: LoadedModels, cacheable: bool
     ) -> RowDecision:
+        if features.answer == "absent":
+            self.counts.absent += 1
+            return RowDecision(self.answers.scored(key, None, features, None, "absent", reason="; ".join(features.reasons)))
         if features.answer == "refuse":
             return RowDecision(self._refusal(key, features, "; ".join(features.reasons)))
         if loaded.switched and loaded.fallback is not None:

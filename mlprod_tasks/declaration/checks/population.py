@@ -44,8 +44,6 @@ def population_problems(pipeline: Pipeline, population: Population) -> Iterator[
         yield from _condition(f"{at}: where", population.where, table)
     if not isinstance(pipeline.predict_at, AtTick):
         yield f"{at}: its rows are scored at their tick: leave predict_at out"
-    if pipeline.serving is not None:
-        yield f"{at}: requests over a population are not answered yet: leave `serving` out, and score it in batch"
 
 
 def outcome_problems(pipeline: Pipeline, outcome: Outcome) -> Iterator[str]:

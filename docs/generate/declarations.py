@@ -28,7 +28,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "label": (
         "AtTick", "Before", "Label", "Outcome", "Any", "CostMatrix", "ValueFunction", "PredictionValue", "ClassValue", "Kpi",
     ),
-    "training": ("Split", "Model", "RateTable", "MeanTable", "ShareTable", "Backtest", "Approval"),
+    "training": (
+        "Split", "SplitByColumn", "SplitByHash", "Model", "RateTable", "MeanTable", "ShareTable", "Backtest", "Approval",
+    ),
     "candidates": (
         "LightGBM", "XGBoost", "HistGradientBoosting", "RandomForest", "ExtraTrees", "LogisticRegression", "LinearRegression",
         "LinearSVM", "NeuralNet", "Estimator", "Constant", "LastValue", "SeasonalMean", "Averaging", "Stacking", "Ensemble",

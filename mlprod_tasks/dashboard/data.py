@@ -101,7 +101,7 @@ def _detail(
     as_of: Tick | None,
 ) -> Detail:
     facts, now = view.facts, view.now
-    champion = status.champion(pipeline.schedule, facts)
+    champion = status.champion(pipeline, facts)
     version = champion.version if champion else None
     measured = read(session, pipeline, shown, (*NOT_BY_FEATURE, *heat))
     scored = queries.scorings(session, pipeline, shown)
@@ -232,7 +232,7 @@ def _card(pipeline: Pipeline, facts: Facts, kpi: Spark | None, now: Any) -> Pipe
         doc=pipeline.doc.strip().splitlines()[0],
         owner=pipeline.owner,
         state=status.state(pipeline, facts, now),
-        champion=status.champion(pipeline.schedule, facts),
+        champion=status.champion(pipeline, facts),
         last=status.last_tick(pipeline, facts, now),
         open_alarms=len(open_alarms) - len(muted) - len(acknowledged),
         acknowledged=len(acknowledged),

@@ -39,7 +39,7 @@ class StatusLight:
 
 @dataclass(frozen=True)
 class ChampionCard:
-    """The champion. age_days: from its first tick to the last scored tick."""
+    """The champion. age_days: from its first tick to the last scored tick. caveat: what its test does not show."""
 
     version: int
     since: str
@@ -47,6 +47,7 @@ class ChampionCard:
     trained_as_of: str | None
     reason: str
     fallback_by: str | None = None  # who switched to the fallback, while it scores
+    caveat: str | None = None
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from mlprod_tasks.dashboard.schemas import AlarmRow, ChampionCard, LastTick, Light, StatusLight
-from mlprod_tasks.declaration import Pipeline, Schedule
+from mlprod_tasks.declaration import Pipeline, Schedule, Split
 from mlprod_tasks.declaration.rhythm import TickName
+from mlprod_tasks.declaration.split import PROVES_LESS
 from mlprod_tasks.platform.ledger import Audit, Decision, FallbackCause, Intervention, Promotion, Scoring, Training
 
 GRACE = timedelta(hours=6)  # a tick that is due for less than this is not late
@@ -36,7 +37,7 @@ class Facts:
     unscored: Mapping[TickName, int] = field(default_factory=dict)
 
 
-def champion(schedule: Schedule, facts: Facts) -> ChampionCard | None:
+def champion(pipeline: Pipeline, facts: Facts) -> ChampionCard | None:
     """The version of the last promotion or rollback; None before the first one."""
     if not facts.promotions:
         return None
@@ -48,10 +49,11 @@ def champion(schedule: Schedule, facts: Facts) -> ChampionCard | None:
     return ChampionCard(
         version=last.model_version,
         since=str(last.effective),
-        age_days=schedule.elapsed(last.effective, newest).days,
+        age_days=pipeline.schedule.elapsed(last.effective, newest).days,
         trained_as_of=str(trained.as_of) if trained else None,
         reason=last.reason,
         fallback_by=switch.by if switch is not None and switched else None,
+        caveat=None if isinstance(pipeline.split, Split) else f"Its rows are split {pipeline.split.words}. {PROVES_LESS}.",
     )
 
 
@@ -91,7 +93,7 @@ def state(pipeline: Pipeline, facts: Facts, now: datetime) -> StatusLight:
 
 def _reasons(pipeline: Pipeline, facts: Facts, now: datetime) -> Iterator[tuple[Light, str]]:
     yield from _alarms(facts)
-    scored, current = facts.scored, champion(pipeline.schedule, facts)
+    scored, current = facts.scored, champion(pipeline, facts)
     for audit in facts.refused:
         yield "red", f"The batch of {audit.table_name} for {audit.tick} was refused: correct it at its source."
     switched = scored is not None and scored.fallback_cause is FallbackCause.SWITCHED

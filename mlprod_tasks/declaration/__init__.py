@@ -83,6 +83,7 @@ from mlprod_tasks.declaration.population import Population
 from mlprod_tasks.declaration.schedule import Schedule, Tick, TickRange
 from mlprod_tasks.declaration.search import Between, OneOf, Search
 from mlprod_tasks.declaration.serving import Ramp, Serving
+from mlprod_tasks.declaration.split import Split, SplitByColumn, SplitByHash
 from mlprod_tasks.declaration.standard import (
     INTERVAL_RULES,
     INTERVAL_WATCHES,
@@ -107,7 +108,7 @@ from mlprod_tasks.declaration.target import (
     PredictionValue,
     ValueFunction,
 )
-from mlprod_tasks.declaration.training import MeanTable, Model, RateTable, ShareTable, Split
+from mlprod_tasks.declaration.training import MeanTable, Model, RateTable, ShareTable
 
 __all__ = [
     "EVER", "INTERVAL_RULES", "INTERVAL_WATCHES", "MULTICLASS_RULES", "MULTICLASS_WATCHES", "REGRESSION_RULES",
@@ -120,7 +121,7 @@ __all__ = [
     "Mean", "MeanGap", "MeanTable", "Min", "Model", "ModelSize", "Monitoring", "Monotonic", "NeuralNet",
     "NoLeakageSuspicion", "NotWorseThanChampion", "OneOf", "Outcome", "Pipeline", "Population", "PredictionValue",
     "Publish", "Quantile", "Ramp", "RandomForest", "Rate", "RateTable", "Retraining", "Rule", "SamePredictions", "Schedule",
-    "Search", "SeasonalMean", "Serving", "ShareTable", "SinceFirst", "SinceLast", "Slope", "Split", "Stable", "Stacking",
-    "Std", "Sum", "Table", "Tick", "TickRange", "Trailing", "UnitMetric", "Upstream", "ValueFunction", "Watch",
-    "WorstSlice", "XGBoost", "days", "hours", "load", "load_all",
+    "Search", "SeasonalMean", "Serving", "ShareTable", "SinceFirst", "SinceLast", "Slope", "Split", "SplitByColumn",
+    "SplitByHash", "Stable", "Stacking", "Std", "Sum", "Table", "Tick", "TickRange", "Trailing", "UnitMetric", "Upstream",
+    "ValueFunction", "Watch", "WorstSlice", "XGBoost", "days", "hours", "load", "load_all",
 ]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from mlprod_tasks.declaration.feature import Expression, Feature, Trailing, name
 from mlprod_tasks.declaration.gate import AtLeast, BetterThanBaseline, Gate, NoLeakageSuspicion, NotWorseThanChampion
 from mlprod_tasks.declaration.monitoring import Rule, Watch
 from mlprod_tasks.declaration.outcome import Outcome
+from mlprod_tasks.declaration.split import Split, SplitByColumn, SplitByHash
 from mlprod_tasks.declaration.standard import (
     INTERVAL_RULES,
     INTERVAL_WATCHES,
@@ -26,8 +27,8 @@ from mlprod_tasks.declaration.standard import (
     RULES,
     WATCHES,
 )
-from mlprod_tasks.declaration.target import ClassValue, CostMatrix, Kpi, PredictionValue, Value
-from mlprod_tasks.declaration.training import MeanTable, RateTable, ShareTable, Split
+from mlprod_tasks.declaration.target import ClassValue, CostMatrix, Kpi, Label, PredictionValue, Value
+from mlprod_tasks.declaration.training import MeanTable, RateTable, ShareTable
 
 if TYPE_CHECKING:
     from mlprod_tasks.declaration.pipeline import Pipeline
@@ -74,6 +75,21 @@ OF_TASK: Mapping[str, TaskDefaults] = MappingProxyType(
 YES_OR_NO = TaskDefaults(RateTable, VALUE, GATES, KPI, WATCHES, RULES)
 
 
+def placed(pipeline: Pipeline) -> dict[str, Any]:
+    """The tables and the label, which all other defaults rest on: a scored table without a time has snapshots, and a label is
+    in the scored row unless it says otherwise."""
+    fields: dict[str, Any] = {}
+    entity = next((table for table in pipeline.tables if table.name == pipeline.entity), None)
+    if entity is not None and entity.time is None and not (entity.known_after or entity.ticks_ahead or entity.refresh_ticks):
+        fields["tables"] = tuple(table.as_snapshots() if table is entity else table for table in pipeline.tables)
+    label = pipeline.label
+    if entity is not None and isinstance(label, Label) and not (label.table and label.on):
+        table = label.table or entity.name
+        same = {name: name for name in entity.key} if table == entity.name else {}
+        fields["label"] = replace(label, table=table, on=label.on or same)
+    return fields
+
+
 def filled(pipeline: Pipeline) -> dict[str, Any]:
     """The fields that the declaration leaves to their defaults, with what they are for this pipeline."""
     task = OF_TASK.get(pipeline.task, YES_OR_NO)
@@ -86,7 +102,9 @@ def filled(pipeline: Pipeline) -> dict[str, Any]:
     if not pipeline.doc.strip():
         what = pipeline.label.doc or pipeline.label.sql
         fields["doc"] = f"{what}, for every row of {pipeline.entity_name}"
-    if pipeline.split == SPLIT:
+    if pipeline.split == SPLIT and entity is not None and entity.snapshots:
+        fields["split"] = SplitByHash()
+    elif pipeline.split == SPLIT:
         window = OF_TICKS[pipeline.schedule.every]
         fields["split"] = Split(validation=window, test=window, gap=-(-pipeline.label_delay // ONE_DAY) * ONE_DAY)
     if pipeline.fallback == FALLBACK:
@@ -113,7 +131,8 @@ def _features(pipeline: Pipeline, entity: Table) -> tuple[Feature, ...]:
     of_label = set()
     if not isinstance(pipeline.label, Outcome) and pipeline.label.table == entity.name:
         of_label = set(re.findall(r"\w+", pipeline.label.sql.lower()))
-    left_out = {*entity.key, entity.time, *of_label}
+    of_split = [pipeline.split.column] if isinstance(pipeline.split, SplitByColumn) else []
+    left_out = {*entity.key, entity.time, *of_label, *of_split}
     made: list[Feature] = [
         Expression(column.name, f'"{column.name}"', column.kind, column.doc or column.name)
         for column in entity.columns
@@ -123,6 +142,8 @@ def _features(pipeline: Pipeline, entity: Table) -> tuple[Feature, ...]:
     local = f"\"{entity.time}\" AT TIME ZONE '{pipeline.schedule.timezone}'"
     moments = {"weekday": ("isodow", "the day of the week, 1 is Monday"), "hour": ("hour", "the hour of the day")}
     for name, (part, doc) in moments.items():
+        if entity.snapshots:
+            break  # all rows of a training are of one tick
         if name not in entity.names and entity.time is not None and (pipeline.population is None or _differs(name, pipeline)):
             made.append(Expression(name, f"extract({part} FROM {local})", "int", doc))
     if pipeline.population is not None:

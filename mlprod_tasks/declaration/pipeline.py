@@ -13,7 +13,7 @@ from mlprod_tasks.declaration.approval import Approval
 from mlprod_tasks.declaration.checks.evaluation import words_of
 from mlprod_tasks.declaration.checks.pipeline import check
 from mlprod_tasks.declaration.declared import declared
-from mlprod_tasks.declaration.defaults import FALLBACK, GATES, KPI, SPLIT, VALUE, filled
+from mlprod_tasks.declaration.defaults import FALLBACK, GATES, KPI, SPLIT, VALUE, filled, placed
 from mlprod_tasks.declaration.evaluation import Backtest
 from mlprod_tasks.declaration.experiment import Experiments
 from mlprod_tasks.declaration.feature import Feature, names_of
@@ -24,11 +24,12 @@ from mlprod_tasks.declaration.outcome import Outcome
 from mlprod_tasks.declaration.population import Population
 from mlprod_tasks.declaration.schedule import Schedule
 from mlprod_tasks.declaration.serving import Serving
+from mlprod_tasks.declaration.split import RowSplit, Split
 from mlprod_tasks.declaration.standard import RETRAINING, RULES, WATCHES
 from mlprod_tasks.declaration.table import Table
 from mlprod_tasks.declaration.target import AtTick, Before, ClassValue, CostMatrix, Kpi, Label, PredictionValue, Value
 from mlprod_tasks.declaration.task import TASKS, Task
-from mlprod_tasks.declaration.training import MeanTable, Model, RateTable, ShareTable, Split
+from mlprod_tasks.declaration.training import MeanTable, Model, RateTable, ShareTable
 
 
 @declared
@@ -62,7 +63,8 @@ class Pipeline:
     owner: who is responsible; shown in Airflow.
     features: the model's inputs, in order. By default the columns of the scored row that are known in time, its weekday and
     hour; of a population, what `seen_in` has of the key in the last 7, 28 and 91 days.
-    split: the time windows of a training; by default two weeks each, with gaps of the label's delay.
+    split: the time windows of a training; by default two weeks each, with gaps of the label's delay. Of a scored table without
+    a time its parts, by default by a hash of the key.
     model: how the model is trained.
     fallback: the model that scores when the champion cannot; by default a table by the first text of the row.
     value: what decisions, or predicted numbers or classes, are worth; by default a point for acting rightly, minus one for
@@ -96,7 +98,7 @@ class Pipeline:
     doc: str = ""
     owner: str = "data science"
     features: tuple[Feature, ...] = ()
-    split: Split = SPLIT
+    split: Split | RowSplit = SPLIT
     model: Model = Model()
     fallback: RateTable | MeanTable | ShareTable = FALLBACK
     value: Value = VALUE
@@ -118,8 +120,9 @@ class Pipeline:
     experiments: Experiments | None = None
 
     def __post_init__(self) -> None:
-        for name, value in filled(self).items():
-            object.__setattr__(self, name, value)
+        for defaults in (placed, filled):
+            for name, value in defaults(self).items():
+                object.__setattr__(self, name, value)
         check(self)
 
     def table(self, name: str) -> Table:
@@ -183,6 +186,12 @@ class Pipeline:
         written = (value.sql,) if isinstance(value, PredictionValue) else (value.act, value.wait)
         read = {word for sql in written for word in words_of(sql)}
         return tuple(name for name in self.feature_names if name in read)
+
+    @property
+    def windows(self) -> Split:
+        """The split by time of a use case that has one: rows of a table without a time are split by themselves."""
+        assert isinstance(self.split, Split)
+        return self.split
 
     @property
     def label_delay_ticks(self) -> int:

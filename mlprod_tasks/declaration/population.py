@@ -6,9 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from mlprod_tasks.declaration.declared import declared
-from mlprod_tasks.declaration.table import Column, Table
-
-AS_OF = "as_of"  # the time of its rows
+from mlprod_tasks.declaration.table import AS_OF, Column, Table
 
 
 @declared

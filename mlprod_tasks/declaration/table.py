@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Literal, get_args
 
@@ -12,6 +13,7 @@ from mlprod_tasks.declaration.schedule import zone_of
 Kind = Literal["int", "float", "text", "bool", "timestamp", "date"]
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 NOTHING = timedelta(0)
+AS_OF = "as_of"  # the time of rows that have none of their own: the start of their tick
 QUERY = re.compile(r"\s*(select|with)\b", re.IGNORECASE)
 
 
@@ -154,6 +156,8 @@ class Table:
     from the same tick on, so that a model is trained on what scoring had. 'use': as if it had come in time, also for
     rows that were scored without it: more complete, but not what scoring had. A history that is ingested for the first time is
     not late.
+    snapshots: whether each tick has the whole table as it is read then, one row a key and tick, known just before the tick. The
+    pipeline sets it for a scored table without a time, with the column `as_of`, the start of the tick, as its time.
     """
 
     name: str
@@ -170,6 +174,7 @@ class Table:
     max_refused_share: float = 0.0
     may_be_empty: bool | tuple[Weekday, ...] = False
     late: Literal["hide", "use"] = "hide"
+    snapshots: bool = False
 
     def may_be_empty_on(self, day: date) -> bool:
         """Whether the partition of a tick that starts on that local date may have no rows."""
@@ -183,6 +188,25 @@ class Table:
             if column.name == name:
                 return column
         raise KeyError(name)
+
+    def as_snapshots(self) -> Table:
+        """A table without a time as one whose rows are read as a whole at every tick, and kept for each."""
+        moment = Column(AS_OF, "timestamp", "the start of the tick that has read the row")
+        # Read again, a tick's rows are what it should have had: nothing in them is late.
+        return replace(self, columns=(moment, *self.columns), time=AS_OF, ticks_ahead=1, late="use", snapshots=True)
+
+    @property
+    def at_source(self) -> Table:
+        """The table as its source has it: without what the system adds."""
+        if not self.snapshots:
+            return self
+        columns = tuple(column for column in self.columns if column.name != AS_OF)
+        return replace(self, columns=columns, time=None, ticks_ahead=0, late="hide", snapshots=False)
+
+    @property
+    def is_by_tick(self) -> bool:
+        """Whether the source has one file per tick, so that the file's name gives the tick of its rows."""
+        return isinstance(self.source, Files) and "{tick}" in self.source.path
 
     @property
     def names(self) -> tuple[str, ...]:

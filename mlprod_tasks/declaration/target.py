@@ -31,10 +31,11 @@ class Label:
     Rows without an outcome when labels are complete (a cancelled order) are scored, but not used to train or evaluate. Nor are
     rows for whose outcome the condition cannot be computed; a training counts them (`model.max_unusable_share`).
 
-    table: the table with the outcomes; it may be the scored one.
-    on: pairs columns of the scored row with the key columns of `table`.
+    table: the table with the outcomes; '' is the scored one.
+    on: pairs columns of the scored row with the key columns of `table`; of the scored table, nothing means the row itself.
     sql: the outcome, over the columns of `table`: a condition, a number, or the name of a class.
-    delay: how long after predict_at an outcome counts as complete.
+    delay: how long after predict_at an outcome counts as complete. Rows of a table without a time train as soon as they have
+    one; of those that are scored without, it is when their outcomes are measured.
     doc: what it means.
     kind: 'yes_no' for a condition, 'number' for a number, 'class' for one of several classes: text, or a whole number, whose
     digits are the name of the class. SQL that gives another type is refused, never converted.
@@ -42,10 +43,10 @@ class Label:
     window, sorted. Rows of any other class are not trained on, and count as wrong.
     """
 
-    table: str
-    on: dict[str, str]
-    sql: str
-    delay: timedelta
+    table: str = ""
+    on: dict[str, str] = field(default_factory=dict)
+    sql: str = ""
+    delay: timedelta = timedelta(0)
     doc: str = ""
     kind: Literal["yes_no", "number", "class"] = "yes_no"
     classes: tuple[str, ...] = ()

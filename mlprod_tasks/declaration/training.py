@@ -12,22 +12,6 @@ from mlprod_tasks.declaration.search import Search
 
 
 @declared
-class Split:
-    """Windows by time: train | gap | validation | gap | test. The test window ends with the last complete labels.
-
-    validation: length of the window that candidates are calibrated and compared on.
-    test: length of the window that gates are evaluated on; training does not use it.
-    gap: the time left out before each of the two; no shorter than the label's delay.
-    train: length of the training window; None takes all ticks from the schedule's start.
-    """
-
-    validation: timedelta
-    test: timedelta
-    gap: timedelta
-    train: timedelta | None = None
-
-
-@declared
 class Model:
     """How the model is trained.
 

@@ -114,7 +114,7 @@ def _earlier_folds(run: _Run, last: Tick, folder: TrainingFolder, platform: Plat
     declared = run.pipeline.backtest
     assert declared is not None
     planned = []
-    for day in moments(declared, run.pipeline.split.test, last, run.pipeline.schedule)[:-1]:
+    for day in moments(declared, run.pipeline.windows.test, last, run.pipeline.schedule)[:-1]:
         try:
             planned.append(fold_windows(run.pipeline, day))
         except HistoryTooShort as error:

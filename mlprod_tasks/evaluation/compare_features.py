@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlprod_tasks.declaration import AsOf, Backtest, Lookup, Pipeline, Tick, Trailing
+from mlprod_tasks.declaration import AsOf, Backtest, Lookup, Pipeline, Split, Tick, Trailing
 from mlprod_tasks.declaration.defaults import FALLBACK, GATES
 from mlprod_tasks.declaration.feature import Feature, names_of
 from mlprod_tasks.declaration.refusals import sentences
@@ -76,9 +76,14 @@ def compare_features(
     Raises: CannotCompare, also for features that a declaration could not have; HistoryTooShort if no fold can be fitted;
     TableMissing.
     """
+    if not isinstance(pipeline.split, Split):
+        raise CannotCompare(
+            f"{pipeline.name}: features are compared on later and later windows, and the rows of {pipeline.entity_name!r} have "
+            "no time: train with the change, and compare the reports"
+        )
     changed = _changed(pipeline, add, drop)
     together = _declared(pipeline, (*pipeline.features, *add))
-    planned, left_out = _planned(pipeline, moments(folds, pipeline.split.test, as_of, pipeline.schedule))
+    planned, left_out = _planned(pipeline, moments(folds, pipeline.windows.test, as_of, pipeline.schedule))
     compared = []
     with tempfile.TemporaryDirectory(prefix="mlprod-features-") as folder:
         history = _history(together, [spans for _, spans in planned], Path(folder), platform)

@@ -113,7 +113,10 @@ def _champion(
         fitted_to = loaded.facts.windows
         if fitted_to is None:
             raise ValueError("it does not record which rows it was fitted on")
-        if fitted_to.validation.last >= assembled.windows.test.first:
+        if assembled.split is not None:
+            if loaded.facts.split != assembled.split:
+                raise ValueError("its rows were split in another way, so it may have been fitted on rows of this test")
+        elif fitted_to.validation.last >= assembled.windows.test.first:
             raise ValueError(f"it was fitted on rows up to {fitted_to.validation.last}, which overlap this test window")
         return measure_performance(pipeline, loaded, rows), None
     except Exception as error:

@@ -25,8 +25,8 @@ def fold_windows(pipeline: Pipeline, day: TickName) -> tuple[Tick, Windows]:
     if day < pipeline.schedule.first:
         raise HistoryTooShort(f"the schedule starts at {pipeline.schedule.first}")
     as_of = pipeline.schedule.tick(day)
-    spans = windows(pipeline.split, as_of, pipeline.label_delay_ticks, pipeline.schedule)
-    if pipeline.split.train is None and len(spans.train) < len(spans.test):
+    spans = windows(pipeline.windows, as_of, pipeline.label_delay_ticks, pipeline.schedule)
+    if pipeline.windows.train is None and len(spans.train) < len(spans.test):
         raise HistoryTooShort(f"it leaves {len(spans.train)} ticks to train on and {len(spans.test)} to test on")
     return as_of, spans
 

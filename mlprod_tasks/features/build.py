@@ -67,16 +67,17 @@ def build(
     only: Sequence[str] | None = None,
     until: Tick | None = None,
     chunk_rows: int = CHUNK_ROWS,
+    examples: bool = False,
 ) -> FeatureSet:
     """Compute the features of every row of `ticks`.
 
     The result for a row is the same bit for bit whichever other rows are computed, and when replayed from the same `versions`.
     only: names of the features to compute; nothing else is read. until: use only what was known when that tick was scored.
-    chunk_rows: bounds the memory; the result does not depend on it.
+    chunk_rows: bounds the memory; the result does not depend on it. examples: see `Snapshot`.
 
     Raises: TableMissing if a table that a feature reads is not in the lake.
     """
-    snapshot = Snapshot(pipeline, platform, versions, until)
+    snapshot = Snapshot(pipeline, platform, versions, until, examples=examples)
     wanted = _wanted(pipeline, only)
     features = _needed(pipeline, wanted)
     with engine() as connection, ThreadPoolExecutor(os.cpu_count() or 1) as pool:

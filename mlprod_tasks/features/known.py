@@ -29,8 +29,11 @@ FAILED = "_failed"
 def known_at(table: Table) -> str:
     """SQL of the time at which a row of `table` became known.
 
-    A table planned ahead (ticks_ahead) needs `calendar` joined on `tick`: its rows are known when their tick starts.
+    A table planned ahead (ticks_ahead), or of snapshots, needs `calendar` joined on `tick`: its rows are known when their tick
+    starts.
     """
+    if table.snapshots:  # what a tick reads was there before it started
+        return f"({CALENDAR}.{STARTS} - INTERVAL 1 MICROSECOND)"
     if table.ticks_ahead:
         return f"{CALENDAR}.{STARTS}"
     assert table.time is not None, f"{table.name} is a reference table"

@@ -73,6 +73,7 @@ def known_labels(
     *,
     versions: Mapping[str, int] | None = None,
     connection: duckdb.DuckDBPyConnection | None = None,
+    examples: bool = False,
 ) -> KnownLabels:
     """The labels of rows of `ticks` known before `as_of` starts.
 
@@ -81,10 +82,10 @@ def known_labels(
     an earlier tick than the scored row belongs to another row, because it was known before. If there are several outcomes, the
     latest counts; if the label cannot be computed for it, the row has none, whatever an earlier outcome said.
 
-    connection: the engine of the step that asks; None: one is opened.
+    connection: the engine of the step that asks; None: one is opened. examples: see `Snapshot`.
     Raises: TableMissing.
     """
-    snapshot = Snapshot(pipeline, platform, versions)
+    snapshot = Snapshot(pipeline, platform, versions, examples=examples)
     if isinstance(pipeline.label, Outcome):
         with engine() if connection is None else nullcontext(connection) as opened, opened.cursor() as mine:
             table = outcome_labels(snapshot, ticks, as_of, platform, mine)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlprod_tasks.declaration import Population, Table
-from mlprod_tasks.declaration.population import AS_OF
+from mlprod_tasks.declaration.table import AS_OF
 from mlprod_tasks.features.known import CALENDAR, STARTS, interval, known_at
 from mlprod_tasks.platform.lake import USABLE
 from mlprod_tasks.platform.sql import identifier

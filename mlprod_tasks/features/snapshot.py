@@ -26,11 +26,18 @@ class Snapshot:
 
     versions: pins tables to these versions; other tables are read at their current version. until: leave out what was not known
     when that tick was scored: partitions of later ticks, late values and late rows. The arrival of rows in reference tables is
-    not recorded, so these are read as they are.
+    not recorded, so these are read as they are. examples: of a scored table without a time, whose snapshots have rows to train
+    on beside rows to score, read all; else only those to score, which have no outcome yet.
     """
 
     def __init__(
-        self, pipeline: Pipeline, platform: Platform, versions: Mapping[str, int] | None = None, until: Tick | None = None
+        self,
+        pipeline: Pipeline,
+        platform: Platform,
+        versions: Mapping[str, int] | None = None,
+        until: Tick | None = None,
+        *,
+        examples: bool = False,
     ) -> None:
         unknown = set(versions or ()) - {table.name for table in pipeline.tables}
         if unknown:
@@ -40,6 +47,7 @@ class Snapshot:
         self._lake = platform.lake
         self._pinned = dict(versions or {})
         self._until = until
+        self._examples = examples
         self._opened: dict[str, _Files] = {}
 
     def read(
@@ -59,6 +67,8 @@ class Snapshot:
             assert ticks is not None
             return self._read_population(connection, query, self.pipeline.population, ticks)
         table = self.pipeline.table(name)
+        if scored and table.snapshots and not self._examples:
+            query = _only(query, without_outcome(self.pipeline))
         files = self._files(name).of(ticks if table.time else None, self._end(table))
         if ticks is not None and (table.ticks_ahead or name == self.pipeline.entity_name):
             connection.register(CALENDAR, self.calendar(ticks.first, ticks.last))
@@ -118,8 +128,9 @@ class Snapshot:
         return pa.table({"tick": tick_array(days, self.pipeline.schedule), STARTS: starts})
 
     def rows_to_score(self, ticks: TickRange) -> dict[TickName, int]:
-        """The number of rows to score at each tick in the range; of a population, counted in its rows."""
-        if self.pipeline.population is None:
+        """The number of rows to score at each tick in the range; of a population, or without a time, counted in the rows."""
+        table = self.pipeline.entity_table
+        if self.pipeline.population is None and (self._examples or not table.snapshots):
             return self.rows_per_tick(self.pipeline.entity_name, ticks)
         with engine() as connection:
             counted = self.read(
@@ -127,6 +138,7 @@ class Snapshot:
                 lambda rows: f"SELECT tick, count(*) AS n FROM {rows} GROUP BY tick",
                 self.pipeline.entity_name,
                 ticks,
+                scored=True,
             )
         return dict(zip(counted["tick"].to_pylist(), counted["n"].to_pylist(), strict=True))
 
@@ -226,6 +238,16 @@ class _Files:
         after = ticks.schedule.shift(min(ticks.last, until or ticks.last), 1)
         last = bisect_left(self._files, (str(after), ""))
         return [file for _, file in self._files[first:last]]
+
+
+def _only(query: Callable[[str], str], condition: str) -> Callable[[str], str]:
+    """The query over the rows that meet a condition."""
+    return lambda relation: query(f"(SELECT * FROM {relation} WHERE {condition})")
+
+
+def without_outcome(pipeline: Pipeline) -> str:
+    """SQL of whether a row of a scored table without a time is to be scored: its outcome is missing, or cannot be computed."""
+    return f"TRY(({pipeline.label.sql})) IS NULL"
 
 
 def _empty(table: Table, schedule: Schedule) -> str:

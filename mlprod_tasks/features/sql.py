@@ -16,7 +16,7 @@ from mlprod_tasks.declaration.reads import late_columns, taken_from
 from mlprod_tasks.features.aggregate_sql import aggregated
 from mlprod_tasks.features.known import TYPES, counts_from, interval, known_at, predict_at, usable_at
 from mlprod_tasks.features.population import population_sql
-from mlprod_tasks.features.snapshot import Snapshot
+from mlprod_tasks.features.snapshot import Snapshot, without_outcome
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.sql import identifier
@@ -79,6 +79,7 @@ class _Definition:
         self.parts[self.rows] = (
             f"SELECT {identifier(self.entity.name)}.*, {predict_at(self.pipeline)} AS predict_at\n"
             f"FROM {identifier(self.entity.name)}\nJOIN calendar USING (tick)\nWHERE tick IN (SELECT tick FROM wanted)"
+            + (f"\nAND {without_outcome(self.pipeline)}" if self.entity.snapshots else "")
         )
 
     def _events(self, table: Table) -> str:

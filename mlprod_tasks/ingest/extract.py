@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from mlprod_tasks.declaration import Database, Pipeline, Schedule, Table, TickRange
 from mlprod_tasks.declaration.rhythm import TickName
+from mlprod_tasks.declaration.table import AS_OF
 from mlprod_tasks.ingest.convert import as_text, convert, lake_type
 from mlprod_tasks.ingest.convert_rows import convert_rows
 from mlprod_tasks.ingest.partitions import boundaries, partitions, places
@@ -27,6 +28,7 @@ from mlprod_tasks.platform.settings import SettingMissing, Settings
 from mlprod_tasks.platform.tick_columns import tick_array, tick_type
 
 log = logging.getLogger(__name__)
+MOMENT = pa.timestamp("us", "UTC")
 STAGED_DAYS = 14  # how long a staged file is kept, to look into a refused batch or to publish again
 
 
@@ -64,13 +66,13 @@ def extract(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform
     declared, settings = pipeline.table(table), platform.settings
     if any(column.personal == "hash" for column in declared.columns):
         _check_key(pipeline, table, platform)
-    wanted = partitions(declared, ticks)
+    wanted, at_source = partitions(declared, ticks), declared.at_source
     try:
-        looked = [sources.look(declared, settings, tick) for tick in (wanted.names if sources.is_by_tick(declared) else [None])]
-        timeless = refuse_timeless_rows(pipeline, declared, platform)
+        looked = [sources.look(at_source, settings, tick) for tick in (wanted.names if declared.is_by_tick else [None])]
+        timeless = refuse_timeless_rows(pipeline, at_source, platform)
         chunks = [_convert_chunk(chunk, declared, settings) for chunk in _read(declared, wanted, settings)]
         rows = _sort_rows(_concatenate(chunks, declared, pipeline.schedule), declared)
-        newest = _newest(declared, wanted, rows, settings)
+        newest = _newest(at_source, wanted, rows, settings)
     except (sources.SourceMissing, sources.SourceUnreachable, sources.TimesUnreadable) as error:
         raise type(error)(f"pipeline {pipeline.name!r}, tick {ticks}: {error}") from error
     source = looked[-1]
@@ -129,11 +131,17 @@ class _Chunk:
 
 
 def _read(table: Table, ticks: TickRange, settings: Settings) -> Iterator[_Chunk]:
+    if table.snapshots:
+        for tick in ticks:
+            for rows in sources.read(table.at_source, settings, None, None, tick.name if table.is_by_tick else None):
+                moment = pa.repeat(pa.scalar(tick.start, MOMENT), rows.num_rows)
+                yield _Chunk(rows.append_column(AS_OF, moment), tick_array([tick.name] * rows.num_rows, ticks.schedule))
+        return
     if table.time is None:
         for rows in sources.read(table, settings, None, None):
             yield _Chunk(rows, None)
         return
-    if sources.is_by_tick(table):
+    if table.is_by_tick:
         # The file's name gives the tick of its rows. The audit refuses rows whose time lies outside that tick.
         for tick in ticks:
             for rows in sources.read(table, settings, None, None, tick.name):

@@ -14,9 +14,10 @@ from mlprod_tasks.declaration import Table, TickRange
 def partitions(table: Table, ticks: TickRange) -> TickRange:
     """The ticks whose partitions are read at `ticks`: these, and `refresh_ticks` earlier ones within the schedule.
 
-    A reference table has no partitions: its rows belong to the last tick.
+    A reference table has no partitions: its rows belong to the last tick. So does a snapshot, unless each tick has a file of
+    its own: of a source that is read as it is now, the earlier ones are gone.
     """
-    if table.time is None:
+    if table.time is None or (table.snapshots and not table.is_by_tick):
         return TickRange(ticks.schedule, ticks.last, ticks.last)
     first = max(ticks.schedule.shift(ticks.first, -table.refresh_ticks), ticks.schedule.first)
     return TickRange(ticks.schedule, first, ticks.last)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import pyarrow as pa
@@ -16,6 +16,7 @@ from sqlalchemy import func, select
 
 from mlprod_tasks.declaration import Pipeline, Table, TickRange
 from mlprod_tasks.declaration.rhythm import TickName
+from mlprod_tasks.declaration.table import AS_OF
 from mlprod_tasks.documents.formatting import format_count
 from mlprod_tasks.ingest.arrivals import Arrivals, KeysRepeated, arrivals
 from mlprod_tasks.ingest.convert import lake_type
@@ -101,10 +102,12 @@ def _revise(
     known = platform.ledger.all(Publication, between, pipeline=pipeline.name, table_name=table.name)
     published = {one.tick for one in known}
     changes: list[Arrivals] = []
+    # A row of a snapshot is one of its tick alone. The moment comes first: by its bounds, no other tick's file is opened.
+    unique = replace(table, key=(AS_OF, *table.key)) if table.snapshots else table
 
     def revise(before: DeltaTable | None) -> tuple[pa.Table, tuple[TickName, ...]]:
         usable_from = _usable_from(pipeline, table, platform)
-        changes.append(arrivals(table, replaced, rows, platform.lake, before, published, now, usable_from))
+        changes.append(arrivals(unique, replaced, rows, platform.lake, before, published, now, usable_from))
         return changes[-1].rows, changes[-1].also
 
     try:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 log = logging.getLogger(__name__)
+NO_USUAL_VOLUME = "rows to score are those without an outcome, and the reference has only rows with one"
 
 
 class PredictionsMissing(LookupError):
@@ -138,7 +139,11 @@ def _measure_inputs(tick: Tick, measuring: _Measuring) -> list[Measurement]:
     if empty:
         assert scoring is not None
         nothing = volume(measuring.reference(scoring.model_version), 0)
-        if pipeline.entity_table.may_be_empty_on(pipeline.schedule.day_of(tick.name)):
+        if pipeline.entity_table.snapshots:
+            nothing = replace(
+                nothing, value=None, why=f"all rows of {pipeline.entity_name} have an outcome: none is to be scored"
+            )
+        elif pipeline.entity_table.may_be_empty_on(pipeline.schedule.day_of(tick.name)):
             why = f"{pipeline.entity_name} has no rows at the tick, as its declaration allows"
             nothing = Reading("volume", None, 0, reference=nothing.reference, why=why)
         return _write(tick, "input", [nothing, *fresh], scoring.model_version, measuring)
@@ -153,6 +158,8 @@ def _measure_inputs(tick: Tick, measuring: _Measuring) -> list[Measurement]:
     observed = observe(con, source, profile)
     only: dict[str, bool] = {watch.what: watch.only_important for watch in pipeline.watches}
     readings = [*inputs(profile, observed, only), *fresh, *estimated]
+    if pipeline.entity_table.snapshots:
+        readings = [replace(one, value=None, why=NO_USUAL_VOLUME) if one.what == "volume" else one for one in readings]
     return _write(tick, "input", readings, version, measuring)
 
 

@@ -197,5 +197,6 @@ def requests_of(
             lambda relation: f"SELECT {columns} FROM {relation} ORDER BY {order}",
             entity.name,
             pipeline.schedule.range(tick.name),
+            scored=True,
         )
     return [dict(zip(needed, values, strict=True)) for values in zip(*(plain(rows[name]) for name in needed), strict=True)]

@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple
 
 from mlprod_tasks.declaration import AtTick, Expression, Pipeline, Population
 from mlprod_tasks.declaration.feature import names_of
-from mlprod_tasks.declaration.population import AS_OF
 from mlprod_tasks.declaration.reads import words_in
+from mlprod_tasks.declaration.table import AS_OF
 from mlprod_tasks.documents.formatting import length
 from mlprod_tasks.online.entries import entry_reader
 from mlprod_tasks.online.expressions import Computed, Expressions

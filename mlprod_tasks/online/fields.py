@@ -9,8 +9,8 @@ from datetime import date, datetime
 from typing import Any
 
 from mlprod_tasks.declaration import Column, Pipeline
-from mlprod_tasks.declaration.population import AS_OF
 from mlprod_tasks.declaration.reads import needed_by
+from mlprod_tasks.declaration.table import AS_OF
 from mlprod_tasks.online.plan import EPOCH, MICROSECOND, serving_of
 from mlprod_tasks.platform.pseudonym import pseudonym
 from mlprod_tasks.platform.storable_text import NUL, storable
@@ -139,7 +139,7 @@ def _needed(pipeline: Pipeline) -> tuple[str, ...]:
 
 def _moment_of(pipeline: Pipeline) -> str | None:
     """The column of a row that is the moment of the request; None if rows have a time of their own."""
-    return None if pipeline.population is None else AS_OF
+    return AS_OF if pipeline.population is not None or pipeline.entity_table.snapshots else None
 
 
 def _int(value: Any) -> int:

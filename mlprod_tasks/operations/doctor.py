@@ -152,8 +152,8 @@ def _table_state(table: Table, settings: Settings) -> str:
     from mlprod_tasks.platform import sources
 
     assert isinstance(table.source, Database)
-    sources.look(table, settings)
-    naive = [] if table.source.timezone else sources.naive_times(table, settings)
+    sources.look(table.at_source, settings)
+    naive = [] if table.source.timezone else sources.naive_times(table.at_source, settings)
     if not naive:
         return "can be read"
     return (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration import Pipeline, Split
 from mlprod_tasks.declaration.rhythm import TickName
+from mlprod_tasks.declaration.split import PROVES_LESS
 from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Audit, Decision, Measurement, PromotionKind, Publication, Scoring, Training
@@ -21,6 +22,7 @@ def status(pipeline: Pipeline, platform: Platform) -> str:
         [
             f"{pipeline.name}: {pipeline.doc.strip()}",
             "",
+            *_split(pipeline),
             *_champion(pipeline, platform),
             "",
             *_ticks(pipeline, platform),
@@ -28,6 +30,11 @@ def status(pipeline: Pipeline, platform: Platform) -> str:
             *_alarms(pipeline, platform),
         ]
     )
+
+
+def _split(pipeline: Pipeline) -> list[str]:
+    """How rows are split, if that proves less than a later test does."""
+    return [] if isinstance(pipeline.split, Split) else [f"split     {pipeline.split.words}, not by time. {PROVES_LESS}."]
 
 
 def _champion(pipeline: Pipeline, platform: Platform) -> list[str]:

@@ -33,7 +33,6 @@ __all__ = [
     "TypeNotRead",
     "as_arrow",
     "file_names",
-    "is_by_tick",
     "look",
     "naive_times",
     "newest",
@@ -297,8 +296,3 @@ def _unreadable(table: Table, source: Files, path: Path, error: Exception) -> So
     else:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "it is damaged or cut off"
     return SourceMissing(f"table {table.name!r}: {path} cannot be read as a {source.format} file: {reason}. Deliver it again")
-
-
-def is_by_tick(table: Table) -> bool:
-    """Whether the source has one file per tick, so that the file name gives the tick of its rows."""
-    return isinstance(table.source, Files) and "{tick}" in table.source.path

@@ -28,8 +28,8 @@ def labelled_features(pipeline: Pipeline, ticks: TickRange, as_of: Tick, platfor
 
     Raises: TableMissing.
     """
-    built = features.build(pipeline, ticks, platform)
-    known = features.known_labels(pipeline, ticks, as_of, platform)
+    built = features.build(pipeline, ticks, platform, examples=True)
+    known = features.known_labels(pipeline, ticks, as_of, platform, examples=True)
     key = list(pipeline.entity_table.key)
     joined_by = ", ".join(map(quoted, ("tick", *key)))
     selected = [*key, "tick", "predict_at", *(name for name in pipeline.feature_names if name not in key)]

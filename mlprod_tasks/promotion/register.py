@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.rhythm import TickName
+from mlprod_tasks.declaration.split import PROVES_LESS
 from mlprod_tasks.documents.formatting import format_number, number
 from mlprod_tasks.evaluation.gate import Passed, gates_passed
 from mlprod_tasks.evaluation.results import Evaluation
@@ -326,15 +327,23 @@ def _register_fallback(
     )
 
 
+def _tested_on(assembled: Assembled) -> str:
+    """The rows of the test, and what they do not show if they are no later than those of the training."""
+    test = assembled.windows.test
+    if assembled.split is None:
+        return f"Test window {test}"
+    return f"{PROVES_LESS}. Test part of the snapshot of {test.last}, split {assembled.split_words}"
+
+
 def _description(pipeline: Pipeline, folder: TrainingFolder) -> str:
     """The description on the version's page in the MLflow UI, in Markdown."""
     evaluated = folder.read(Evaluation)
-    test = folder.read(Assembled).windows.test
+    assembled = folder.read(Assembled)
     acts = "" if evaluated.threshold is None else f"; decision threshold {format_number(evaluated.threshold)}"
     lines = [
         f"{(pipeline.doc or pipeline.name).strip()}",
         "",
-        f"Test window {test}: {evaluated.rows:,} rows, {evaluated.outcomes}{acts}.",
+        f"{_tested_on(assembled)}: {evaluated.rows:,} rows, {evaluated.outcomes}{acts}.",
         "",
         "| metric | model | 95 % interval | baseline | champion before |",
         "| --- | --- | --- | --- | --- |",

@@ -21,6 +21,7 @@ from mlprod_tasks.reporting.chapters.verdict import verdict_sentence
 from mlprod_tasks.reporting.feature_words import feature_meanings, source_of
 from mlprod_tasks.reporting.importance import groups_of
 from mlprod_tasks.reporting.report_context import ReportContext
+from mlprod_tasks.reporting.split_words import caveat, tested_on
 from mlprod_tasks.reporting.task_words import window_cell
 from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION
 from mlprod_tasks.training.workspace import TrainingFolder
@@ -95,11 +96,14 @@ def _purpose(known: ReportContext) -> tuple[Block, ...]:
 
 def _quality(known: ReportContext) -> tuple[Block, ...]:
     evaluation, entity = known.results.evaluation, known.pipeline.entity_name
-    tested, sentences = window(known.assembled.windows.test), _sentences(known)
-    measured_on = Paragraph(
-        f"Measured on {evaluation.rows:,} {entity} from {tested}, later than all data used to make the model; "
-        f"{sentences.outcomes(known)}."
+    sentences = _sentences(known)
+    less = caveat(known.assembled)
+    rows_tested = (
+        f"{evaluation.rows:,} {entity} from {window(known.assembled.windows.test)}, later than all data used to make the model"
+        if less is None
+        else f"{evaluation.rows:,} {entity}, {tested_on(known.assembled)}, none of which was used to make the model"
     )
+    measured_on = Paragraph(f"Measured on {rows_tested}; {sentences.outcomes(known)}.")
     points = Listing((*sentences.quality(known), *_champion(known)))
     rows = tuple(
         (title(name), with_interval(evaluation.model[name]), with_interval(evaluation.baseline.get(name)).split(" [")[0])
@@ -192,7 +196,9 @@ def _limits(known: ReportContext) -> tuple[Block, ...]:
     unlabelled, rows = assembled.unlabelled.test, assembled.rows.test
     by = listed([name.replace("_", " ") for name in pipeline.fallback.by])
     last = assembled.windows.test.last
+    less = caveat(assembled)
     points = [
+        *([less] if less else []),
         f"Whether it was right is known {length(pipeline.label_delay)} later: a change in the world cannot show earlier.",
         f"Rows without an outcome are scored, but not used for training or testing: {unlabelled:,} of {rows + unlabelled:,} "
         "in the test.",

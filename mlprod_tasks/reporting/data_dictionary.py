@@ -71,6 +71,8 @@ def _table_lines(table: Table) -> Iterator[str]:
 def _availability(table: Table) -> str:
     if table.time is None:
         return "a reference table, read as a whole at every tick"
+    if table.snapshots:
+        return "without a time: read as a whole at every tick, and kept for each"
     if table.ticks_ahead:
         return f"placed in ticks by `{table.time}`, known {table.ticks_ahead} tick{'s' * (table.ticks_ahead > 1)} ahead"
     known = f"{length(table.known_after)} after it" if table.known_after else "from then on"

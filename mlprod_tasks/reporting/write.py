@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from mlprod_tasks import documents
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.documents import Document, Section
-from mlprod_tasks.documents.formatting import window
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.files import write_bytes, write_text
 from mlprod_tasks.reporting import card, importance, report_context
@@ -24,6 +23,7 @@ from mlprod_tasks.reporting.chapters.ranking import ranking
 from mlprod_tasks.reporting.chapters.slices import slices
 from mlprod_tasks.reporting.chapters.verdict import verdict
 from mlprod_tasks.reporting.report_context import ReportContext
+from mlprod_tasks.reporting.split_words import tested_on
 from mlprod_tasks.training.workspace import TrainingFolder, failing
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def report(pipeline: Pipeline, training_id: str, platform: Platform) -> Reported
 
 def _head(known: ReportContext) -> tuple[str, str]:
     assembled = known.assembled
-    tested = window(assembled.windows.test)
+    tested = tested_on(assembled)
     kind = known.model.kind
     return (
         f"{known.pipeline.name}, as of {assembled.as_of}",

@@ -46,6 +46,8 @@ def history(pipeline: Pipeline, platform: Platform, most: int | None = None) -> 
     """
     schedule = pipeline.schedule
     scored = pipeline.entity_table if pipeline.population is None else pipeline.table(pipeline.population.seen_in)
+    if scored.snapshots:
+        return _of_snapshots(pipeline, scored, platform, REPLAYED if most is None else most)
     newest = _newest(scored, platform.settings)
     first = schedule.tick(schedule.first)
     if newest is None or newest < first.start:
@@ -61,6 +63,21 @@ def history(pipeline: Pipeline, platform: Platform, most: int | None = None) -> 
     return History(ticks, _replayed(pipeline, list(ticks), wanted))
 
 
+def _of_snapshots(pipeline: Pipeline, scored: Table, platform: Platform, most: int) -> History:
+    """The ticks that have a file; of a source that is read as it is now, only the newest tick."""
+    schedule = pipeline.schedule
+    last = schedule.last_at(platform.clock.now())
+    if not scored.is_by_tick:
+        only = schedule.range(last.name)
+        events = any(table.time is not None and not table.snapshots for table in pipeline.tables)
+        return History(schedule.range(schedule.first, last.name) if events else only, only)
+    newest = _newest_of_names(scored, platform.settings)
+    if newest is None or newest < schedule.tick(schedule.first).start:
+        raise NoHistory(f"table {scored.name!r} has no file of a tick from {schedule.first} on")
+    ticks = schedule.range(schedule.first, schedule.last_at(newest).name)
+    return History(ticks, schedule.range(ticks.names[-min(most, len(ticks))], ticks.last))
+
+
 def _replayed(pipeline: Pipeline, ticks: list[Tick], most: int) -> TickRange:
     """The most last ticks for which the windows before them leave more to train on than to test on."""
     schedule = pipeline.schedule
@@ -68,13 +85,13 @@ def _replayed(pipeline: Pipeline, ticks: list[Tick], most: int) -> TickRange:
     for count in sorted({n for n in (most, most // 2, most // 4, 2, 1) if 0 < n < len(ticks)}, reverse=True):
         first = ticks[-count]
         try:
-            chosen = windows(pipeline.split, first, pipeline.label_delay_ticks, schedule)
+            chosen = windows(pipeline.windows, first, pipeline.label_delay_ticks, schedule)
         except HistoryTooShort:
             continue
         if len(chosen.train) >= len(chosen.test):
             return schedule.range(str(first), str(last))
     try:
-        windows(pipeline.split, last, pipeline.label_delay_ticks, schedule)
+        windows(pipeline.windows, last, pipeline.label_delay_ticks, schedule)
     except HistoryTooShort as error:
         raise HistoryTooShort(f"{error}. The data ends at {last}: declare shorter windows in `split`") from None
     return schedule.range(str(last), str(last))
@@ -86,7 +103,7 @@ def _newest(table: Table, settings: Settings) -> datetime | None:
         raise NoHistory(f"table {table.name!r} has no time, so its rows belong to no ticks and cannot be replayed")
     if (text := sources.newest(table, settings)) is not None:
         return _latest([pa.array([text])], table)
-    if sources.is_by_tick(table):
+    if table.is_by_tick:
         return _newest_of_names(table, settings)
     column = table.column(table.time)
     time_alone = replace(table, columns=(column,), key=(column.name,))

@@ -4,41 +4,37 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mlprod_tasks import features
-from mlprod_tasks.declaration import Pipeline, Tick, TickRange
+from mlprod_tasks.declaration import Pipeline, Split, SplitByColumn, SplitByHash, Tick, TickRange
 from mlprod_tasks.declaration.recorded import text_of
 from mlprod_tasks.declaration.rhythm import TickName
-from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.models.feature_frame import outcome_of
 from mlprod_tasks.models.model_facts import PerWindow
 from mlprod_tasks.models.tasks import OutcomeSummary, task_of
 from mlprod_tasks.models.tasks.protocol import summary_of
 from mlprod_tasks.platform import Platform, names
-from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.failed_values import REMEDY
 from mlprod_tasks.platform.files import replacing_folder
 from mlprod_tasks.platform.ledger import Asker, Decision, Publication, Training
-from mlprod_tasks.platform.sql import identifier
 from mlprod_tasks.platform.versioned import write_record
 from mlprod_tasks.training.records import Assembled
+from mlprod_tasks.training.row_split import newest_snapshot
 from mlprod_tasks.training.split import Windows, windows
-from mlprod_tasks.training.usable_rows import usable_rows
+from mlprod_tasks.training.training_rows import training_rows
 from mlprod_tasks.training.workspace import SET, TrainingFolder, failing
 
 log = logging.getLogger(__name__)
 
 DECLARATION = "declaration.json"  # its SHA-256 is the declaration's digest
-LABEL = "label.sql"  # at fault beside features, none of which has a dot in its name
 LEAST_ROWS = 100  # per window: with fewer, metrics mean nothing
-TICKS_AT_ONCE, ROWS_AT_ONCE = 92, 500_000  # limit memory; a part has at least one tick
 
 
 class NotTrainable(ValueError):
@@ -69,13 +65,13 @@ def assemble(
     decided_at: the tick of the decision, if rules started the training; else `by` is the person. `reason` is only text: a
     training counts as started by rules only with a decision.
 
-    Raises: DecisionMissing; HistoryTooShort; NotTrainable; TableMissing.
+    Raises: DecisionMissing; HistoryTooShort; NotTrainable; TableMissing; NoSnapshot or PartsUnknown for a table without a time.
     """
     folder = TrainingFolder(platform, training_id)
     _begin(pipeline, as_of, training_id, reason, platform, by, decided_at)
     with failing(training_id, platform):
-        chosen = windows(pipeline.split, as_of, pipeline.label_delay_ticks, pipeline.schedule)
         before = folder.find(Assembled)
+        chosen = _windows(pipeline, as_of, before, platform)
         if before is not None and (before.as_of, before.windows) != (as_of.name, chosen.dates()):
             before = None
         if before is None or before.declaration != pipeline.digest or not folder.training_set.is_file():
@@ -85,6 +81,14 @@ def assemble(
         for name, ticks in chosen.named():
             log.info("%s %s: %d rows, %s", name, ticks, assembled.rows[name], assembled.outcomes(name))
     return assembled
+
+
+def _windows(pipeline: Pipeline, as_of: Tick, before: Assembled | None, platform: Platform) -> Windows:
+    """The ticks of each window; of a table without a time all three have its newest snapshot."""
+    if isinstance(pipeline.split, Split):
+        return windows(pipeline.split, as_of, pipeline.label_delay_ticks, pipeline.schedule)
+    same = before is not None and before.as_of == as_of.name
+    return newest_snapshot(pipeline, as_of, before.versions if before is not None and same else None, platform)
 
 
 def _begin(
@@ -162,18 +166,18 @@ def write_set(
     """
     target.mkdir(parents=True)
     counts: dict[str, _WindowCounts] = {}
-    sizes = Snapshot(pipeline, platform, versions)
     writer: pq.ParquetWriter | None = None
+    read = training_rows(pipeline, chosen, as_of, versions, platform)
     try:
-        for name, ticks in chosen.named():
+        for name, parts in groupby(read, key=lambda part: part.window):
             counts[name] = _WindowCounts()
-            for part in _parts(ticks, sizes.rows_to_score(ticks)):
-                table, left_out, versions = _labelled_rows(pipeline, part, as_of, versions, name, platform)
-                writer = writer or pq.ParquetWriter(target / SET, table.schema, compression="zstd")
-                writer.write_table(table)
-                counts[name].add(table, left_out)
-            _warn_of_empty_ticks(pipeline, name, ticks, counts[name])
-            _check(pipeline, name, ticks, as_of, counts[name])
+            for part in parts:
+                versions = part.versions
+                writer = writer or pq.ParquetWriter(target / SET, part.rows.schema, compression="zstd")
+                writer.write_table(part.rows)
+                counts[name].add(part.rows, part.left_out)
+            _warn_of_empty_ticks(pipeline, name, chosen[name], counts[name])
+            _check(pipeline, name, chosen[name], as_of, counts[name])
     finally:
         if writer is not None:
             writer.close()
@@ -197,38 +201,12 @@ def _assembled(
         unusable=PerWindow(**{name: one.unusable.total() for name, one in counts.items()}),
         means=PerWindow(**{name: one.outcomes.mean for name, one in counts.items()}) if kind == "number" else None,
         classes=_classes(counts) if kind == "class" else None,
+        split=None if isinstance(pipeline.split, Split) else pipeline.as_json()["split"],
     )
 
 
 def _classes(counts: Mapping[str, _WindowCounts]) -> PerWindow[dict[str, int]]:
     return PerWindow(**{name: dict(one.outcomes.classes or {}) for name, one in counts.items()})
-
-
-def _labelled_rows(
-    pipeline: Pipeline, ticks: TickRange, as_of: Tick, versions: Mapping[str, int] | None, split: str, platform: Platform
-) -> tuple[pa.Table, Counter[str], Mapping[str, int]]:
-    """Return the rows of some ticks with the labels known by then, what was left out, and the lake versions."""
-    built = features.build(pipeline, ticks, platform, versions=versions)
-    read = {**(versions or {}), **built.versions}
-    if pipeline.label.table not in read:  # no feature reads it
-        read[pipeline.label.table] = platform.lake.version(names.raw(pipeline, pipeline.label.table))
-    known = features.known_labels(pipeline, ticks, as_of, platform, versions=read)
-    usable = usable_rows(pipeline, built.table, built.failed)
-    key = list(pipeline.entity_table.key)
-    joined_by = ", ".join(identifier(name) for name in ("tick", *key))
-    selected = [*key, "tick", *(name for name in pipeline.feature_names if name not in key)]
-    columns = ", ".join(f'f."{name}"' for name in selected)
-    with engine() as db:
-        db.register("features", usable.table)
-        db.register("labels", known.table.select([*key, "tick", "label"]))
-        db.register("failed", known.failed)
-        joined = db.sql(
-            f"SELECT {columns}, '{split}' AS split, l.label FROM features f LEFT JOIN labels l USING ({joined_by}) "
-            f"ANTI JOIN failed USING ({joined_by}) ORDER BY {joined_by}"
-        ).to_arrow_table()
-    without_label = usable.table.num_rows - joined.num_rows
-    assert 0 <= without_label <= known.failed.num_rows, "a row has more than one label"
-    return joined, usable.left_out + Counter({LABEL: without_label}), read
 
 
 def _warn_of_missing_labels(pipeline: Pipeline, chosen: Windows, as_of: Tick, platform: Platform) -> None:
@@ -245,23 +223,6 @@ def _warn_of_missing_labels(pipeline: Pipeline, chosen: Windows, as_of: Tick, pl
         )  # fmt: skip
 
 
-def _parts(ticks: TickRange, counts: Mapping[TickName, int]) -> Iterator[TickRange]:
-    """Split a window into parts of whole ticks, with at most TICKS_AT_ONCE ticks and about ROWS_AT_ONCE rows.
-
-    counts: the rows of each tick.
-    """
-    part: list[TickName] = []
-    rows = 0
-    for tick in ticks:
-        count = counts.get(tick.name, 0)
-        if part and (len(part) == TICKS_AT_ONCE or rows + count > ROWS_AT_ONCE):
-            yield TickRange(ticks.schedule, part[0], part[-1])
-            part, rows = [], 0
-        part.append(tick.name)
-        rows += count
-    yield TickRange(ticks.schedule, part[0], part[-1])
-
-
 def _warn_of_empty_ticks(pipeline: Pipeline, window: str, ticks: TickRange, counts: _WindowCounts) -> None:
     empty = {
         tick.name for tick in ticks if not pipeline.entity_table.may_be_empty_on(pipeline.schedule.day_of(tick.name))
@@ -276,8 +237,14 @@ def _warn_of_empty_ticks(pipeline: Pipeline, window: str, ticks: TickRange, coun
 def _check(pipeline: Pipeline, window: str, ticks: TickRange, as_of: Tick, counts: _WindowCounts) -> None:
     """Raises: NotTrainable if the window has too few labelled rows, or outcomes that no model can be fitted to."""
     rows, unlabelled = counts.labelled, counts.unlabelled
-    at = f"{pipeline.name}: the {window} window {ticks}, as of {as_of},"
+    in_time = isinstance(pipeline.split, Split)
+    at = f"{pipeline.name}: the {window} {'window' if in_time else 'part of the snapshot'} {ticks}, as of {as_of},"
     _check_unusable(pipeline, at, counts)
+    if rows == 0 and isinstance(pipeline.split, SplitByColumn | SplitByHash):
+        raise NotTrainable(
+            f"{at} has no row with an outcome; rows are split {pipeline.split.words}. Look at the table, and at label.sql "
+            f"{pipeline.label.sql!r} and the split"
+        )
     if rows == 0 and unlabelled == 0:
         raise NotTrainable(f"{at} has no rows of table {pipeline.entity_name!r}: ingest these ticks first")
     if rows == 0:

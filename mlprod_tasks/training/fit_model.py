@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mlprod_tasks.declaration import Averaging, ClassValue, Learner, LightGBM, Pipeline, Stacking
+from mlprod_tasks.declaration import Averaging, ClassValue, Learner, LightGBM, Pipeline, Split, Stacking
 from mlprod_tasks.declaration.checks.training import CONTINUED
 from mlprod_tasks.declaration.gate import HIGHER_IS_BETTER
 from mlprod_tasks.documents.formatting import title
@@ -184,8 +184,8 @@ def _learnable(rows: LearnerRows) -> LearnerRows:
 
 
 def gap_ticks(pipeline: Pipeline) -> int:
-    """Return the number of whole ticks between two windows."""
-    return pipeline.schedule.ticks_until(pipeline.split.gap)
+    """Return the number of whole ticks between two windows; parts of a table without a time have none."""
+    return pipeline.schedule.ticks_until(pipeline.split.gap) if isinstance(pipeline.split, Split) else 0
 
 
 def _fit_candidates(
@@ -299,8 +299,11 @@ def _codes_of_stored(pipeline: Pipeline, rows: StoredRows, inputs: tuple[Input, 
 
 
 def _ticks(pipeline: Pipeline, rows: Rows) -> np.ndarray | None:
-    """Return the number of each row's tick, from the first tick on; None if rows have no tick or are not sorted by it."""
-    if "tick" not in rows.column_names:
+    """Return the number of each row's tick, from the first tick on; None if rows have no tick or are not sorted by it.
+
+    Rows of a table without a time have the tick of their snapshot, which is not theirs.
+    """
+    if "tick" not in rows.column_names or not isinstance(pipeline.split, Split):
         return None
     names = rows["tick"]
     found = pc.unique(names)

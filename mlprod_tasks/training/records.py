@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from mlprod_tasks.declaration.recorded import read_part
 from mlprod_tasks.declaration.rhythm import RecordedName
 from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.models.model_facts import ContinuedFrom, DateRange, ModelFacts, PerWindow
@@ -23,7 +24,8 @@ class Assembled(StepRecord):
     declaration: SHA-256 of the declared use case. rows: those with a label; positives: of these. unlabelled: rows left out as
     they have no label. versions: of the lake tables that were read. unusable: rows left out as a feature is infinite, or a
     feature or the label cannot be computed. means: of the outcomes, if they are numbers; classes: the rows of
-    each class, if they are classes; positives are then 0.
+    each class, if they are classes; positives are then 0. split: the declared split as JSON, if it is not by time: all windows
+    are then the tick of one snapshot.
     """
 
     FILE: ClassVar[str] = "assembled.json"
@@ -40,6 +42,12 @@ class Assembled(StepRecord):
     unusable: PerWindow[int] = field(default_factory=lambda: PerWindow(0, 0, 0))
     means: PerWindow[float] | None = None
     classes: PerWindow[dict[str, int]] | None = None
+    split: dict[str, Any] | None = None
+
+    @property
+    def split_words(self) -> str:
+        """How rows are split, if not by time: 'by a hash of the key with seed 0'; else ''."""
+        return "" if self.split is None else str(read_part(self.split).words)
 
     def outcomes(self, window: str) -> str:
         """Return what the outcomes of a window are, in words: '12.3 % positive', 'mean outcome 6.9', '3 classes'."""
@@ -184,6 +192,7 @@ def facts_of(
         training_id=training_id,
         as_of=assembled.as_of,
         windows=assembled.windows,
+        split=assembled.split,
         versions=assembled.versions,
         continued_from=continued_from,
     )

@@ -113,7 +113,7 @@ RULES: dict[str, tuple[Change, tuple[str, ...]]] = {
     "an address that smuggles a header": (pipeline_with(alert_to=("a@x.org\nBcc: b@x.org",)), ("alert_to:", "Bcc")),
     "a top share of everything": (pipeline_with(top_share=1.0), ("top_share 1.0",)),
     "an entity that is no table": (pipeline_with(entity="trips"), ("entity 'trips'", "arrivals, flights")),
-    "an entity without time": (pipeline_with(entity="planes"), ("entity 'planes'", "`time`")),
+    "an entity without time": (pipeline_with(entity="planes"), ("table 'planes'", "`time`", "SplitByHash")),
     "two tables of one name": (lambda p: replace(p, tables=(*p.tables, p.tables[0])), ("tables: 'flights'", "2 times")),
     # tables
     "a table name with a hyphen": (

@@ -60,9 +60,9 @@ def written(name: str) -> dict:
 
 
 def without_numbers(given: Any) -> Any:
-    """Leave out what records have said since then of outcomes that are numbers or classes, which is None for a yes or no."""
+    """Leave out what records have said since then of numbers, classes and other splits, None for a yes or no in time."""
     if isinstance(given, dict):
-        added = {name for name in ("means", "mean_outcome", "classes") if name in given and given[name] is None}
+        added = {name for name in ("means", "mean_outcome", "classes", "split") if name in given and given[name] is None}
         return {name: without_numbers(one) for name, one in given.items() if name not in added}
     return [without_numbers(one) for one in given] if isinstance(given, list) else given
 

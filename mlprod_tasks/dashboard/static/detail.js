@@ -16,6 +16,7 @@
       last ? fact("Last tick", last.tick, mlprod.count(last.rows, "row")) : fact("Last tick", "none"),
       last && fact("Decided", last.action || "not yet"),
       last && last.behind > 0 && fact("Behind", mlprod.count(last.behind, "tick")),
+      champion && champion.caveat && fact("Test", "not later than the training", champion.caveat),
       champion && champion.fallback_by && fact("Answering", "the fallback", `switched on by ${champion.fallback_by}`),
       fact("Owner", detail.owner),
     ];

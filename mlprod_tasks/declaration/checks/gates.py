@@ -32,6 +32,7 @@ from mlprod_tasks.declaration.gate import (
     Stable,
     WorstSlice,
 )
+from mlprod_tasks.declaration.split import Split
 from mlprod_tasks.declaration.task import TASKS
 
 if TYPE_CHECKING:
@@ -117,8 +118,8 @@ def _problems(gate: Gate, pipeline: Pipeline) -> Iterator[str]:
         case KpiAtLeast() | KpiAtMost():
             if gate.worst_week is not None and not pipeline.schedule.ticks_a_week:
                 yield f"worst_week needs ticks at least once a week, but there is one {pipeline.schedule.words}: leave it out"
-            elif gate.worst_week is not None and pipeline.split.test < WEEK:
-                yield f"worst_week needs a test window of a whole week, but split.test is {pipeline.split.test}"
+            elif gate.worst_week is not None and isinstance(split := pipeline.split, Split) and split.test < WEEK:
+                yield f"worst_week needs a test window of a whole week, but split.test is {split.test}"
         case SamePredictions():
             pass
 

@@ -22,6 +22,7 @@ from mlprod_tasks.declaration.checks.monitoring import monitoring_problems
 from mlprod_tasks.declaration.checks.population import outcome_problems, population_problems
 from mlprod_tasks.declaration.checks.search import search_problems
 from mlprod_tasks.declaration.checks.serving import serving_problems
+from mlprod_tasks.declaration.checks.snapshots import snapshot_problems
 from mlprod_tasks.declaration.checks.tables import ADDRESS, IDENTIFIER, connection_problems, listed, repeated, table_problems
 from mlprod_tasks.declaration.checks.task import task_problems
 from mlprod_tasks.declaration.checks.training import training_problems
@@ -67,8 +68,7 @@ def _problems(pipeline: Pipeline) -> Iterator[str]:
     elif pipeline.entity_name not in {table.name for table in pipeline.tables}:
         yield f"entity {pipeline.entity_name!r} is not a declared table; declared are {listed(t.name for t in pipeline.tables)}"
         return  # what follows is about the entity's columns
-    if pipeline.entity_table.time is None:
-        yield f"entity {pipeline.entity_name!r} is a reference table: declare the `time` column that places its rows in ticks"
+    yield from snapshot_problems(pipeline)
     yield from repeated("features", pipeline.feature_names)
     for feature in pipeline.features:
         yield from feature_problems(pipeline, feature)
@@ -115,11 +115,11 @@ def _label(pipeline: Pipeline) -> Iterator[str]:
         yield f"label: `on` must match the whole key {table.key} of {table.name!r}, else rows would multiply"
     yield from PROBLEMS_OF_KIND[label.kind]("label", label.sql, table)
     yield from _classes(label)
-    if table.name == pipeline.entity_name:
+    if table.name == pipeline.entity_name and not table.snapshots:
         yield from _told_by_features(pipeline, table, label.sql)
     if table.time is None:
         yield f"label: table {table.name!r} has no time column, so it is unknown when an outcome was known"
-    if table.ticks_ahead and not any(column.known_at for column in mentioned(label.sql, table)):
+    if table.ticks_ahead and not table.snapshots and not any(column.known_at for column in mentioned(label.sql, table)):
         yield f"label: table {table.name!r} is known ahead (ticks_ahead): declare known_at of the columns with the outcome"
     if label.delay <= timedelta(0):
         yield "label: delay must be positive: an outcome that is known at predict_at need not be predicted"

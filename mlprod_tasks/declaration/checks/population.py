@@ -10,7 +10,8 @@ from mlprod_tasks.declaration.aggregate import Sum
 from mlprod_tasks.declaration.checks.features import NUMERIC, condition_problems, mentioned, pair_problems
 from mlprod_tasks.declaration.checks.tables import IDENTIFIER, listed, repeated
 from mlprod_tasks.declaration.outcome import Outcome
-from mlprod_tasks.declaration.population import AS_OF, Population
+from mlprod_tasks.declaration.population import Population
+from mlprod_tasks.declaration.table import AS_OF
 from mlprod_tasks.declaration.target import AtTick
 
 if TYPE_CHECKING:

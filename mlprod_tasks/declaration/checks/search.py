@@ -21,6 +21,7 @@ from mlprod_tasks.declaration.search import (
     values_of,
     with_values,
 )
+from mlprod_tasks.declaration.split import Split
 
 if TYPE_CHECKING:
     from mlprod_tasks.declaration.learner import Learner
@@ -42,7 +43,10 @@ def search_problems(pipeline: Pipeline) -> Iterator[str]:
             yield f"model.search: {name} {given} must be positive"
     yield from _candidates(pipeline, search)
     yield from _space(pipeline, search)
-    long, needed = pipeline.split.train, search.folds * pipeline.split.validation + pipeline.split.gap
+    split = pipeline.split
+    if not isinstance(split, Split):
+        return
+    long, needed = split.train, search.folds * split.validation + split.gap
     if search.folds > 1 and long is not None and long < needed:
         yield (
             f"model.search: {search.folds} folds need a split.train of at least {needed}, but it is {long}: the earliest would "

@@ -13,6 +13,7 @@ from mlprod_tasks.declaration.checks.features import resting_on_other_rows
 from mlprod_tasks.declaration.checks.library_parameters import parameter_problems
 from mlprod_tasks.declaration.checks.tables import IDENTIFIER, listed, repeated
 from mlprod_tasks.declaration.learner import Averaging, Estimator, LastValue, Learner, LightGBM, SeasonalMean, Stacking, XGBoost
+from mlprod_tasks.declaration.split import Split
 from mlprod_tasks.declaration.table import Column
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def training_problems(pipeline: Pipeline) -> Iterator[str]:
 
 def _windows(pipeline: Pipeline) -> Iterator[str]:
     split = pipeline.split
+    if not isinstance(split, Split):
+        return
     for name in ("validation", "test", "train"):
         length = getattr(split, name)
         if length is not None and length < pipeline.schedule.shortest:
@@ -49,12 +52,12 @@ def _windows(pipeline: Pipeline) -> Iterator[str]:
             f"split.gap {split.gap} is shorter than label.delay {pipeline.label_delay}: the last training labels would not "
             "have been known when the next window begins"
         )
-    yield from _room(pipeline)
+    yield from _room(pipeline, split)
 
 
-def _room(pipeline: Pipeline) -> Iterator[str]:
+def _room(pipeline: Pipeline, split: Split) -> Iterator[str]:
     """A schedule that ends before a first training would have its windows."""
-    split, schedule = pipeline.split, pipeline.schedule
+    schedule = pipeline.schedule
     if schedule.last is None:
         return
     windows = (split.validation, split.test, *([split.train] if split.train else []))

@@ -53,6 +53,9 @@ def as_scored(
     for day in chosen:
         trained = _sorted_by_key(pipeline, table_of(rows.filter(pc.equal(rows["tick"], day))))
         scored = _sorted_by_key(pipeline, _features_known_at(pipeline, day, assembled, platform))
+        if assembled.split is not None:  # the snapshot has rows of the other parts too
+            scored = scored.join(trained.select(pipeline.entity_table.key), list(pipeline.entity_table.key), join_type="inner")
+            scored = _sorted_by_key(pipeline, scored)
         _add_differences(differences, pipeline, day, trained, scored)
     n = differences.rows
     return CheckResult(*check_of(gate), differences.differing / n, n, _differences_sentence(differences, pipeline, len(chosen)))
@@ -124,7 +127,7 @@ def when_fresh(pipeline: Pipeline, train_rows: Rows, assembled: Assembled, platf
 def _newest_tick(pipeline: Pipeline, assembled: Assembled, platform: Platform) -> TickName:
     """Return the last tick with rows, up to the training's."""
     first, last = assembled.windows.test.first, assembled.as_of
-    snapshot = Snapshot(pipeline, platform, assembled.versions)
+    snapshot = Snapshot(pipeline, platform, assembled.versions, examples=True)
     counts = snapshot.rows_to_score(pipeline.schedule.range(first, last))
     with_rows = [day for day, count in counts.items() if count]
     if not with_rows:
@@ -135,7 +138,7 @@ def _newest_tick(pipeline: Pipeline, assembled: Assembled, platform: Platform) -
 def _features_known_at(pipeline: Pipeline, day: TickName, assembled: Assembled, platform: Platform) -> pa.Table:
     tick: Tick = pipeline.schedule.tick(day)
     ticks = pipeline.schedule.range(day)
-    return features.build(pipeline, ticks, platform, versions=assembled.versions, until=tick).table
+    return features.build(pipeline, ticks, platform, versions=assembled.versions, until=tick, examples=True).table
 
 
 def _sorted_by_key(pipeline: Pipeline, rows: pa.Table) -> pa.Table:

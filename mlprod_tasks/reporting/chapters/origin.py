@@ -7,6 +7,7 @@ from mlprod_tasks.documents import Block, NotMade, Paragraph, Section
 from mlprod_tasks.documents.formatting import number, window
 from mlprod_tasks.documents.mail_content import Grid
 from mlprod_tasks.reporting.report_context import ReportContext
+from mlprod_tasks.reporting.split_words import caveat
 from mlprod_tasks.reporting.task_words import window_cell
 from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION
 
@@ -36,6 +37,7 @@ def checks(context: ReportContext) -> Section:
 def origin(context: ReportContext) -> Section:
     """Windows, data versions and code: what is needed to make the model again."""
     assembled = context.assembled
+    less = caveat(assembled)
     windows = tuple(
         (
             name,
@@ -53,6 +55,7 @@ def origin(context: ReportContext) -> Section:
         "origin",
         "Where it comes from",
         (
+            *(() if less is None else (Paragraph(less),)),
             Grid("Windows", ("window", "ticks", "rows", context.words.outcomes, "without outcome", "not usable"), windows),
             Grid("Data", ("table", "version in the lake"), tables),
             Grid("Code", ("", ""), made_by(context)),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from mlprod_tasks.declaration.gate import HIGHER_IS_BETTER
 from mlprod_tasks.documents import Block, NotMade, Paragraph, Picture, Section
-from mlprod_tasks.documents.formatting import change, in_order, listed, meaning, number, p_value, title, window, with_interval
+from mlprod_tasks.documents.formatting import change, in_order, listed, meaning, number, p_value, title, with_interval
 from mlprod_tasks.documents.mail_content import Grid
 from mlprod_tasks.models.segmented import SegmentedModel
 from mlprod_tasks.reporting.report_context import ReportContext
+from mlprod_tasks.reporting.split_words import tested_on
 
 SEARCH = "search"  # the picture made by the step search
 
@@ -32,10 +33,10 @@ def metrics(context: ReportContext) -> Section:
     headings = ["metric", "model", "constant"]
     if evaluation.champion is not None:
         headings += [f"champion, version {evaluation.champion_version}", "model minus champion", "p", "verdict"]
-    tested = window(context.assembled.windows.test)
+    tested = tested_on(context.assembled)
     blocks: list[Block] = [
         Paragraph(
-            f"On {evaluation.rows:,} rows of the test window {tested}, {evaluation.outcomes}; none was "
+            f"On {evaluation.rows:,} rows of {tested}, {evaluation.outcomes}; none was "
             f"used to make the model. {evaluation.unlabelled:,} more rows have no outcome. In brackets: 95 % bootstrap "
             f"intervals. {context.words.constant}"
         ),

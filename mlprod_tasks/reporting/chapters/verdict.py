@@ -9,6 +9,7 @@ from mlprod_tasks.documents.formatting import number, of_100, with_interval
 from mlprod_tasks.documents.mail_content import Grid
 from mlprod_tasks.evaluation.gates import GateVerdict
 from mlprod_tasks.reporting.report_context import ReportContext
+from mlprod_tasks.reporting.split_words import caveat
 from mlprod_tasks.statistics.metrics import Estimate
 
 
@@ -16,7 +17,9 @@ def verdict(context: ReportContext) -> Section:
     """The verdict, its gates, and the most important numbers."""
     of_task = {"binary": _of_yes_or_no, "regression": _of_numbers, "multiclass": _of_classes}
     tiles = Tiles(of_task[context.pipeline.task](context))
-    return Section("verdict", "Verdict", (verdict_sentence(context), tiles, gates(context.gates)))
+    less = caveat(context.assembled)
+    warned = () if less is None else (Paragraph(less, "bad"),)
+    return Section("verdict", "Verdict", (verdict_sentence(context), *warned, tiles, gates(context.gates)))
 
 
 def _of_yes_or_no(context: ReportContext) -> tuple[tuple[str, str, str], ...]:

@@ -1,0 +1,81 @@
+"""Which rows train, which choose and which test: windows in time, or parts of a table that has no time."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from mlprod_tasks.declaration.declared import declared
+
+PROVES_LESS = (
+    "Training and test rows are of the same time, so this does not show how good the model is on rows that come later: what "
+    "changes with time, and columns that were filled in after the outcome, cannot show"
+)
+
+
+@declared
+class Split:
+    """Windows by time: train | gap | validation | gap | test. The test window ends with the last complete labels.
+
+    validation: length of the window that candidates are calibrated and compared on.
+    test: length of the window that gates are evaluated on; training does not use it.
+    gap: the time left out before each of the two; no shorter than the label's delay.
+    train: length of the training window; None takes all ticks from the schedule's start.
+    """
+
+    validation: timedelta
+    test: timedelta
+    gap: timedelta
+    train: timedelta | None = None
+
+
+@declared
+class SplitByColumn:
+    """Parts of a scored table without a time, told by one of its columns. It proves less than a later window.
+
+    column: the column; text, a whole number or a yes or no.
+    train: the values of rows that candidates are fitted to.
+    validation: the values of rows that candidates are calibrated and compared on.
+    test: the values of rows that gates are evaluated on. A training with a row of any other value is refused.
+    """
+
+    column: str
+    train: tuple[str | int | bool, ...]
+    validation: tuple[str | int | bool, ...]
+    test: tuple[str | int | bool, ...]
+
+    @property
+    def words(self) -> str:
+        """How rows are split, to be read by people."""
+        return f"by the column {self.column}"
+
+    @property
+    def parts(self) -> dict[str, tuple[str | int | bool, ...]]:
+        """The values of each part."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+
+@declared
+class SplitByHash:
+    """Parts of a scored table without a time, by a hash of the key. It proves less than a later window.
+
+    A key is in the same part in every training, so that no model is tested on rows that an earlier one was fitted to.
+
+    validation: the share of keys that candidates are calibrated and compared on.
+    test: the share of keys that gates are evaluated on.
+    by: the columns that are hashed, such as the household of a customer, so that rows of one are never in two parts; () is the
+    table's key.
+    seed: another seed gives other parts.
+    """
+
+    validation: float = 0.2
+    test: float = 0.2
+    by: tuple[str, ...] = ()
+    seed: int = 0
+
+    @property
+    def words(self) -> str:
+        """How rows are split, to be read by people."""
+        return f"by a hash of {', '.join(self.by) or 'the key'} with seed {self.seed}"
+
+
+RowSplit = SplitByColumn | SplitByHash

@@ -1,0 +1,97 @@
+"""Split the rows of a table without a time: by a column, or by a hash of the key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from mlprod_tasks.declaration import Pipeline, SplitByColumn, SplitByHash, Tick, TickRange
+from mlprod_tasks.documents.formatting import format_count
+from mlprod_tasks.features.snapshot import Snapshot
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.engine import engine
+from mlprod_tasks.platform.sql import identifier, literal
+from mlprod_tasks.training.split import Windows
+
+if TYPE_CHECKING:
+    from mlprod_tasks.declaration.split import RowSplit
+
+PART, VALUE = "_part", "_part_value"
+MOST_NAMED = 5
+HASHED_BITS = 32
+
+
+class NoSnapshot(LookupError):
+    """No snapshot of the scored table was ingested by the training's tick."""
+
+
+class PartsUnknown(ValueError):
+    """Rows with an outcome have a value in the split's column that belongs to no part."""
+
+
+def newest_snapshot(pipeline: Pipeline, as_of: Tick, versions: Mapping[str, int] | None, platform: Platform) -> Windows:
+    """The tick with the newest snapshot that `as_of` has, for all three parts. Raises: NoSnapshot; TableMissing."""
+    there = [tick for tick in Snapshot(pipeline, platform, versions).ticks(pipeline.entity_name) if tick <= as_of.name]
+    if not there:
+        raise NoSnapshot(
+            f"{pipeline.name}: table {pipeline.entity_name!r} has no rows up to {as_of}: ingest a tick up to it first"
+        )
+    ticks = pipeline.schedule.range(max(there))
+    return Windows(ticks, ticks, ticks)
+
+
+def parts_of_rows(pipeline: Pipeline, ticks: TickRange, versions: Mapping[str, int], platform: Platform) -> pa.Table:
+    """The part of every row of a snapshot: the key, `tick`, `_part` (null if the value is of none), `_part_value` as text."""
+    split = pipeline.split
+    assert isinstance(split, SplitByColumn | SplitByHash)
+    entity = pipeline.entity_table
+    key = ", ".join(identifier(name) for name in entity.key)
+    part, value = _part_sql(split, entity.key)
+    with engine() as connection:
+        return Snapshot(pipeline, platform, versions, examples=True).read(
+            connection,
+            lambda rows: f"SELECT {key}, tick, {part} AS {PART}, {value} AS {VALUE} FROM {rows}",
+            entity.name,
+            ticks,
+            scored=True,
+        )
+
+
+def _part_sql(split: RowSplit, key: tuple[str, ...]) -> tuple[str, str]:
+    """SQL of a row's part, and of the value that tells it."""
+    if isinstance(split, SplitByColumn):
+        column = identifier(split.column)
+        cases = " ".join(
+            f"WHEN {column} IN ({', '.join(literal(one) if isinstance(one, str) else str(one) for one in values)}) "
+            f"THEN {literal(name)}"
+            for name, values in split.parts.items()
+        )
+        return f"CASE {cases} END", f"CAST({column} AS VARCHAR)"
+    # The first 32 bits of an MD5, over 2 ** 32: uniform in [0, 1), and the same on every machine and in every release.
+    text = ", ".join(f"CAST({identifier(name)} AS VARCHAR)" for name in split.by or key)
+    hashed = f"md5(concat_ws('|', '{split.seed}', {text}))"
+    place = f"CAST(concat('0x', substr({hashed}, 1, {HASHED_BITS // 4})) AS BIGINT) / {float(2**HASHED_BITS)!r}"
+    both = split.test + split.validation
+    return f"CASE WHEN {place} < {split.test!r} THEN 'test' WHEN {place} < {both!r} THEN 'validation' ELSE 'train' END", "NULL"
+
+
+def check_parts(pipeline: Pipeline, labelled: pa.Table) -> None:
+    """Raises: PartsUnknown if rows with an outcome are of no part. labelled: these rows, as of `parts_of_rows`."""
+    split = pipeline.split
+    if not isinstance(split, SplitByColumn) or not labelled[PART].null_count:
+        return
+    counted = labelled.filter(labelled[PART].is_null()).group_by(VALUE).aggregate([([], "count_all")])
+    counts = sorted(counted.to_pylist(), key=lambda row: (-row["count_all"], str(row[VALUE])))
+    shown = [f"{_shown(row[VALUE])} in {format_count(row['count_all'], 'row')}" for row in counts[:MOST_NAMED]]
+    more = f" and {len(counts) - MOST_NAMED} more" if len(counts) > MOST_NAMED else ""
+    known = "; ".join(f"{name} {', '.join(map(repr, values))}" for name, values in split.parts.items())
+    raise PartsUnknown(
+        f"{pipeline.name}: rows with an outcome have in the column {split.column!r} {', '.join(shown)}{more}, which is of no "
+        f"part ({known}). Add the values to a part of SplitByColumn, or correct the rows"
+    )
+
+
+def _shown(value: str | None) -> str:
+    return "no value" if value is None else repr(value)

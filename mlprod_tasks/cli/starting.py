@@ -27,6 +27,17 @@ def init(
     predict: Annotated[
         str, typer.Option(metavar="COLUMN", help="What is predicted: a column, or TABLE.COLUMN; asked for by default.")
     ] = "",
+    each: Annotated[
+        str,
+        typer.Option(
+            metavar="COLUMN",
+            help="Score each value of this column, such as customer_id, at every tick; then --predict is any, count, a number "
+            "to sum, or a condition, over the rows that come next.",
+        ),
+    ] = "",
+    within: Annotated[
+        int | None, typer.Option(metavar="DAYS", min=1, help="With --each: over how many days; by default 28, if they fit.")
+    ] = None,
     name: Annotated[str, typer.Option(metavar="NAME", help="Name of the use case; by default TABLE_COLUMN.")] = "",
     table: Annotated[list[str] | None, typer.Option(metavar="TABLE", help="Of a database: only this table.")] = None,
 ) -> None:
@@ -39,7 +50,9 @@ def init(
 
     show_bars()
     settings = platform().settings
-    done = init_pipeline(sources, predict, name, settings, _chosen, tuple(table or ()))
+    if within is not None and not each:
+        raise typer.BadParameter("says over how many days the rows of a key count: give --each too", param_hint="--within")
+    done = init_pipeline(sources, predict, name, settings, _chosen, tuple(table or ()), each=each, within=within)
     say("\n".join(done.notes), nl=bool(done.notes))
     count = format_count(done.guesses, "line")
     say(f"{done.path} is written: {count} with a guess. Read them, then run `mlprod try {done.pipeline.name}`")

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from mlprod_tasks.declaration.aggregate import Count, SinceLast, Sum
-from mlprod_tasks.declaration.feature import Expression, Feature, Trailing, names_of
+from mlprod_tasks.declaration.feature import Expression, Feature, Lookup, Trailing
 from mlprod_tasks.declaration.gate import AtLeast, BetterThanBaseline, Gate, NoLeakageSuspicion, NotWorseThanChampion
 from mlprod_tasks.declaration.monitoring import Rule, Watch
 from mlprod_tasks.declaration.outcome import Outcome
@@ -108,7 +108,7 @@ def filled(pipeline: Pipeline) -> dict[str, Any]:
         window = OF_TICKS[pipeline.schedule.every]
         fields["split"] = Split(validation=window, test=window, gap=-(-pipeline.label_delay // ONE_DAY) * ONE_DAY)
     if pipeline.fallback == FALLBACK:
-        fields["fallback"] = task.fallback(by=_groups(features))
+        fields["fallback"] = task.fallback(by=_groups(features, pipeline.tables))
     for name in ("value", "gates", "kpi"):
         if getattr(pipeline, name) == getattr(YES_OR_NO, name) != getattr(task, name):
             fields[name] = getattr(task, name)
@@ -146,6 +146,8 @@ def _features(pipeline: Pipeline, entity: Table) -> tuple[Feature, ...]:
             break  # all rows of a training are of one tick
         if name not in entity.names and entity.time is not None and (pipeline.population is None or _differs(name, pipeline)):
             made.append(Expression(name, f"extract({part} FROM {local})", "int", doc))
+    if not made:  # of weekly or monthly keys, whose rows have nothing of their own
+        made.append(Expression("month", f"extract(month FROM {local})", "int", "the month of the year"))
     if pipeline.population is not None:
         made.append(_seen(pipeline.table(pipeline.population.seen_in), pipeline.population.by))
     return tuple(made)
@@ -165,11 +167,18 @@ def _seen(table: Table, by: tuple[str, ...]) -> Trailing:
     return Trailing("seen", table.name, {name: name for name in by}, WINDOWS, (Count(), SinceLast(), *map(Sum, numbers)))
 
 
-def _groups(features: tuple[Feature, ...]) -> tuple[str, ...]:
-    """What the fallback is grouped by: the first text of the row itself, else its first whole number."""
-    own = [feature for feature in features if isinstance(feature, Expression)]
-    for kind in ("text", "int"):
-        for feature in own:
-            if feature.kind == kind:
-                return names_of(feature)
+def _groups(features: tuple[Feature, ...], tables: tuple[Table, ...]) -> tuple[str, ...]:
+    """What the fallback is grouped by: the first text of the row itself, else one that is looked up, else a whole number."""
+    own = [(feature.name, feature.kind) for feature in features if isinstance(feature, Expression)]
+    kinds = {(table.name, column.name): column.kind for table in tables for column in table.columns}
+    looked_up = [
+        (name, kinds.get((feature.table, column), ""))
+        for feature in features
+        if isinstance(feature, Lookup)
+        for name, column in feature.columns.items()
+    ]
+    for named, kind in ((own, "text"), (looked_up, "text"), (own, "int")):
+        for name, found in named:
+            if found == kind:
+                return (name,)
     return ()

@@ -72,7 +72,7 @@ def _suspicious(columns: Sequence[ColumnGuess], label: LabelGuess, connection: D
     if not columns:
         return
     names = ", ".join(quoted(column.name) for column in columns)
-    kind = "BOOLEAN" if label.kind == "yes_no" else "DOUBLE"
+    kind = {"yes_no": "BOOLEAN", "number": "DOUBLE", "class": "VARCHAR"}[label.kind]
     order = quoted(label.table.time)
     query = f"SELECT {names}, ({label.sql})::{kind} AS label FROM {quoted(label.table.name)} ORDER BY {order}"
     rows: pa.Table = connection.sql(query).to_arrow_table()

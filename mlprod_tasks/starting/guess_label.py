@@ -52,7 +52,8 @@ LIKELY = (
     "lost",
     "bought",
 )
-MOST_CLASSES, NUMBERS_FROM = 20, 10
+MOST_CLASSES = 20
+SHOWN = 5
 ONE_DAY = timedelta(days=1)
 
 
@@ -60,7 +61,7 @@ ONE_DAY = timedelta(days=1)
 class LabelGuess:
     """The outcome. sql, kind: of `ml.Label`. of: how that was chosen.
 
-    known_at: the time at which it is known, '' if no column says. delay: in days.
+    known_at: the time at which it is known, '' if no column says. delay: in hours.
     """
 
     table: TableGuess
@@ -121,6 +122,9 @@ def no_time(table: TableGuess) -> str:
         hint = (
             f"{texts[0]} looks like a date, but is written in no way that is read: deliver it as 2024-03-31 or 2024-03-31 17:05"
         )
+    elif times := [column for column in table.columns if column.kind in MOMENTS]:
+        nulls = f"{times[0].profile.nulls:,} of {format_count(table.rows, 'row')}"
+        hint = f"{times[0].name} is missing in {nulls}: complete it, or deliver the other rows alone"
     elif len(parts) > 1:
         hint = f"it has {', '.join(parts)}: deliver them as one column such as 2024-03-31"
     else:
@@ -176,7 +180,9 @@ def _outcome(column: ColumnGuess) -> tuple[str, str, str]:
     values = pc.unique(column.type.values.drop_null()).slice(0, MOST_CLASSES + 1).to_pylist()
     if len(values) < 2:
         raise CannotStart(f"{column.name} has only one value: there is nothing to predict")
-    if column.kind in ("int", "float") and (len(values) > NUMBERS_FROM or column.kind == "float"):
+    if column.kind == "text" and 2 < len(values) <= MOST_CLASSES:
+        return name, "class", f"one of {', '.join(map(repr, values[:SHOWN]))}{' ...' if len(values) > SHOWN else ''}"
+    if column.kind == "float" or (column.kind == "int" and len(values) > 2):
         return name, "number", "a number"
     if column.kind in MOMENTS:
         raise CannotStart(f"{column.name} is a time: predict a column with a yes or no, or a number")
@@ -185,20 +191,16 @@ def _outcome(column: ColumnGuess) -> tuple[str, str, str]:
     counted = dict(profile.top)
     rare = min(values, key=lambda value: counted.get(str(value), 0))
     yes = next((value for value in values if str(value).lower() in YES), rare)
-    if column.kind == "int" and len(values) > 2:
-        return name, "number", "a number"
-    others = [str(value) for value in values if value != yes]
+    (other,) = [str(value) for value in values if value != yes]
     shown = literal(yes) if isinstance(yes, str) else str(yes)
-    of = f"{yes!r} against {others[0]!r}" if len(others) == 1 else f"{yes!r} against the others, {', '.join(others[:5])}"
-    return f"{name} = {shown}", "yes_no", of
+    return f"{name} = {shown}", "yes_no", f"{yes!r} against {other!r}"
 
 
 def _delay(table: TableGuess, known_at: str, column: ColumnGuess) -> tuple[int, str]:
-    """After how many days nearly all outcomes are known."""
+    """After how many hours nearly all outcomes are known."""
     if not known_at:
-        return 1, f"no column says when {column.name} is known: if it takes longer than a day, say so here and in `gap`"
+        return 24, f"no column says when {column.name} is known: if it takes longer than a day, say so here and in `gap`"
     start = table.column(table.time).type.values.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
     known = table.column(known_at).type.values.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
     hours = pc.subtract(known, start).drop_null().to_numpy(zero_copy_only=False) / 3.6e9
-    days = max(1, ceil(float(np.quantile(hours, 0.995)) / 24))
-    return days, f"99.5 % are known by {known_at} after this time"
+    return max(1, ceil(float(np.quantile(hours, 0.995)))), f"99.5 % are known by {known_at} after this time"

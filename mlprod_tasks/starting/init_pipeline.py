@@ -18,10 +18,14 @@ from mlprod_tasks.platform.settings import PREFIX, SettingMissing, Settings
 from mlprod_tasks.starting.database_samples import from_database
 from mlprod_tasks.starting.guess_features import guess_features
 from mlprod_tasks.starting.guess_label import candidates, guess_label
+from mlprod_tasks.starting.guess_population import guess_population
 from mlprod_tasks.starting.guess_tables import TableGuess, guess_table
-from mlprod_tasks.starting.guess_windows import guess_windows
+from mlprod_tasks.starting.guess_windows import rows_of_table, spread_of
+from mlprod_tasks.starting.python_text import MARK
 from mlprod_tasks.starting.samples import CannotStart, Sample, from_file, name_of, rows_in_words
-from mlprod_tasks.starting.write_declaration import MARK, declaration
+from mlprod_tasks.starting.write_declaration import Asked, declaration
+from mlprod_tasks.starting.write_population import KeysOfTable
+from mlprod_tasks.starting.write_rows import RowsOfTable
 
 Choose = Callable[[list[tuple[str, str]]], str]
 
@@ -37,28 +41,38 @@ class Declared:
 
 
 def init_pipeline(
-    sources: Sequence[str], predict: str, name: str, settings: Settings, choose: Choose, only: tuple[str, ...] = ()
+    sources: Sequence[str],
+    predict: str,
+    name: str,
+    settings: Settings,
+    choose: Choose,
+    only: tuple[str, ...] = (),
+    *,
+    each: str = "",
+    within: int | None = None,
 ) -> Declared:
     """Look at files, or at the tables of a database, and write a declaration that runs. It never replaces a file.
 
     predict: the column, table.column, or a condition; '' lets `choose` pick one of the candidates. name: of the use case; ''
-    makes one. only: tables of a database to look at.
+    makes one. only: tables of a database to look at. each: the column of events whose values are scored
+    at each tick; '' scores the rows of a table. within: the days after a tick that `predict` is then about; None: what fits.
 
     Raises: CannotStart.
     """
     samples, connections = _samples(sources, only, settings)
     with engine() as connection:
         tables = [guess_table(sample, connection) for sample in tracked(samples, "look at", lambda one: one.name)]
-        if not predict:
-            predict = choose(_candidates(tables))
-        label = guess_label(tables, predict)
         usable = [table for table in tables if table.key]
-        features = guess_features(label, usable, connection)
-        windows = guess_windows(label)
-    joined = {join.table.name for join in features.joins}
-    kept = [label.table, *(table for table in usable if table.name in joined)]
-    name = name or name_of(f"{label.table.name}_{label.column.name}")
-    text = declaration(name, kept, label, features, windows)
+        asked: Asked
+        if each:
+            asked = KeysOfTable(guess_population(tables, each, predict, within, choose))
+        else:
+            label = guess_label(tables, predict or choose(_candidates(tables)))
+            windows = rows_of_table(spread_of(label.table), label.delay)
+            asked = RowsOfTable(label, guess_features(label, usable, connection), windows)
+    kept = asked.tables(usable)
+    name = name or name_of(asked.name)
+    text = declaration(name, kept, asked)
     path = _written(text, name, settings.pipelines)
     notes = [
         f"{sample.shown} was read only in part ({rows_in_words(sample)}): what holds there may not hold further on"

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from mlprod_tasks import declaration as ml
+from mlprod_tasks.declaration.defaults import FALLBACK
 from mlprod_tasks.declaration.feature import names_of
 from mlprod_tasks.declaration.source_text import source_text
 from mlprod_tasks.declaration.standard import REGRESSION_WATCHES, REQUEST_WATCHES, WATCHES
@@ -117,6 +118,23 @@ def test_a_population_gets_what_it_was_seen_with() -> None:
     assert pipeline.fallback == ml.RateTable(by=("weekday",))
     assert pipeline.split.gap == ml.days(7)
     assert read_sql(pipeline)
+
+
+def test_keys_that_are_scored_every_week_have_the_month_and_a_fallback_by_what_is_looked_up() -> None:
+    found: dict[str, Any] = {}
+    exec(SHORTEST.replace('entity="parcels"', 'entity=ml.Population("carriers", "parcels", ("carrier",), within=ml.days(30))')
+         .replace('starts=date(2024, 1, 2)', 'starts=date(2024, 1, 1), every="week", on="monday"')
+         .replace('ml.Label("parcels", {"parcel_id": "parcel_id"}, "hours > 48", delay=ml.days(5))',
+                  'ml.Outcome("parcels", {"carrier": "carrier"}, ml.Any(), within=ml.days(7))'), found)  # fmt: skip
+    pipeline = found["pipeline"]
+    assert [one.name for one in pipeline.features if isinstance(one, ml.Expression)] == ["month"]
+    assert pipeline.fallback == ml.RateTable(by=("month",))
+    assert read_sql(pipeline)
+    columns = (ml.Column("carrier", "text"), ml.Column("land", "text"))
+    houses = ml.Table("houses", ml.Database("parcels", "houses"), key=("carrier",), columns=columns)
+    features = (*pipeline.features, ml.Lookup("houses", {"carrier": "carrier"}, {"home": "land"}))
+    both = replace(pipeline, tables=(*pipeline.tables, houses), features=features, fallback=FALLBACK)
+    assert both.fallback == ml.RateTable(by=("home",))
 
 
 def test_requests_add_their_watches() -> None:

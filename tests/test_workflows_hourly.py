@@ -1,7 +1,8 @@
 """Hourly ticks through every step, over both changes of the clock, against pandas."""
 
+import json
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -9,15 +10,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mlprod_tasks import declaration as ml
 from mlprod_tasks import features, workflows
 from mlprod_tasks.dashboard.data import detail
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.features import sql
+from mlprod_tasks.monitoring.requests import measure_collected
 from mlprod_tasks.notifications import digest
+from mlprod_tasks.online.check import check_online
+from mlprod_tasks.online.fill import fill_online
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Decision, Measurement, Training
+from mlprod_tasks.rollout.rows import read
+from mlprod_tasks.scoring.collect import collect
+from mlprod_tasks.serving.run import build_service
 from mlprod_tasks.training.workspace import TrainingFolder, read_window
 from tests.support.hourly_shop import AUTUMN, HOUR, SPRING, new_platform, pipeline, tables, write_source
+from tests.support.service import request
 
 
 @dataclass(frozen=True)
@@ -116,6 +125,36 @@ def test_predictions_are_published_by_the_names_of_hours(home: Home) -> None:
     connection.close()
     assert published["tick"].tolist() == home.scored
     assert published["n"].tolist() == [len(rows_of(home, name)) for name in home.scored]
+
+
+def test_requests_get_the_scores_of_their_hour_and_are_collected_and_measured_by_it(home: Home) -> None:
+    served = replace(home.pipeline, serving=ml.Serving())
+    fill_online(served, served.schedule.tick(home.scored[-1]), home.platform)
+    service = build_service(home.platform, {"paid": served}, keys_needed=False)
+    batch = home.platform.lake.rows(names.predictions(home.pipeline)).to_pandas().set_index("order_id")["score"]
+    asked = home.scored[1:-5:5]  # among them one of the two hours that the clock shows twice
+    sent = {name: rows_of(home, name) for name in asked}
+    for name, rows in sent.items():
+        texts = rows.assign(ordered_at=[at.isoformat() for at in rows["ordered_at"]])
+        body = {"rows": json.loads(texts.to_json(orient="records", double_precision=15)), "moment": start(name).isoformat()}
+        told = request(service, "POST", "/v1/pipelines/paid/score", json=body).json()["rows"]
+        assert [one["score"] for one in told] == batch.loc[rows["order_id"]].tolist(), "bit for bit"
+        assert {one["route"] for one in told} == {"champion"}
+    service.scorers["paid"].log.flush()
+    assert collect(served, home.platform).ticks == tuple(asked)
+    assert collect(served, home.platform).rows == 0, "each row once"
+    logged = home.platform.lake.rows(names.requests(served)).to_pandas()
+    assert logged.groupby("tick").size().to_dict() == {name: len(rows) for name, rows in sent.items()}
+
+    assert {one.tick for one in measure_collected(served, home.platform)} >= set(asked)
+    measured = {m.tick: m.n for m in home.platform.ledger.all(Measurement, pipeline="paid", what="online_rows") if m.n}
+    assert measured == {name: len(rows) for name, rows in sent.items()}
+    for name in asked:
+        assert check_online(served, served.schedule.tick(name), home.platform).share == 0.0
+    began = datetime(2013, 1, 1, tzinfo=UTC)
+    compared = read(served, home.platform, 1, 2, since=began, champion_since=began).champion
+    paid = home.payments.set_index("order_id")["paid"]
+    assert sorted(compared.outcome) == sorted(float(paid[key]) for rows in sent.values() for key in rows["order_id"])
 
 
 def test_scoring_and_monitoring_again_changes_nothing(home: Home) -> None:

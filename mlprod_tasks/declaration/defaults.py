@@ -112,6 +112,8 @@ def filled(pipeline: Pipeline) -> dict[str, Any]:
     for name in ("value", "gates", "kpi"):
         if getattr(pipeline, name) == getattr(YES_OR_NO, name) != getattr(task, name):
             fields[name] = getattr(task, name)
+    if pipeline.serving is not None:
+        fields["serving"] = pipeline.serving.of(pipeline.schedule)
     if (pipeline.watches, pipeline.rules) == (WATCHES, RULES):
         more = pipeline.serving is not None
         intervals = pipeline.model.coverage is not None

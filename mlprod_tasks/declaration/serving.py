@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import field, replace
 from datetime import timedelta
 from typing import Literal
 
 from mlprod_tasks.declaration.declared import declared
 from mlprod_tasks.declaration.feature import hours
+from mlprod_tasks.declaration.schedule import Schedule
 
+LONGEST_FILL = hours(5)  # after the tick, until the store has it
+SHORTEST_LOOK_BACK = hours(24)
 Policy = Literal["default", "fallback", "refuse"]
 
 
@@ -50,27 +53,38 @@ class Serving:
     cannot be reached. A key that is not in the store is not missing: it gets the features that batch scoring would give it.
     Every answer says which features were stale or missing.
 
-    stale_after: features are stale if the store is complete only up to a moment longer ago than this.
+    stale_after: features are stale if the store is complete only up to a moment longer ago than this. By default the longest
+    time between two ticks, and five hours more for the fill: 30 hours of daily ticks; of hourly ticks two hours.
     stale: what to do with stale features: 'use' scores with them, 'default' scores with the values in `defaults`, 'fallback'
     lets the fallback model answer, 'refuse' gives no score.
     missing: what to do if features are missing; as `stale`, without 'use'.
     defaults: the value for each feature; null for features that are not named.
     unknown_category: whether a value in a request that is not among its column's `values` is refused or taken as null.
     look_back: how far back from the newest data the store answers any moment exactly; by default two ticks, one of which may
-    have 25 hours.
+    have 25 hours, and at least a day.
     checked_rows: the number of rows of a tick that are computed each night both online and in batch, and compared.
     look_up_within: how long a request waits for the store before it uses cached values.
     log_seconds: how long an answer may wait to be written to the log; a replica that is killed loses at most these seconds.
     ramp: how a version that passes its gates is rolled out before it is promoted; None promotes it at once.
     """
 
-    stale_after: timedelta = hours(30)
+    stale_after: timedelta | None = None
     stale: Literal["use", "default", "fallback", "refuse"] = "fallback"
     missing: Policy = "fallback"
     defaults: dict[str, int | float | str | bool] = field(default_factory=dict)
     unknown_category: Literal["refuse", "null"] = "refuse"
-    look_back: timedelta = hours(50)
+    look_back: timedelta | None = None
     checked_rows: int = 1000
     look_up_within: timedelta = timedelta(milliseconds=250)
     log_seconds: float = 2.0
     ramp: Ramp | None = None
+
+    def of(self, schedule: Schedule) -> Serving:
+        """Return the same with the lengths that follow the schedule, where none are declared."""
+        longest = schedule.longest
+        stale_after, look_back = longest + min(longest, LONGEST_FILL), max(2 * longest, SHORTEST_LOOK_BACK)
+        return replace(
+            self,
+            stale_after=stale_after if self.stale_after is None else self.stale_after,
+            look_back=look_back if self.look_back is None else self.look_back,
+        )

@@ -15,6 +15,7 @@ from mlprod_tasks.declaration.feature import kinds_of
 from mlprod_tasks.declaration.reads import words_in
 from mlprod_tasks.online.duckdb_semantics import Unsure, ValueFailed
 from mlprod_tasks.platform.sql import identifier
+from mlprod_tasks.platform.tick_columns import sql_type
 
 log = logging.getLogger(__name__)
 TYPES = {
@@ -176,7 +177,7 @@ def _columns(pipeline: Pipeline) -> dict[str, str]:
     columns = {column.name: _type(column) for column in pipeline.entity_table.lake_columns if column.known_at is None}
     columns["predict_at"] = TYPES["timestamp"]
     if isinstance(pipeline.predict_at, AtTick):
-        columns["tick"] = TYPES["date"]
+        columns["tick"] = sql_type(pipeline.schedule)
     for feature in pipeline.features:
         match feature:
             case Lookup() | AsOf():

@@ -72,6 +72,7 @@ class OnlineFeatures:
         self.fields = RequestFields(pipeline, pseudonym_key)
         self.expressions = Expressions(pipeline)
         self._serving = serving_of(pipeline)
+        assert self._serving.stale_after is not None
         self._stale_after = self._serving.stale_after // MICROSECOND
         self._cache = StoreCache(
             pipeline.name,
@@ -226,8 +227,7 @@ class OnlineFeatures:
         known["predict_at"] = moment
         if self._reads_tick:
             name = self.pipeline.schedule.tick_at(EPOCH + moment * MICROSECOND).name
-            assert isinstance(name, date), "use cases with ticks within a day answer no requests"
-            known["tick"] = name.toordinal() - EPOCH_DAY
+            known["tick"] = name.toordinal() - EPOCH_DAY if isinstance(name, date) else name
         return self.expressions.values(known)
 
     @property

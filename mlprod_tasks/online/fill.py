@@ -192,7 +192,9 @@ def _next_generation(
     if header is not None and not back:
         as_of = max(as_of, tick_named(header.tick))
     snapshot = Snapshot(pipeline, platform)
-    horizon = Horizon(as_of, micros(pipeline.schedule.moment(as_of)), serving_of(pipeline).look_back)
+    look_back = serving_of(pipeline).look_back
+    assert look_back is not None
+    horizon = Horizon(as_of, micros(pipeline.schedule.moment(as_of)), look_back)
     changes, states = _Changes(known), dict[str, GroupState]()
     with engine(spill=platform.settings.home / "spill") as connection:
         connection.execute("SET preserve_insertion_order = true")

@@ -102,8 +102,8 @@ def population_group(pipeline: Pipeline, population: Population) -> EntryGroup:
 
 
 def serving_of(pipeline: Pipeline) -> Serving:
-    """The declared serving policy, or the default one."""
-    return pipeline.serving or Serving()
+    """The declared serving policy, or the default one; its lengths of time are known."""
+    return (pipeline.serving or Serving()).of(pipeline.schedule)
 
 
 def micros(moment: datetime) -> int:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration import Schedule
 from mlprod_tasks.declaration.rhythm import TickName
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 
 def tick_type(schedule: Schedule) -> pa.DataType:
     """The type of the lake's column `tick`: a date, or a text for ticks within a day."""
+    import pyarrow as pa  # imported here: a request needs the SQL type alone
+
     return pa.string() if schedule.every == "hour" else pa.date32()
 
 
 def tick_array(names: Iterable[TickName], schedule: Schedule) -> pa.Array:
     """Names of ticks in the type of the lake's column."""
+    import pyarrow as pa
+
     return pa.array(list(names), tick_type(schedule))
 
 

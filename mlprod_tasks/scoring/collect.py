@@ -16,11 +16,11 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from mlprod_tasks.declaration import Pipeline, TickRange
-from mlprod_tasks.declaration.rhythm import TickName
+from mlprod_tasks.declaration.rhythm import TickName, tick_named
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.files import locked, parts
 from mlprod_tasks.platform.lake import RowsRefused, TableMissing
-from mlprod_tasks.scoring.log_row import KINDS, ROW_COLUMNS, log_schema
+from mlprod_tasks.scoring.log_row import KINDS, ROW_COLUMNS, log_schema, row_columns
 from mlprod_tasks.scoring.prediction_log import log_folder
 from mlprod_tasks.scoring.review_queue import ask_for
 from mlprod_tasks.scoring.set_aside import LOG_FILE, NEEDED, places, read_or_set_aside, set_aside_rows, unreadable_rows
@@ -114,7 +114,7 @@ def collect(pipeline: Pipeline, platform: Platform, *, tidy: bool = False) -> Co
 
 def _collect(pipeline: Pipeline, folder: Path, platform: Platform) -> Collected:
     broken: list[str] = []
-    present = _log_files(folder, broken)
+    present = _log_files(folder, row_columns(pipeline)["tick"], broken)
     files, refused = _split_by_types(pipeline, present, platform)
     collected = _collected_files(pipeline, {tick for file in files for tick in file.ticks}, platform)
     new = {file.name: file for file in files if any(file.name not in collected[tick] for tick in file.ticks)}
@@ -158,9 +158,12 @@ def _exclusive(folder: Path) -> Iterator[None]:
         yield
 
 
-def _log_files(folder: Path, broken: list[str]) -> list[_File]:
-    """List the files of the log. Broken ones are set aside and their names added to `broken`."""
-    files = (read_or_set_aside(path, lambda file, path=path: _log_file(path, file), broken) for path in _paths(folder))  # type: ignore[misc]
+def _log_files(folder: Path, ticks: pa.DataType, broken: list[str]) -> list[_File]:
+    """List the files of the log. ticks: the type of their names.
+
+    Broken ones are set aside and their names added to `broken`.
+    """
+    files = (read_or_set_aside(path, lambda file, path=path: _log_file(path, file, ticks), broken) for path in _paths(folder))  # type: ignore[misc]
     return [file for file in files if file is not None]
 
 
@@ -168,14 +171,18 @@ def _paths(folder: Path) -> list[Path]:
     return sorted(folder.glob("[!.]*.parquet"))
 
 
-def _log_file(path: Path, file: pq.ParquetFile) -> _File:
+def _log_file(path: Path, file: pq.ParquetFile, tick_type: pa.DataType) -> _File:
     schema = file.schema_arrow
     if lacking := [name for name in NEEDED if name not in schema.names]:
         raise pa.ArrowInvalid(f"it has no column {', '.join(lacking)}, so it is not a log of this service")
     ticks = file.read(columns=["tick"])["tick"]
-    if not pa.types.is_date32(ticks.type) or ticks.null_count:
+    if ticks.type != tick_type or ticks.null_count:
         raise pa.ArrowInvalid("its rows have no ticks, so it is not a log of this service")
-    return _File(path, schema, frozenset(ticks.unique().to_pylist()))
+    names = frozenset(ticks.unique().to_pylist())
+    try:
+        return _File(path, schema, frozenset(tick_named(str(name)) for name in names))
+    except ValueError as error:
+        raise pa.ArrowInvalid(f"its rows have ticks that are none, so it is not a log of this service: {error}") from error
 
 
 def _split_by_types(pipeline: Pipeline, files: Sequence[_File], platform: Platform) -> tuple[list[_File], dict[str, str]]:
@@ -253,7 +260,7 @@ def _scan(paths: Sequence[Path], schema: pa.Schema, tick: TickName) -> pa.Table:
     if not paths:
         return schema.append(pa.field(LOG_FILE, pa.string())).empty_table()
     rows = ds.dataset([str(path) for path in paths], schema=schema, format="parquet")
-    of_tick = ds.field("tick") == pa.scalar(tick, pa.date32())
+    of_tick = ds.field("tick") == pa.scalar(tick, schema.field("tick").type)
     return rows.to_table(columns=[*schema.names, "__filename"], filter=of_tick).rename_columns([*schema.names, LOG_FILE])
 
 
@@ -269,7 +276,7 @@ def _queue_reviews(
     Bad are rows that cannot be read and those that the queue does not take. They are set aside.
     """
     rows = set_aside_rows(rows, unreadable_rows(rows), folder, tick, broken)
-    if any(rows.schema.field(name).type != kind for name, kind in ROW_COLUMNS):
+    if any(rows.schema.field(name).type != kind for name, kind in row_columns(pipeline).items()):
         return rows, 0
     not_taken: list[tuple[str, int]] = []
     asked = ask_for(pipeline, rows.filter(pc.fill_null(rows["review"], False)), platform, not_taken)

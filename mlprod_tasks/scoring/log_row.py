@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import datetime
 from operator import attrgetter
 from typing import Annotated, Any, get_type_hints
 
@@ -12,7 +12,9 @@ import msgspec
 import pyarrow as pa
 
 from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.declaration.task import HIGH, LOW, PREDICTION, PROBABILITIES
+from mlprod_tasks.platform.tick_columns import tick_type
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +38,7 @@ class LoggedRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     request_id: Annotated[str, pa.string()]
     row: Annotated[int, pa.int32()]
     key: Annotated[str, pa.string()]
-    tick: Annotated[date, pa.date32()]
+    tick: Annotated[TickName, pa.date32()]  # a text of ticks within a day
     predict_at: Annotated[datetime, pa.timestamp("us", "UTC")]
     at: Annotated[datetime, pa.timestamp("us", "UTC")]
     score: Annotated[float | None, pa.float64()]
@@ -59,7 +61,7 @@ class LoggedRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     of_task: tuple[Any, ...] = ()
 
 
-# The columns of every log, name and type, in the order of the fields.
+# The columns of every log of daily ticks, name and type, in the order of the fields.
 ROW_COLUMNS: tuple[tuple[str, pa.DataType], ...] = tuple(
     (name, hint.__metadata__[0])
     for name, hint in get_type_hints(LoggedRow, include_extras=True).items()
@@ -68,17 +70,22 @@ ROW_COLUMNS: tuple[tuple[str, pa.DataType], ...] = tuple(
 READERS = tuple(attrgetter(name) for name, _ in ROW_COLUMNS)
 
 
+def row_columns(pipeline: Pipeline) -> dict[str, pa.DataType]:
+    """Return ROW_COLUMNS with the type of the pipeline's ticks."""
+    return dict(ROW_COLUMNS) | {"tick": tick_type(pipeline.schedule)}
+
+
 def log_schema(pipeline: Pipeline) -> pa.Schema:
     """Return the columns of the log.
 
-    ROW_COLUMNS, then the entity's key as `key_<column>`, then the features as `feature_<name>`, then those of the task. A
+    `row_columns`, then the entity's key as `key_<column>`, then the features as `feature_<name>`, then those of the task. A
     personal key column holds the same hash as the lake.
     """
     entity = pipeline.entity_table
     kinds = {name: "text" if entity.column(name).personal == "hash" else entity.column(name).kind for name in entity.key}
     keys = [(f"{KEY}{name}", KINDS[kind]) for name, kind in kinds.items()]
     features = [(f"{FEATURE}{name}", kind) for name, kind in logged_types(pipeline).items()]
-    return pa.schema([*ROW_COLUMNS, *keys, *features, *columns_of_task(pipeline)])
+    return pa.schema([*row_columns(pipeline).items(), *keys, *features, *columns_of_task(pipeline)])
 
 
 def columns_of_task(pipeline: Pipeline) -> list[tuple[str, pa.DataType]]:

@@ -5,12 +5,13 @@ openapi.py makes the JSON schemas from these classes.
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.declaration.task import HIGH, LOW, PREDICTION, PROBABILITY
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -43,7 +44,7 @@ class ValidRequest(msgspec.Struct, frozen=True):
     key_id: str
     rows: list[dict[str, Any]]
     moment: datetime
-    tick: date
+    tick: TickName
     cacheable: bool
     cost: int
 

@@ -19,12 +19,13 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.online import Features, RequestFields
 from mlprod_tasks.platform.clock import Clock
 from mlprod_tasks.serving import keys
@@ -121,7 +122,7 @@ class MomentCheck:
     pipeline: Pipeline
     _last: Tick | None = None
 
-    def check(self, given: datetime | None, now: datetime) -> tuple[datetime, date]:
+    def check(self, given: datetime | None, now: datetime) -> tuple[datetime, TickName]:
         """Return the moment as of which to score, and its tick.
 
         Raises: RequestRefused (422).
@@ -133,7 +134,7 @@ class MomentCheck:
             raise _wrong_moment("it must be between 1971 and now")
         last = self._last
         if last is not None and last.start <= moment < last.end:
-            return moment, _date(last)
+            return moment, last.name
         schedule = self.pipeline.schedule
         try:
             self._last = tick = schedule.tick_at(moment)
@@ -143,13 +144,7 @@ class MomentCheck:
             if given is None:
                 reason = f"it defaults to now, and {reason}"
             raise _wrong_moment(reason) from None
-        return moment, _date(tick)
-
-
-def _date(tick: Tick) -> date:
-    """The tick's date: use cases with ticks within a day answer no requests."""
-    assert isinstance(tick.name, date)
-    return tick.name
+        return moment, tick.name
 
 
 def _wrong_moment(reason: str) -> RequestRefused:

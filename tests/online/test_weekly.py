@@ -61,4 +61,4 @@ def test_requests_get_the_features_of_the_batch(weeks: tuple[Pipeline, Platform]
 
 def test_a_store_that_is_stale_before_it_is_filled_again_is_refused(flights_pipeline: Pipeline) -> None:
     with pytest.raises(ValueError, match="1 day, 6:00:00 is shorter than the time between two ticks"):
-        replace(of_weeks(flights_pipeline), serving=ml.Serving())
+        replace(of_weeks(flights_pipeline), serving=ml.Serving(stale_after=ml.hours(30)))

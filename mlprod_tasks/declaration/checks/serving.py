@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration.checks.tables import listed
 from mlprod_tasks.declaration.feature import Expression, Feature, Trailing, kinds_of, names_of
+from mlprod_tasks.declaration.serving import Ramp, Serving
 
 if TYPE_CHECKING:
     from mlprod_tasks.declaration.pipeline import Pipeline
-    from mlprod_tasks.declaration.serving import Ramp
 
 MOST_CHECKED = 100_000
+NOTHING = timedelta(0)
 LONGEST_LOOK_BACK = timedelta(days=366)
 
 
@@ -22,17 +23,17 @@ def serving_problems(pipeline: Pipeline) -> Iterator[str]:
     serving = pipeline.serving
     if serving is None:
         return
-    if pipeline.schedule.every == "hour":
-        yield "serving: a use case with ticks every hour does not answer requests yet: leave `serving` out, or score every day"
-    if serving.stale_after <= timedelta(0):
-        yield f"serving.stale_after {serving.stale_after} must be positive"
-    if timedelta(0) < serving.stale_after < pipeline.schedule.shortest:
+    usual = Serving().of(pipeline.schedule)
+    stale_after, look_back = serving.stale_after or NOTHING, serving.look_back or NOTHING  # declared, or filled in by now
+    if stale_after <= NOTHING:
+        yield f"serving.stale_after {stale_after} must be positive"
+    if NOTHING < stale_after < pipeline.schedule.shortest:
         yield (
-            f"serving.stale_after {serving.stale_after} is shorter than the time between two ticks: features would count as "
-            f"stale before the next fill. Declare {pipeline.schedule.longest + timedelta(hours=5)} or more"
+            f"serving.stale_after {stale_after} is shorter than the time between two ticks: features would count as "
+            f"stale before the next fill. Leave it out, or declare {usual.stale_after} or more"
         )
-    if not timedelta(0) <= serving.look_back <= LONGEST_LOOK_BACK:
-        yield f"serving.look_back {serving.look_back} must lie between nothing and {LONGEST_LOOK_BACK.days} days"
+    if not NOTHING <= look_back <= LONGEST_LOOK_BACK:
+        yield f"serving.look_back {look_back} must lie between nothing and {LONGEST_LOOK_BACK.days} days"
     if not 0 <= serving.checked_rows <= MOST_CHECKED:
         yield f"serving.checked_rows {serving.checked_rows} must lie between 0 and {MOST_CHECKED:,}"
     if serving.log_seconds <= 0:

@@ -11,6 +11,7 @@ from sqlalchemy import and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from mlprod_tasks.dashboard import queries, status
+from mlprod_tasks.dashboard.experiments import experiments
 from mlprod_tasks.dashboard.importance import gain_shares
 from mlprod_tasks.dashboard.schemas import AlarmRow, Detail, Overview, PipelineCard, Spark
 from mlprod_tasks.dashboard.series import BY_FEATURE, NOT_BY_FEATURE, Ticks, charts, heat_maps, read
@@ -129,6 +130,7 @@ def _detail(
         trainings=queries.trainings(session, facts.trainings, version),
         doings=queries.doings(session, pipeline, as_of),
         served=served(session, pipeline, view.until),
+        experiments=experiments(session, pipeline, view.until, None if as_of is None else as_of.name),
     )
 
 

@@ -16,12 +16,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mlprod_tasks.dashboard.experiment_schemas import ExperimentsDetail
 from mlprod_tasks.dashboard.served_schemas import RolloutRow, ServingDetail
 
 Light = Literal["red", "amber", "green", "grey"]
 ACTIONS = (
     "acknowledge", "mute", "unmute", "retrain", "rollback", "champion", "fallback", "bound", "unbound", "rollout", "ramp",
-    "review",
+    "review", "plan_experiment", "experiment", "end_experiment",
 )  # fmt: skip
 Numbers = tuple[float | None, ...]
 
@@ -272,7 +273,8 @@ class Detail:
     """Everything about one pipeline over a range of ticks.
 
     may: the ACTIONS that the reader may take; the page shows buttons for these only. run_link: an address with {run_id}
-    for the id of an MLflow run. served: None if the use case answers no requests.
+    for the id of an MLflow run. served: None if the use case answers no requests. experiments: None if there are none and
+    none is declared.
     """
 
     name: str
@@ -298,6 +300,7 @@ class Detail:
     trainings: tuple[TrainingRow, ...]  # newest first
     doings: tuple[ActionRow, ...]  # newest first
     served: ServingDetail | None
+    experiments: ExperimentsDetail | None = None
     links: tuple[Link, ...] = ()
     run_link: str = ""
     may: tuple[str, ...] = ()
@@ -309,7 +312,8 @@ class ActionRequest:
 
     rule: acknowledge, mute, unmute. days: mute. version: rollback. what, slice, low, high: bound and unbound. mode, challenger,
     share, automation, low and high (the band's), instead_of (the moment of the rollout that is in force): rollout. challenger:
-    ramp. request_id, row, decision: review.
+    ramp. request_id, row, decision: review. experiment (its name), variants, metric, difference, design, periods (weeks;
+    None for as few as can be): plan_experiment and experiment. experiment: end_experiment.
     """
 
     reason: str = ""
@@ -328,6 +332,12 @@ class ActionRequest:
     request_id: str = ""
     row: int | None = None
     decision: bool | None = None
+    experiment: str = ""
+    variants: str = ""
+    metric: str = ""
+    difference: float | None = None
+    design: str = "fixed"
+    periods: int | None = None
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,13 @@ def plan(
     raise CannotPlan(_too_little(pipeline, wanted, metric, shortest, periods))
 
 
+def declared(pipeline: Pipeline) -> Experiments:
+    """Return what experiments of a use case are judged by. Raises: CannotPlan."""
+    if pipeline.experiments is None:
+        raise CannotPlan(f"{pipeline.name} declares no `experiments`: declare ml.Experiments(metrics=...) first")
+    return pipeline.experiments
+
+
 def told(pipeline: Pipeline, planned: Plan) -> str:
     """Tell a plan in words."""
     wanted, usual = planned.wanted, planned.usual
@@ -152,10 +159,7 @@ def ticks_a_period(schedule: Schedule) -> int:
 
 
 def _checked(pipeline: Pipeline, wanted: Wanted, variants: Sequence[Variant]) -> UnitMetric:
-    experiments = pipeline.experiments
-    if experiments is None:
-        raise CannotPlan(f"{pipeline.name} declares no `experiments`: declare ml.Experiments(metrics=...) first")
-    metric = _metric(experiments, wanted.metric)
+    metric = _metric(declared(pipeline), wanted.metric)
     if wanted.design not in get_args(Design):
         raise CannotPlan(f"design {wanted.design!r}: there are {', '.join(get_args(Design))}")
     if not wanted.difference > 0:

@@ -13,7 +13,7 @@ from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.declaration.experiment import CONTROL
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.experiments.assignment import Variant
-from mlprod_tasks.experiments.plan import CannotPlan, Plan, Wanted, plan, ticks_a_period
+from mlprod_tasks.experiments.plan import CannotPlan, Plan, Wanted, declared, plan, ticks_a_period
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.experiment_entries import ExperimentRun
 from mlprod_tasks.platform.ledger import Fallback
@@ -45,6 +45,7 @@ def variants(pipeline: Pipeline, treated: Sequence[str], platform: Platform) -> 
 
     Raises: CannotPlan.
     """
+    declared(pipeline)
     promoted = history.promotions(pipeline, platform)
     if not promoted:
         raise CannotPlan(f"{pipeline.name} has no champion to compare with: train a model first")
@@ -185,7 +186,7 @@ def _treated(pipeline: Pipeline, read: re.Match[str], champion: int, share: floa
     try:
         platform.registry.version(names.registered_model(pipeline), version)
     except BrokenArtifact as error:
-        raise CannotPlan(f"variant {what!r}: {error}") from error
+        raise CannotPlan(f"variant {what!r}: {pipeline.name} has no version {version}") from error
     return Variant(what if threshold is not None else f"version {version}", version, share, threshold)
 
 

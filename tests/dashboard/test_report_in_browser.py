@@ -13,6 +13,7 @@ from mlprod_tasks.dashboard.report import write_report
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Measurement
+from tests.support.browser_look import look
 from tests.support.seeded_ledger import DAY, FIRST, fill
 
 HOSTILE = "<img src=x onerror=\"document.title='taken'\"></script><script>document.title='taken'</script>"
@@ -24,25 +25,6 @@ CONTRASTS = Path(__file__).with_name("contrasts.js").read_text(encoding="utf-8")
 def address(months: Platform, flights_pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> str:
     out = tmp_path_factory.mktemp("report") / "report.html"
     return write_report(flights_pipeline, flights_pipeline.schedule.tick(TICK), months, out).as_uri()
-
-
-def look(browser: Any, address: str, width: int = 1280, scheme: str = "light") -> None:
-    """Open a page at a width and colour scheme; it must draw itself without a word in the console."""
-    browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-    )
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
-    browser.get("about:blank")
-    browser.get_log("browser")  # what pages of other tests asked for, such as an icon
-    browser.get(address)
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    WebDriverWait(browser, 30).until(
-        lambda b: b.execute_script(
-            "return !document.querySelector('#board[aria-busy]') && !!document.querySelector('.plot svg')"
-        )
-    )
-    assert browser.get_log("browser") == []
 
 
 def keys(browser: Any, *pressed: str) -> None:

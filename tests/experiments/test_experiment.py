@@ -68,7 +68,7 @@ def test_a_design_that_may_be_read_early_needs_more_units(shop, design):
         ({"alpha": 1.0}, NEVER, "must lie between 0 and 1"),
         ({}, "1", "is the champion, which is the control"),
         ({}, "champion@2", "a threshold is a probability"),
-        ({}, "9", "9"),
+        ({}, "9", "returns has no version 9"),
         ({}, "new", "give a version such as '3'"),
     ],
     ids=("metric", "difference", "design", "alpha", "champion", "threshold", "version", "word"),

@@ -28,6 +28,7 @@ from demo.mail_catcher import MailCatcher
 from demo.stack import PRELOADED
 from mlprod_tasks.declaration import Pipeline, load
 from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.experiment_entries import ExperimentRun
 from mlprod_tasks.platform.ledger import (
     Decision,
     Intervention,
@@ -39,7 +40,7 @@ from mlprod_tasks.platform.ledger import (
     Training,
 )
 from mlprod_tasks.platform.settings import from_environment
-from tests.support import returns_pipeline, seeded_ledger
+from tests.support import returns_pipeline, seeded_experiment, seeded_ledger
 from tests.support.paths import REPOSITORY
 from tests.support.returns_lake import fill
 
@@ -407,6 +408,27 @@ def test_a_ramp_is_begun_by_the_rollout_dag_in_the_name_of_whoever_asked(site: S
     assert (again.status_code, "already" in again.json()["error"]) == (409, True)
 
 
+def test_an_experiment_is_ended_by_who_may_and_one_that_cannot_be_planned_says_why(site: Site) -> None:
+    name, now = site.pipeline.name, datetime.now(UTC)
+    starts = now.date() + timedelta(days=400)
+    seeded_experiment.seed(site.platform, site.pipeline, starts, days=0, at=now)
+    body = {"experiment": "cheaper", "reason": "not needed"}
+    assert site.asked("POST", f"api/pipelines/{name}/end_experiment", "viewer", json=body).status_code == 403
+    done = site.asked("POST", f"api/pipelines/{name}/end_experiment", "ada", json=body)
+    assert (done.status_code, done.json()["done"]) == (
+        200, f"cheaper of {name} is ended: {starts} is the first tick that it does not assign",
+    )  # fmt: skip
+    (run,) = site.platform.ledger.all(ExperimentRun, pipeline=name)
+    assert (run.ended, run.ended_by, run.end_reason) == (starts, "ada", "not needed")
+    (shown,) = site.asked("GET", f"api/pipelines/{name}", "viewer").json()["experiments"]["runs"]
+    assert (shown["ended_by"], shown["may_end"]) == ("ada", False)
+    unknown = site.asked("POST", f"api/pipelines/{name}/end_experiment", "ada", json={**body, "experiment": "other"})
+    assert (unknown.status_code, "has no experiment 'other'" in unknown.json()["error"]) == (404, True)
+    wanted = {"variants": "3, fallback=10%", "metric": "saved", "difference": 1.0}
+    refused = site.asked("POST", f"api/pipelines/{name}/plan_experiment", "ada", json=wanted)
+    assert (refused.status_code, f"{name} declares no `experiments`" in refused.json()["error"]) == (409, True), refused.text
+
+
 def test_a_use_case_that_answers_no_requests_has_neither_rollout_nor_reviews(site: Site, browser: Browser) -> None:
     name, file = site.pipeline.name, site.platform.settings.pipelines / "returns.py"
     written = file.read_text()
@@ -533,6 +555,9 @@ def test_what_is_wrong_is_said(site: Site) -> None:
         ("POST", "api/pipelines/returns/rollout"): (422, "mode"),
         ("POST", "api/pipelines/returns/ramp"): (422, "challenger"),
         ("POST", "api/pipelines/returns/review"): (422, "request_id"),
+        ("POST", "api/pipelines/returns/experiment"): (422, "experiment"),
+        ("POST", "api/pipelines/returns/plan_experiment"): (422, "variants"),
+        ("POST", "api/pipelines/returns/end_experiment"): (422, "experiment"),
         ("GET", "api/pipelines/returns/predictions/1"): (404, "no predictions yet"),
         ("GET", "api/pipelines/returns/predictions?key=a,b%2Fc"): (404, "no predictions yet"),
         ("GET", "api/pipelines/returns/predictions?key=a&key=b"): (404, "has 1 column, order_id, but 2 values were given"),

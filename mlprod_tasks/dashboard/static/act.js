@@ -11,9 +11,11 @@
     mute: ["Mute", "No mails about this rule are sent until then."],
     unmute: ["Unmute", "Mails about this rule are sent again."],
     bound: ["Set bounds", "From the newest tick on, these bounds replace the declared and learned ones."],
+    experiment: ["Start an experiment", "Rows of the next ticks are split between the champion and the variants, by the plan that follows from the history. The plan cannot be changed, only ended."],
+    end_experiment: ["End the experiment", "The champion answers all rows from the next tick on. What it showed so far stays, without a verdict."],
     rollout: ["Roll out", "All replicas of the service follow within seconds. A running ramp ends."],
   };
-  const REASONED = ["retrain", "rollback", "fallback", "champion", "bound", "rollout", "ramp"];
+  const REASONED = ["retrain", "rollback", "fallback", "champion", "bound", "rollout", "ramp", "experiment", "end_experiment"];
   const MODES = [["champion", "champion: it answers every request"], ["canary", "canary: the challenger answers a share of the entities"], ["shadow", "shadow: the challenger scores, the champion answers"], ["blue-green", "blue-green: the challenger answers every request"]];
   const AUTOMATION = [["full", "full: the service decides"], ["band", "band: uncertain scores go to people"], ["assist", "assist: every decision goes to people"], ["shadow", "shadow: no decision is given"]];
 
@@ -58,7 +60,7 @@
   }
 
   function fields(action, detail, given) {
-    const out = action === "bound" ? boundFields(given) : action === "rollout" && !given.back ? rolloutFields(given) : action === "ramp" ? [challenger(given.versions, null)] : [];
+    const out = action === "bound" ? boundFields(given) : action === "rollout" && !given.back ? rolloutFields(given) : action === "ramp" ? [challenger(given.versions, null)] : action === "experiment" ? mlprod.experimentFields(given) : [];
     if (action === "rollback") {
       const earlier = [...new Set(detail.versions.map((one) => one.version))].filter((v) => v !== (detail.champion && detail.champion.version)).sort((a, b) => b - a);
       out.push(h("label", {}, "To version ", h("select", { name: "version" }, h("option", { value: "" }, "the previous champion"), earlier.map((v) => h("option", { value: v }, `version ${v}`)))));
@@ -81,25 +83,35 @@
     function open(action, given) {
       const [title, what] = given.dialog || DIALOGS[action];
       const failed = h("p", { class: "bad", role: "alert" });
+      const plan = h("p", { class: "plan", role: "status" });
       const submit = h("button", { type: "submit", class: "act" }, title);
-      const form = h("form", { method: "dialog" }, h("h2", { id: "ask-title" }, `${title}: ${given.rule || given.title || detail.name}`), h("p", {}, what), given.words && h("p", { class: "sub" }, `What is measured: ${given.words}.`), fields(action, detail, given), failed,
-        h("div", { class: "buttons" }, submit, action === "bound" && h("button", { type: "submit", value: "unbound" }, "Back to declared and learned bounds"), h("button", { type: "button", class: "quiet", onclick: () => dialog.close() }, "Cancel")));
+      const form = h("form", { method: "dialog" }, h("h2", { id: "ask-title" }, `${title}: ${given.rule || given.title || detail.name}`), h("p", {}, what), given.words && h("p", { class: "sub" }, `What is measured: ${given.words}.`), fields(action, detail, given), plan, failed,
+        h("div", { class: "buttons" }, submit, action === "bound" && h("button", { type: "submit", value: "unbound" }, "Back to declared and learned bounds"), action === "experiment" && h("button", { type: "submit", value: "plan_experiment", formnovalidate: true }, "Only plan"), h("button", { type: "button", class: "quiet", onclick: () => dialog.close() }, "Cancel")));
       const dialog = h("dialog", { "aria-labelledby": "ask-title", onclose: () => dialog.remove() }, form);
       form.addEventListener("submit", async (event) => {
         event.preventDefault();
         const entered = new FormData(form);
         const number = (name) => (entered.get(name) ? Number(entered.get(name)) : null);
-        const back = event.submitter && event.submitter.value === "unbound";
+        const instead = event.submitter && event.submitter.value;
         const share = entered.get("share") ? { share: number("share") / 100 } : {};
         const more = {
           bound: { what: given.what, slice: String(entered.get("slice") || ""), low: number("low"), high: number("high") },
           rollout: given.back ? switchedBack(given.now) : { mode: entered.get("mode"), challenger: number("challenger"), automation: entered.get("automation"), low: number("low"), high: number("high"), instead_of: given.now ? given.now.at : "", ...share },
           ramp: { challenger: number("challenger") },
+          experiment: { experiment: String(entered.get("experiment") || ""), variants: entered.get("variants"), metric: entered.get("metric"), difference: number("difference"), design: entered.get("design"), periods: number("periods") },
+          end_experiment: { experiment: given.experiment },
           review: { request_id: given.request_id, row: given.row, decision: given.decision },
         }[action];
         submit.disabled = true;
         try {
-          const done = await post(back ? "unbound" : action, { reason: String(entered.get("reason") || "").trim(), rule: given.rule || "", days: number("days"), version: number("version"), ...more });
+          const done = await post(instead || action, { reason: String(entered.get("reason") || "").trim(), rule: given.rule || "", days: number("days"), version: number("version"), ...more });
+          // A plan changes nothing: it is read, and may be changed, before it is started.
+          if (instead === "plan_experiment") {
+            plan.textContent = done;
+            failed.textContent = "";
+            submit.disabled = false;
+            return;
+          }
           dialog.close();
           mlprod.announce(done);
           await after();

@@ -12,6 +12,7 @@ from fastapi import Request
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
 
 from mlprod_airflow.page.apart import ActionRefused, apart
+from mlprod_airflow.page.experimenting import end_experiment, plan_experiment, start_experiment
 from mlprod_airflow.page.rolling_out import ramp, review, roll_out
 from mlprod_airflow.page.training import retrain
 from mlprod_tasks.declaration import Pipeline
@@ -26,10 +27,11 @@ ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
 class ActionBody(BaseModel):
     """The body of an action, as the page sends it. Each field is followed by the actions that use it.
 
-    reason: retrain, rollback, fallback, champion, bound, unbound, rollout, ramp (required). rule: acknowledge, mute, unmute.
-    days: mute. version: rollback. as_of: retrain. what, slice, low, high: bound and unbound. mode, challenger, share,
-    automation, low and high (the band's), instead_of (the rollout in force, by its moment): rollout. challenger: ramp.
-    request_id, row, decision: review.
+    reason: retrain, rollback, fallback, champion, bound, unbound, rollout, ramp, experiment, end_experiment (required). rule:
+    acknowledge, mute, unmute. days: mute. version: rollback. as_of: retrain. what, slice, low, high: bound and unbound. mode,
+    challenger, share, automation, low and high (the band's), instead_of (the rollout in force, by its moment): rollout.
+    challenger: ramp. request_id, row, decision: review. experiment (its name), variants, metric, difference, design, periods:
+    experiment and plan_experiment. experiment: end_experiment.
     """
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
@@ -51,6 +53,12 @@ class ActionBody(BaseModel):
     request_id: str = Field("", max_length=40, pattern=ONE_LINE)
     row: int | None = Field(None, ge=0)
     decision: bool | None = None
+    experiment: str = Field("", max_length=63, pattern=ONE_LINE)
+    variants: str = Field("", max_length=300, pattern=ONE_LINE)
+    metric: str = Field("", max_length=63, pattern=ONE_LINE)
+    difference: FiniteFloat | None = None
+    design: str = Field("fixed", max_length=20)
+    periods: int | None = Field(None, ge=1)
 
 
 @dataclass(frozen=True)
@@ -147,6 +155,18 @@ def _review(call: _Call) -> str:
     return review(call.pipeline, call.body, call.by, call.platform)
 
 
+def _plan_experiment(call: _Call) -> str:
+    return plan_experiment(call.pipeline, call.body)
+
+
+def _experiment(call: _Call) -> str:
+    return start_experiment(call.pipeline, call.body, call.by)
+
+
+def _end_experiment(call: _Call) -> str:
+    return end_experiment(call.pipeline, call.body, call.by)
+
+
 _ACTIONS: Mapping[str, Callable[[_Call], str]] = MappingProxyType(
     {
         "acknowledge": _acknowledge,
@@ -161,6 +181,9 @@ _ACTIONS: Mapping[str, Callable[[_Call], str]] = MappingProxyType(
         "rollout": _rollout,
         "ramp": _ramp,
         "review": _review,
+        "plan_experiment": _plan_experiment,
+        "experiment": _experiment,
+        "end_experiment": _end_experiment,
     }
 )
 NEEDED: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -177,6 +200,9 @@ NEEDED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "rollout": ("mode", "reason"),
         "ramp": ("challenger", "reason"),
         "review": ("request_id", "row", "decision"),
+        "plan_experiment": ("variants", "metric", "difference"),
+        "experiment": ("experiment", "variants", "metric", "difference", "reason"),
+        "end_experiment": ("experiment", "reason"),
     }
 )
 

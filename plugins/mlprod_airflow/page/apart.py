@@ -118,6 +118,34 @@ def _rollout(
     return f"{pipeline.name}: {entry.mode}{version}{share_text}, automation {entry.automation}, within seconds"
 
 
+def _planned(pipeline: Pipeline, here: Platform, given: Mapping[str, Any]) -> Any:
+    from mlprod_tasks.experiments.plan import Wanted
+    from mlprod_tasks.experiments.run import plan_for
+
+    wanted = Wanted(given["metric"], given["difference"], design=given["design"])
+    return plan_for(pipeline, wanted, given["variants"], here, given["periods"])
+
+
+def _plan_experiment(pipeline: Pipeline, here: Platform, **given: Any) -> str:
+    from mlprod_tasks.experiments.plan import told
+
+    return told(pipeline, _planned(pipeline, here, given))
+
+
+def _experiment(pipeline: Pipeline, here: Platform, *, name: str, by: str, reason: str, **given: Any) -> str:
+    from mlprod_tasks.experiments.run import start
+
+    run = start(pipeline, name, _planned(pipeline, here, given), by, reason, here)
+    return f"{name} of {pipeline.name} runs from {run.starts} to {run.ends}"
+
+
+def _end_experiment(pipeline: Pipeline, here: Platform, *, name: str, by: str, reason: str) -> str:
+    from mlprod_tasks.experiments.run import stop
+
+    run = stop(pipeline, name, by, reason, here)
+    return f"{name} of {pipeline.name} is ended: {run.ended} is the first tick that it does not assign"
+
+
 def _run(pipeline: Pipeline, here: Platform, *, run_id: str) -> str:
     return here.registry.run_url(run_id, here.settings.mlflow_base_url)
 
@@ -130,6 +158,9 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "fallback": _fallback,
         "champion": _champion,
         "rollout": _rollout,
+        "plan_experiment": _plan_experiment,
+        "experiment": _experiment,
+        "end_experiment": _end_experiment,
     }
 )
 # Errors that people can fix, by class name, because their modules are not loaded here.
@@ -141,6 +172,9 @@ STATUSES = MappingProxyType(
         "CannotRollOut": 400,
         "RolledOutMeanwhile": 409,
         "CannotSwitch": 409,
+        "CannotPlan": 409,
+        "CannotStart": 409,
+        "NoExperiment": 404,
         "SettingMissing": 503,
         "RegistryUnreachable": 503,
     }

@@ -1,0 +1,97 @@
+"""The page's JSON about experiments: what was planned, what it shows, and how it came about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class VariantRow:
+    """A variant of an experiment. units: with a known outcome; rows: scored; waiting: rows without an outcome yet."""
+
+    name: str
+    version: int
+    share: float
+    threshold: float | None
+    held_out: bool
+    units: int
+    rows: int
+    waiting: int
+
+
+@dataclass(frozen=True)
+class DifferenceRow:
+    """A metric of a treated variant beside the control's.
+
+    low, high: the interval of the difference. lift: the difference as a share of the control's value. gain: whether the whole
+    interval is good (true) or bad (false) for the business; None if it holds 0. adjusted: the difference and its interval
+    without what units did before the start explains; None if they were not there before.
+    """
+
+    metric: str
+    unit: str
+    variant: str
+    control: float
+    treated: float
+    difference: float
+    low: float
+    high: float
+    lift: float | None
+    p: float | None
+    gain: bool | None
+    adjusted: tuple[float, float, float] | None
+
+
+@dataclass(frozen=True)
+class DifferencePath:
+    """The difference in the metric that decides, at each tick at which it was read."""
+
+    variant: str
+    ticks: tuple[str, ...]
+    difference: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ExperimentRow:
+    """An experiment.
+
+    starts, ends: the first and the last tick whose rows are assigned, as planned. ended: the first tick that is not assigned,
+    if somebody ended it. units: planned in the smallest variant. verdict: of the newest reading, or the one that stays; 'not
+    read' before there is one. first, last: the ticks whose rows were read.
+    """
+
+    name: str
+    at: str
+    by: str
+    reason: str
+    starts: str
+    ends: str
+    ended: str | None
+    ended_by: str
+    end_reason: str
+    metric: str
+    unit: str
+    design: str
+    difference: float
+    alpha: float
+    power: float
+    units: int
+    verdict: str
+    sentence: str
+    final: bool
+    first: str | None
+    last: str | None
+    variants: tuple[VariantRow, ...]  # the control first
+    differences: tuple[DifferenceRow, ...]
+    paths: tuple[DifferencePath, ...]
+    may_end: bool  # whether rows of ticks to come are still assigned
+
+
+@dataclass(frozen=True)
+class ExperimentsDetail:
+    """The experiments of a use case. metrics: that they can be planned for, (name, doc, unit)."""
+
+    metrics: tuple[tuple[str, str, str], ...]
+    runs: tuple[ExperimentRow, ...]  # newest first

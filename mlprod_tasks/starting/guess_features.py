@@ -52,8 +52,11 @@ def guess_features(label: LabelGuess, tables: Sequence[TableGuess], connection: 
     usable = [column for column in table.columns if _is_input(column, label)]
     left_out = dict(_suspicious(usable, label, connection))
     own = tuple(column for column in usable if column.name not in left_out)
-    joins = tuple(join for other in tables if other is not table and (join := _join(table, other, connection)) is not None)
-    return FeatureGuess(own, tuple(left_out.items()), tuple(_groups(table, label)), joins)
+    # Rows without a time are as of the tick that reads them, which may be long after the events of a table.
+    others = [other for other in tables if other is not table and (table.time or not other.time)]
+    joins = tuple(join for other in others if (join := _join(table, other, connection)) is not None)
+    groups = tuple(_groups(table, label)) if table.time else ()
+    return FeatureGuess(own, tuple(left_out.items()), groups, joins)
 
 
 def _is_input(column: ColumnGuess, label: LabelGuess) -> bool:
@@ -68,12 +71,12 @@ def _is_input(column: ColumnGuess, label: LabelGuess) -> bool:
 
 
 def _suspicious(columns: Sequence[ColumnGuess], label: LabelGuess, connection: DuckDBPyConnection) -> Iterator[tuple[str, str]]:
-    """Columns that alone tell the outcome of later rows, as only what is known afterwards does."""
+    """Columns that alone tell the outcome of other, if possible later rows, as only what is known afterwards does."""
     if not columns:
         return
     names = ", ".join(quoted(column.name) for column in columns)
     kind = {"yes_no": "BOOLEAN", "number": "DOUBLE", "class": "VARCHAR"}[label.kind]
-    order = quoted(label.table.time)
+    order = quoted(label.table.time) if label.table.time else f"hash({', '.join(map(quoted, label.table.key))})"
     query = f"SELECT {names}, ({label.sql})::{kind} AS label FROM {quoted(label.table.name)} ORDER BY {order}"
     rows: pa.Table = connection.sql(query).to_arrow_table()
     rows = rows.filter(pc.is_valid(rows["label"]))

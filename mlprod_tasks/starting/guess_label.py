@@ -55,6 +55,7 @@ LIKELY = (
 MOST_CLASSES = 20
 SHOWN = 5
 ONE_DAY = timedelta(days=1)
+MEASURED_AFTER = 28 * 24  # hours, of rows that have no time
 
 
 @dataclass(frozen=True)
@@ -75,15 +76,15 @@ class LabelGuess:
 
 
 def candidates(tables: Sequence[TableGuess]) -> list[tuple[str, str]]:
-    """What could be predicted, as table.column with a word on it, the likeliest first."""
+    """What could be predicted, as table.column with a word on it, the likeliest first: that of tables with a time."""
     found = []
     for table in tables:
         for column in table.columns:
             what = _what(table, column)
-            if what and table.time:
+            if what and not time_problem(table):
                 named = any(word in column.name for word in LIKELY)
-                found.append((not named, not what.startswith("yes"), f"{table.name}.{column.name}", what))
-    return [(name, what) for _, _, name, what in sorted(found)]
+                found.append((not table.time, not named, not what.startswith("yes"), f"{table.name}.{column.name}", what))
+    return [(name, what) for *_, name, what in sorted(found)]
 
 
 def _what(table: TableGuess, column: ColumnGuess) -> str:
@@ -103,19 +104,34 @@ def guess_label(tables: Sequence[TableGuess], predict: str) -> LabelGuess:
     if table.rows < 3 * LEAST_ROWS:
         raise CannotStart(
             f"{table.sample.shown} has {format_count(table.rows, 'row')}: too few to learn from, as each of three windows in "
-            f"time needs {LEAST_ROWS}"
+            f"time, or of three parts, needs {LEAST_ROWS}"
         )
-    if not table.time:
-        raise CannotStart(no_time(table))
+    if problem := time_problem(table):
+        raise CannotStart(problem)
     if not table.key:
         raise CannotStart(no_key(table))
     sql, kind, of = (predict, "yes_no", "the condition that was given") if written else _outcome(column)
+    if not table.time:
+        why = "rows are scored while they have no outcome; it should be there after that long"
+        return LabelGuess(table, column, sql, kind, of, "", MEASURED_AFTER, why)
     known_at = column.known_at or later_time(table)
     delay, why = _delay(table, known_at, column)
     return LabelGuess(table, column, sql, kind, of, known_at, delay, why)
 
 
+def time_problem(table: TableGuess) -> str:
+    """Why a table that should have a time has none; '' if it has one, or nothing in it looks like a time."""
+    return no_time(table) if not table.time and _almost_a_time(table) else ""
+
+
 def no_time(table: TableGuess) -> str:
+    otherwise = "add when each row came into being, as 2024-03-31 or 2024-03-31 17:05: the past trains, and later rows test"
+    hint = _almost_a_time(table) or otherwise
+    return f"{table.sample.shown} has no column with a time that every row has; {hint}"
+
+
+def _almost_a_time(table: TableGuess) -> str:
+    """What looks like a time and is none, with what to do; '' if nothing does."""
     parts = [column.name for column in table.columns if column.name in ("year", "month", "day", "date", "hour")]
     texts = [column.name for column in table.columns if "looks like a date" in column.type.why]
     if texts:
@@ -128,8 +144,8 @@ def no_time(table: TableGuess) -> str:
     elif len(parts) > 1:
         hint = f"it has {', '.join(parts)}: deliver them as one column such as 2024-03-31"
     else:
-        hint = "add when each row came into being, as 2024-03-31 or 2024-03-31 17:05: the past trains, and later rows test"
-    return f"{table.sample.shown} has no column with a time that every row has; {hint}"
+        hint = ""
+    return hint
 
 
 def no_key(table: TableGuess) -> str:

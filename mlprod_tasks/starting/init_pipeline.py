@@ -11,13 +11,15 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from mlprod_tasks.declaration import Pipeline, load
+from mlprod_tasks.platform.clock import WallClock
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.files import write_text
 from mlprod_tasks.platform.progress import tracked
 from mlprod_tasks.platform.settings import PREFIX, SettingMissing, Settings
 from mlprod_tasks.starting.database_samples import from_database
-from mlprod_tasks.starting.guess_features import guess_features
-from mlprod_tasks.starting.guess_label import candidates, guess_label
+from mlprod_tasks.starting.guess_features import FeatureGuess, guess_features
+from mlprod_tasks.starting.guess_label import LabelGuess, candidates, guess_label, time_problem
+from mlprod_tasks.starting.guess_parts import guess_parts
 from mlprod_tasks.starting.guess_population import guess_population
 from mlprod_tasks.starting.guess_tables import TableGuess, guess_table
 from mlprod_tasks.starting.guess_windows import rows_of_table, spread_of
@@ -26,6 +28,7 @@ from mlprod_tasks.starting.samples import CannotStart, Sample, from_file, name_o
 from mlprod_tasks.starting.write_declaration import Asked, declaration
 from mlprod_tasks.starting.write_population import KeysOfTable
 from mlprod_tasks.starting.write_rows import RowsOfTable
+from mlprod_tasks.starting.write_timeless import RowsWithoutTime
 
 Choose = Callable[[list[tuple[str, str]]], str]
 
@@ -68,8 +71,8 @@ def init_pipeline(
             asked = KeysOfTable(guess_population(tables, each, predict, within, choose))
         else:
             label = guess_label(tables, predict or choose(_candidates(tables)))
-            windows = rows_of_table(spread_of(label.table), label.delay)
-            asked = RowsOfTable(label, guess_features(label, usable, connection), windows)
+            features = guess_features(label, usable, connection)
+            asked = _rows(label, features) if label.table.time else _rows_without_time(label, features)
     kept = asked.tables(usable)
     name = name or name_of(asked.name)
     text = declaration(name, kept, asked)
@@ -82,6 +85,16 @@ def init_pipeline(
     notes += [f"{table.name} is not declared: {_why_not(table)}" for table in tables if table not in kept]
     notes += _remember(connections, settings)
     return Declared(path, load(path), text.count(MARK), tuple(notes))
+
+
+def _rows(label: LabelGuess, features: FeatureGuess) -> RowsOfTable:
+    return RowsOfTable(label, features, rows_of_table(spread_of(label.table), label.delay))
+
+
+def _rows_without_time(label: LabelGuess, features: FeatureGuess) -> RowsWithoutTime:
+    if not (features.own or features.joins):
+        raise CannotStart(f"{label.table.sample.shown} has no column that could tell {label.column.name} beforehand")
+    return RowsWithoutTime(label, features, guess_parts(label, WallClock().now().date()))
 
 
 def _samples(sources: Sequence[str], only: tuple[str, ...], settings: Settings) -> tuple[list[Sample], dict[str, str]]:
@@ -134,10 +147,8 @@ def _candidates(tables: Sequence[TableGuess]) -> list[tuple[str, str]]:
     found = candidates(tables)
     if found:
         return found
-    from mlprod_tasks.starting.guess_label import no_time
-
-    timeless = [table for table in tables if not table.time]
-    raise CannotStart(no_time(timeless[0]) if timeless else "there is no column that could be predicted")
+    problems = [problem for table in tables if (problem := time_problem(table))]
+    raise CannotStart(problems[0] if problems else "there is no column that could be predicted")
 
 
 def _why_not(table: TableGuess) -> str:

@@ -10,6 +10,7 @@ from mlprod_tasks.dashboard.data import detail
 from mlprod_tasks.dashboard.report import NothingToReport, write_report
 from mlprod_tasks.dashboard.schemas import Chart, Detail
 from mlprod_tasks.dashboard.series import BY_FEATURE
+from mlprod_tasks.declaration import Split
 from mlprod_tasks.documents import Block, Card, Cards, Document, Links, Listing, Paragraph, Section, Tiles, small_charts
 from mlprod_tasks.documents.formatting import format_count, format_number, with_interval
 from mlprod_tasks.documents.mail_content import Grid
@@ -90,8 +91,9 @@ def _tiles(trial: Trial) -> Iterator[tuple[str, str, str]]:
     evaluation = TrainingFolder(trial.platform, trial.training_id).read(Evaluation)
     best = trial.pipeline.of_task.shown[0]
     value, _, interval = with_interval(evaluation.model.get(best)).partition(" [")
+    rows = "later rows" if isinstance(trial.pipeline.split, Split) else "rows that were held out"
     words = {"roc_auc": "AUC", "mae": "Mean absolute error"}.get(best, best.replace("_", " ").capitalize())
-    yield words, value, f"95 % interval {interval.rstrip(']').replace(', ', ' to ')}, on {evaluation.rows:,} later rows"
+    yield words, value, f"95 % interval {interval.rstrip(']').replace(', ', ' to ')}, on {evaluation.rows:,} {rows}"
     told = sum(alarm.told for alarm in alarms(trial.pipeline, trial.platform))
     yield "Alarms", f"{told}", f"in {format_count(len(trial.history.replayed), 'replayed tick')}"
 

@@ -80,13 +80,18 @@ class RowsOfTable:
         return "LinearRegression" if self.label.kind == "number" else "LogisticRegression"
 
 
-def _features(label: LabelGuess, features: FeatureGuess, windows: WindowGuess) -> Iterator[str]:
-    table = label.table
+def own_features(features: FeatureGuess) -> Iterator[str]:
+    """The lines of the features that are columns of the scored row."""
     for column in features.own:
         sql = quoted_text(identifier(column.name))
         yield f'        ml.Expression("{column.name}", {sql}, "{column.kind}", "{_words(column)}"),'
     for name, why in features.left_out:
         yield f"        # {MARK}{name} is left out: {why}, so it is likely known only afterwards"
+
+
+def _features(label: LabelGuess, features: FeatureGuess, windows: WindowGuess) -> Iterator[str]:
+    table = label.table
+    yield from own_features(features)
     moment = identifier(table.time)
     names = {column.name for column in features.own}
     parts = [("weekday", "isodow", "1 Monday to 7 Sunday"), ("hour", "hour", "of the day")]

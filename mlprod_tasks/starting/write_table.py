@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
+from mlprod_tasks.starting.guess_parts import PartGuess
 from mlprod_tasks.starting.guess_tables import ColumnGuess, TableGuess
 from mlprod_tasks.starting.guess_windows import WindowGuess
 from mlprod_tasks.starting.python_text import python_tuple, quoted_text, said
@@ -30,7 +31,7 @@ class TableUse:
     scored: str
 
 
-def written_table(table: TableGuess, use: TableUse, windows: WindowGuess) -> Iterator[str]:
+def written_table(table: TableGuess, use: TableUse, windows: WindowGuess | PartGuess) -> Iterator[str]:
     """The lines that declare a table."""
     yield f"{table.name} = ml.Table("
     yield f'    "{table.name}",'
@@ -72,8 +73,12 @@ def _column(column: ColumnGuess, table: TableGuess, use: TableUse) -> str:
         whys.append(column.type.why)
     if kind != column.kind:
         whys.append("days, taken as their midnight")
-    if column.has_nulls and column.name != table.time:
+    to_score = not table.time and (table.name, column.name) == use.outcome
+    if to_score:
+        whys.append("rows without it are scored")
+    if to_score or (column.has_nulls and column.name != table.time):
         parts.append("nullable=True")
+    if column.has_nulls and column.name != table.time:
         facts.append(f"{column.profile.null_share:.1%} missing")
     known_at = _known_at(column, table, use)
     if known_at:

@@ -296,7 +296,7 @@ REFUSED: dict[str, tuple[bytes, str, str]] = {
     "one row": (as_csv(orders()[:1]).encode(), "returned", "has 1 row: too few to learn from"),
     "binary": (bytes(range(256)) * 40, "returned", "it is binary, neither CSV, JSON Lines"),
     "Excel": (b"PK\x03\x04" + bytes(100), "returned", "a zip archive or an Excel workbook: save each sheet as CSV"),
-    "no time": (b"id,y\n" + b"".join(b"%d,%d\n" % (i, i % 2) for i in range(999)), "y", "has no column with a time"),
+    "no time": (b"id,y\n" + b"".join(b"%d,%d\n" % (i, i % 2) for i in range(999)), "y", "has no column that could tell y"),
     "other dates": (
         b"id,day,y\n" + b"".join(b"%d,%d-Mar-2024,%d\n" % (i, i % 28 + 1, i % 2) for i in range(999)), "y",
         "day looks like a date, but is written in no way that is read: deliver it as 2024-03-31",

@@ -1,7 +1,7 @@
 """The shipped use case of coupons, on a year of real data, against the package's own files."""
 
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 
 import numpy as np
 import pandas as pd
@@ -9,13 +9,19 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.groceries import compared
+from mlprod_tasks import declaration as ml
 from mlprod_tasks import workflows
 from mlprod_tasks.declaration import Pipeline, load
+from mlprod_tasks.online.fill import fill_online
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Measurement, Training
+from mlprod_tasks.rollout.rows import read
+from mlprod_tasks.scoring.collect import collect
+from mlprod_tasks.serving.run import build_service
 from mlprod_tasks.training.workspace import TrainingFolder, read_window
 from tests.support.grocery import grocery_platform, needs_groceries, raw
 from tests.support.paths import REPOSITORY
+from tests.support.service import request
 
 needs_groceries()
 TRAINED, STARTED, QUIET = date(2018, 1, 1), date(2017, 11, 15), date(2017, 11, 14)
@@ -99,6 +105,37 @@ def test_a_day_without_campaigns_is_scored_as_empty_and_the_other_judged_by_what
     assert measured[STARTED, "label_coverage"].value == 1.0
     assert measured[STARTED, "roc_auc"].value == pytest.approx(roc_auc_score(both["redeems"], both["score"]))
     assert measured[QUIET, "volume"].n == 0
+
+
+def test_a_request_of_a_pair_gets_the_score_of_the_batch_and_its_own_outcome(home: Home) -> None:
+    served = replace(home.pipeline, serving=ml.Serving())
+    tick = served.schedule.tick(STARTED)
+    fill_online(served, tick, home.platform)
+    service = build_service(home.platform, {served.name: served}, keys_needed=False)
+    rows = home.platform.lake.rows(names.raw(served, "campaigns"), [STARTED]).select(list(served.entity_table.names))
+    sent_rows = [
+        {name: value.isoformat() if isinstance(value, date) else value for name, value in row.items()}
+        for row in rows.to_pylist()
+    ]
+    path = f"/v1/pipelines/{served.name}/score"
+    told = request(service, "POST", path, json={"rows": sent_rows, "moment": tick.start.isoformat()}).json()["rows"]
+    batch = home.platform.lake.rows(names.predictions(served), [STARTED]).to_pandas().set_index(PAIR)["score"]
+    assert len(told) == 130
+    assert [one["score"] for one in told] == [batch[tuple(one["key"].values())] for one in told], "bit for bit"
+    lacking = [{name: value for name, value in sent_rows[0].items() if name != "campaign_id"}]
+    refused = request(service, "POST", path, json={"rows": lacking, "moment": tick.start.isoformat()})
+    assert refused.json()["problems"] == [{"row": 0, "field": "campaign_id", "reason": "is required"}]
+
+    service.scorers[served.name].log.flush()
+    assert collect(served, home.platform).rows == 130
+    logged = home.platform.lake.rows(names.requests(served)).to_pandas()
+    pairs = list(zip(logged["key_household_id"], logged["key_campaign_id"], strict=True))
+    assert [f"{household}/{campaign}" for household, campaign in pairs] == logged["key"].tolist()
+    began = datetime(2017, 1, 1, tzinfo=UTC)
+    outcome = read(served, home.platform, 1, 2, since=began, champion_since=began).champion.outcome
+    redeems = sent().set_index(PAIR)["redeems"]
+    assert sorted(outcome) == sorted(float(redeems[pair]) for pair in pairs)
+    assert 0 < outcome.sum() < 130
 
 
 def test_the_model_ranks_households_it_has_not_seen_in_time(home: Home) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from docs.generate.markdown import code, table
 from mlprod_tasks import declaration as ml
+from mlprod_tasks.declaration.standard import CLASS_REQUEST_WATCHES
 from mlprod_tasks.monitoring.kinds import KINDS, Kind
 
 KNOWN: Mapping[str, str] = {
@@ -27,7 +28,7 @@ GROUPS: Mapping[str, str] = {
     "pipeline": "The pipeline itself",
 }
 _OF_TASKS = (*ml.MULTICLASS_WATCHES, *ml.REGRESSION_WATCHES, *ml.INTERVAL_WATCHES)
-STANDARD = {watch.what: watch for watch in (*_OF_TASKS, *ml.WATCHES, *ml.REQUEST_WATCHES)}
+STANDARD = {watch.what: watch for watch in (*_OF_TASKS, *ml.WATCHES, *ml.REQUEST_WATCHES, *CLASS_REQUEST_WATCHES)}
 
 
 def watched_values() -> str:

@@ -111,6 +111,7 @@ _OWN = dict(
         _title("online_nulls", "On request: null share above the reference's", "share"),
         _title("online_psi", "On request: PSI"),
         _title("online_score_psi", "Drift of the scores on request: PSI"),
+        _title("online_class_psi", "Drift of the predicted classes on request: PSI"),
         _title("online_shadow_difference", "Distance to the shadow's score"),
         _title("online_shadow_latency", "Latency of the shadow, 99th percentile", unit="ms"),
     )
@@ -154,6 +155,7 @@ CHART_ORDER = (
     "online_missing",
     "online_stale",
     "online_score_psi",
+    "online_class_psi",
     "model_age",
     "duration",
     "data_delay",

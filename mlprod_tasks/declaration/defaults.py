@@ -16,6 +16,8 @@ from mlprod_tasks.declaration.monitoring import Rule, Watch
 from mlprod_tasks.declaration.outcome import Outcome
 from mlprod_tasks.declaration.split import Split, SplitByColumn, SplitByHash
 from mlprod_tasks.declaration.standard import (
+    CLASS_REQUEST_RULES,
+    CLASS_REQUEST_WATCHES,
     INTERVAL_RULES,
     INTERVAL_WATCHES,
     MULTICLASS_RULES,
@@ -62,6 +64,8 @@ class TaskDefaults:
     kpi: Kpi
     watches: tuple[Watch, ...]
     rules: tuple[Rule, ...]
+    request_watches: tuple[Watch, ...] = REQUEST_WATCHES
+    request_rules: tuple[Rule, ...] = REQUEST_RULES
 
 
 OF_TASK: Mapping[str, TaskDefaults] = MappingProxyType(
@@ -69,7 +73,16 @@ OF_TASK: Mapping[str, TaskDefaults] = MappingProxyType(
         "regression": TaskDefaults(
             MeanTable, PredictionValue(), REGRESSION_GATES, REGRESSION_KPI, REGRESSION_WATCHES, REGRESSION_RULES
         ),
-        "multiclass": TaskDefaults(ShareTable, ClassValue(), MULTICLASS_GATES, KPI, MULTICLASS_WATCHES, MULTICLASS_RULES),
+        "multiclass": TaskDefaults(
+            ShareTable,
+            ClassValue(),
+            MULTICLASS_GATES,
+            KPI,
+            MULTICLASS_WATCHES,
+            MULTICLASS_RULES,
+            (*REQUEST_WATCHES, *CLASS_REQUEST_WATCHES),
+            (*REQUEST_RULES, *CLASS_REQUEST_RULES),
+        ),
     }
 )
 YES_OR_NO = TaskDefaults(RateTable, VALUE, GATES, KPI, WATCHES, RULES)
@@ -117,8 +130,8 @@ def filled(pipeline: Pipeline) -> dict[str, Any]:
     if (pipeline.watches, pipeline.rules) == (WATCHES, RULES):
         more = pipeline.serving is not None
         intervals = pipeline.model.coverage is not None
-        fields["watches"] = (*task.watches, *(REQUEST_WATCHES if more else ()), *(INTERVAL_WATCHES if intervals else ()))
-        fields["rules"] = (*task.rules, *(REQUEST_RULES if more else ()), *(INTERVAL_RULES if intervals else ()))
+        fields["watches"] = (*task.watches, *(task.request_watches if more else ()), *(INTERVAL_WATCHES if intervals else ()))
+        fields["rules"] = (*task.rules, *(task.request_rules if more else ()), *(INTERVAL_RULES if intervals else ()))
     return fields
 
 

@@ -90,6 +90,7 @@ Watched = Literal[
     "online_nulls",
     "online_psi",
     "online_score_psi",
+    "online_class_psi",
     "online_shadow_difference",
     "online_shadow_latency",
 ]
@@ -105,7 +106,7 @@ WATCHED_BY_TASK: dict[str, tuple[Watched, ...]] = {
     ),
     "multiclass": (
         "class_psi", "estimated_accuracy", "estimated_macro_f1", "estimated_value", "label_psi", "unknown_classes", "accuracy",
-        "macro_f1", "log_loss", "calibration", "residual_drift", "estimate_error",
+        "macro_f1", "log_loss", "calibration", "residual_drift", "estimate_error", "online_class_psi",
     ),
 }  # fmt: skip
 Action = Literal["note", "alert", "retrain", "fallback", "rollback"]

@@ -77,6 +77,9 @@ REQUEST_RULES = (
     Rule("requests moved", "online_psi", "alert", breaches=2, of=3),
     Rule("scores of requests moved", "online_score_psi", "alert", breaches=2, of=3),
 )
+# Added to those if classes are predicted.
+CLASS_REQUEST_WATCHES = (Watch("online_class_psi", high=0.25, learned=LEARNED),)
+CLASS_REQUEST_RULES = (Rule("predicted classes of requests moved", "online_class_psi", "alert", breaches=2, of=3),)
 # For a regression. Distances of outcomes are in standard deviations of the reference's, errors relative to the reference's.
 _OF_YES_OR_NO = frozenset(("label_rate", "roc_auc", "estimate_error", "calibration", "kpi"))
 REGRESSION_WATCHES = (

@@ -34,7 +34,7 @@ _FAULTS = frozenset(
     ("volume", "freshness", "null_share", "new_categories", "lost_categories", "out_of_range", "type_changes", "join_coverage",
      "data_delay", "label_coverage", "label_delay", "online_nulls", "changed_features", "unscored_rows")
 )  # fmt: skip
-_MOVED_ON_REQUEST = frozenset(("online_psi", "online_score_psi"))
+_MOVED_ON_REQUEST = frozenset(("online_psi", "online_score_psi", "online_class_psi"))
 _PERFORMANCE = frozenset(
     (
         "roc_auc",

@@ -152,6 +152,7 @@ _KINDS = (
     ),
     Kind("online_psi", "request", "requests", "higher", "PSI of feature {slice} on request", "feature"),
     Kind("online_score_psi", "request", "requests", "higher", "PSI of the scores on request"),
+    Kind("online_class_psi", "request", "requests", "higher", "PSI of the predicted classes on request"),
     Kind("online_shadow_difference", "request", "requests", "higher", "mean difference between the score and the shadow score"),
     Kind("online_shadow_latency", "request", "requests", "higher", "99th percentile of the shadow latency in milliseconds"),
 )

@@ -24,7 +24,7 @@ ROOT = frozenset((
     "score_wasserstein", "fallback_share", "residual_drift", "residual_shift", "label_psi", "retries", "queue_wait",
     "replayed", "online_skew", "canned", "online_errors", "online_fallback", "online_refused", "online_stale", "online_missing",
     "online_psi", "changed_features", "unscored_rows",
-    "online_score_psi", "online_shadow_difference",
+    "online_score_psi", "online_class_psi", "online_shadow_difference",
 ))  # fmt: skip
 LOG = frozenset((
     "volume", "label_rate", "estimated_mae", "estimated_rmse",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.declaration.rhythm import TickName
+from mlprod_tasks.declaration.task import PREDICTION
 from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.models.reference_profile import ProfileColumn, ReferenceProfile
 from mlprod_tasks.monitoring.inputs import FEWEST_ROWS, inputs
@@ -33,7 +34,12 @@ ROWS = "online_rows"
 NO_VERSION = 0  # for a tick at which no model answered
 FEWEST_TIMES = 100  # with fewer, the 99th percentile is just the slowest row
 # Measurements of batch predictions, and their names for rows answered on request.
-ON_REQUEST = {"null_share": "online_nulls", "feature_psi": "online_psi", "score_psi": "online_score_psi"}
+ON_REQUEST = {
+    "null_share": "online_nulls",
+    "feature_psi": "online_psi",
+    "score_psi": "online_score_psi",
+    "class_psi": "online_class_psi",
+}
 SHARES = {
     "online_errors": "error",
     "online_fallback": "fallback",
@@ -211,7 +217,9 @@ def _features(
     logged = {name for name, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
     columns = [_typed(column) for column in profile.features if f"{FEATURE}{column.name}" in logged]
     answered = f"score IS NOT NULL AND (fallback OR model_version = {version})"
-    own = f"(SELECT score, decision, fallback, {', '.join(columns)} FROM {source} WHERE {answered})"
+    classes = [quoted(PREDICTION)] if profile.classes is not None and PREDICTION in logged else []
+    selected = ", ".join(("score", "decision", "fallback", *classes, *columns))
+    own = f"(SELECT {selected} FROM {source} WHERE {answered})"
     observed = observe(con, own, profile, sampled=False)
     if not observed.rows:
         return

@@ -285,8 +285,10 @@ class OnlineFeatures:
         if computed.failed:
             reasons.append(_cannot_be_computed(computed.failed))
             answer = "refuse" if answer == "refuse" else "fallback"
-        if self._population is not None and known[self._groups[-1][0].name] == 0:
-            answer, reasons = "absent", [self._population.reason]
+        if self._population is not None:
+            name = self._groups[-1][0].name
+            if known[name] == 0 and (name not in stale or self._serving.stale == "use"):  # else it may have entered since
+                answer, reasons = "absent", [self._population.reason]
         values = self._values(known)
         number = None if generation is None else generation.number
         age = max((one for one in ages.values() if one is not None), default=None)

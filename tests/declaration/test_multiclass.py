@@ -8,12 +8,18 @@ from pydantic import ValidationError
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration.recorded import read, text_of
 from mlprod_tasks.declaration.source_text import source_text
-from tests.support.reason_shop import BROKEN, CLASSES, KEPT, REASONS
+from tests.support.reason_shop import BROKEN, CLASSES, KEPT, REASONS, SERVED_REASONS
 from tests.support.shop import SHOP
 
 
 def test_what_is_not_declared_is_that_of_classes():
     assert (REASONS.watches, REASONS.rules) == (ml.MULTICLASS_WATCHES, ml.MULTICLASS_RULES)
+    asked = replace(SERVED_REASONS, watches=ml.WATCHES, rules=ml.RULES)
+    served = asked.watches[len(ml.MULTICLASS_WATCHES) :]
+    assert served == (*ml.REQUEST_WATCHES, ml.Watch("online_class_psi", high=0.25, learned=ml.Learned()))
+    assert {rule.watch for rule in asked.rules[len(ml.MULTICLASS_RULES) :]} == {watch.what for watch in served}
+    with pytest.raises(ValidationError, match="watch 'online_class_psi' is not measured for task 'binary'"):
+        replace(SHOP, serving=ml.Serving(), watches=(ml.Watch("online_class_psi", high=0.2),))
     bare = ml.Pipeline(
         name="reasons", alert_to=("shop@example.com",), schedule=REASONS.schedule, tables=REASONS.tables, entity="orders",
         label=REASONS.label, task="multiclass",

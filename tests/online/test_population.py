@@ -115,9 +115,10 @@ def test_what_the_store_does_not_know_is_left_to_the_declared_policy(shop: Shop)
     assert "population payers" in nothing.missing
     shop.holds(payments=[("a", datetime(2013, 6, 2, 9, tzinfo=UTC), 1, "tea", 3.0, 1, None, None)], customers=[])
     fill_online(pipeline, pipeline.schedule.tick(TICKS[0]), shop.platform)
-    old = OnlineFeatures(replace(pipeline, serving=ml.Serving(stale="use")), shop.platform.online_store)
-    late = old.row({"customer": 1}, moment)
-    assert (late.answer, "population payers" in late.stale) == ("absent", True)
+    for stale, answer in (("use", "absent"), ("default", "model"), ("fallback", "fallback"), ("refuse", "refuse")):
+        old = OnlineFeatures(replace(pipeline, serving=ml.Serving(stale=stale)), shop.platform.online_store)
+        late = old.row({"customer": 1}, moment)
+        assert (late.answer, "population payers" in late.stale) == (answer, True), "it may have paid since the store was filled"
 
 
 def test_a_request_names_the_key_and_nothing_else(shop: Shop) -> None:

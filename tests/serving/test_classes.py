@@ -169,9 +169,12 @@ def test_a_shadow_is_compared_by_the_probability_of_the_class_that_was_answered(
     assert service.scorers["returns"].counts.shadow_difference == pytest.approx(difference.sum())
 
 
-def test_requests_are_measured_with_drift_of_features_and_probabilities(shop: Shop) -> None:
+def test_requests_are_measured_with_the_drift_of_classes_that_a_batch_of_the_same_rows_has(shop: Shop) -> None:
+    from mlprod_tasks.monitoring.measure import measure
     from mlprod_tasks.monitoring.requests import measure_collected
 
+    score(shop.pipeline, shop.tick(TICK), shop.platform)
+    measure(shop.pipeline, shop.tick(TICK), shop.platform)
     service, (body, _) = served(shop), body_of(shop)
     post(service, body)
     service.scorers["returns"].log.flush()
@@ -180,7 +183,9 @@ def test_requests_are_measured_with_drift_of_features_and_probabilities(shop: Sh
     assert measured.rows == len(body["rows"])  # type: ignore[arg-type]
     known = {one.what: one.value for one in shop.platform.ledger.all(Measurement, pipeline="returns") if not one.slice}
     assert known["online_refused"] == 0
-    assert known["online_score_psi"] is not None
+    assert known["online_class_psi"] == pytest.approx(known["class_psi"], abs=1e-12)
+    assert known["online_score_psi"] == pytest.approx(known["score_psi"], abs=1e-12)
+    assert known["class_psi"] > 0
 
 
 def test_nothing_is_left_to_people_on_classes(shop: Shop) -> None:

@@ -6,7 +6,7 @@ shift is put into the ticks from one on; it is found at the first tick at which 
 tick's outcomes counted as known when its labels are complete. Beside it the same on the days as they really were, whose weather
 and season are shifts of their own.
 
-`python -m benchmarks.power [--shuffles N]`: tables in Markdown; some minutes on two idle cores.
+`python -m benchmarks.power [--task regression] [--shuffles N]`: tables in Markdown; some minutes on two idle cores.
 """
 
 from __future__ import annotations
@@ -18,34 +18,35 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmarks.features import fill
+from benchmarks.power_tasks import ASKED, Change, Injected, Rows, World, with_column, with_predictions
 from benchmarks.size import sized
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import features, steps
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.declaration.standard import RULES, WATCHES
 from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.models.reference_profile import ReferenceProfile
+from mlprod_tasks.monitoring import loss_model
 from mlprod_tasks.monitoring.bounds import Bounds
 from mlprod_tasks.monitoring.diagnosis import causes, diagnose
-from mlprod_tasks.monitoring.estimate import estimates, promised_by
+from mlprod_tasks.monitoring.estimate import estimates
 from mlprod_tasks.monitoring.inputs import inputs
-from mlprod_tasks.monitoring.measurement import judged
+from mlprod_tasks.monitoring.measurement import Reading, judged
 from mlprod_tasks.monitoring.observe import observe
-from mlprod_tasks.monitoring.outcomes import columns, outcomes
+from mlprod_tasks.monitoring.outcomes import columns, outcomes, promised_of
 from mlprod_tasks.monitoring.profile import important_features, profile_of
 from mlprod_tasks.monitoring.rules import fold
 from mlprod_tasks.platform import Platform
@@ -63,31 +64,7 @@ BEFORE, LONGEST = 5, 5  # quiet ticks before a shift; ticks after which it count
 MOST_FALSE_ALARMS = 1 / 50
 MILES_TO_KM = 1.609344
 
-Rows: TypeAlias = pa.Table
-Change = Callable[["World", Rows, int, np.random.Generator], Rows]
-
-
-@dataclass(frozen=True)
-class World:
-    """Scored and labelled rows: the reference's, and those of the ticks after it."""
-
-    pipeline: Pipeline
-    model: Any
-    reference: Rows
-    after: Rows
-
-
 _world: World  # of this run: what is forked is shared, not sent
-
-
-@dataclass(frozen=True)
-class Injected:
-    """One kind and size of shift. `goal`: whether it must be found at the first tick."""
-
-    kind: str
-    size: str
-    change: Change
-    goal: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,12 +89,13 @@ def main() -> int:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--shuffles", type=int, default=sized(12, 1))
     asked.add_argument("--small", action="store_true", help="a few ticks: only to see that it runs")
+    asked.add_argument("--task", choices=tuple(ASKED), default="binary", help="what the flights are asked for")
     asked.add_argument("--shipped", action="store_true", help="the use case's own watches and rules instead of the defaults")
     given = asked.parse_args()
     logging.basicConfig(level=logging.ERROR)
     began = time.perf_counter()
     global _world
-    _world = world(shipped=given.shipped)
+    _world = world(given.task, shipped=given.shipped)
     print(f"rows, model and scores: {time.perf_counter() - began:.0f} s", file=sys.stderr)
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("fork")) as pool:
         real = pool.submit(on_real_days)
@@ -130,9 +108,9 @@ def main() -> int:
     return 0
 
 
-def world(shipped: bool) -> World:
+def world(task: str, shipped: bool) -> World:
     """Train the shipped model as of AS_OF, and score its test window and the ticks after it."""
-    pipeline = ml.load(REPOSITORY / "pipelines" / "flight_delays.py")
+    pipeline = ASKED[task].declared(ml.load(REPOSITORY / "pipelines" / "flight_delays.py"))
     with tempfile.TemporaryDirectory() as home:
         platform = Platform(from_environment({"MLPROD_HOME": home, "MLPROD_PIPELINES": home}))
         fill(pipeline, platform, 1)
@@ -150,7 +128,7 @@ def world(shipped: bool) -> World:
     model = segments.fit_all(pipeline, train, validation, ModelFacts())
     needed = [*pipeline.feature_names, "tick", "label"]
     if not shipped:
-        pipeline = replace(pipeline, watches=WATCHES, rules=RULES, monitoring=ml.Monitoring())
+        pipeline = replace(pipeline, watches=ml.WATCHES, rules=ml.RULES, monitoring=ml.Monitoring())
     return World(
         pipeline, model, *(scored(model, rows.select(needed)).combine_chunks() for rows in (reference.sort_by("tick"), after))
     )
@@ -158,12 +136,7 @@ def world(shipped: bool) -> World:
 
 def scored(model: Any, rows: Rows) -> Rows:
     """The rows with what the model says of them, as scoring logs it."""
-    predicted = model.predict(rows)
-    return with_column(
-        with_column(with_column(rows, "score", predicted.score), "decision", predicted.decision),
-        "fallback",
-        np.zeros(rows.num_rows, bool),
-    )
+    return with_predictions(rows, model.predict(rows), decides=model.threshold is not None)
 
 
 def on_shuffled_days(seed: int) -> Course:
@@ -184,13 +157,13 @@ def on_real_days() -> Course:
 def course(world: World, random: np.random.Generator, starts: Sequence[int]) -> Course:
     """The ticks of a world as they are, and with every shift put in from each of `starts` on."""
     profile = profile_of(world.pipeline, world.reference, world.model.importance)
-    days = sorted(set(world.after["tick"].to_pylist()))
+    days, shifts = sorted(set(world.after["tick"].to_pylist())), shifts_of(world.pipeline.task)
     with engine(threads=1) as con:
         watched = Watched(con, world.pipeline, profile)
         ticks = {day: world.after.filter(pc.equal(world.after["tick"], day)) for day in days}
         quiet = {day: watched.measured(day, rows) for day, rows in ticks.items()}
         fired = watched.fired(quiet)
-        found = [find(world, watched, ticks, quiet, fired, days[start:], shift, random) for start in starts for shift in SHIFTS]
+        found = [find(world, watched, ticks, quiet, fired, days[start:], shift, random) for start in starts for shift in shifts]
     return Course(tuple(fired.values()), tuple(found))
 
 
@@ -227,11 +200,12 @@ class Watched:
         """Everything that is measured of a tick, when its labels are complete."""
         tick, bounds = self.pipeline.schedule.tick(day), Bounds(self.pipeline, day, self.profile)
         self.con.register("tick_rows", rows)
-        promised = promised_by(self.con, "tick_rows", self.pipeline)
+        promised_by = promised_of(self.profile)
+        promised = None if promised_by is None else promised_by(self.con, "tick_rows", self.pipeline)
         only: dict[str, bool] = {watch.what: watch.only_important for watch in self.pipeline.watches}
         together = "domain_auc" in only
         seen = observe(self.con, "tick_rows", self.profile, sampled=together)
-        readings = [*inputs(self.profile, seen, only, together=together), *estimates(self.profile, promised)]
+        readings = [*inputs(self.profile, seen, only, together=together), *self._estimated(promised)]
         known = rows.filter(rows["label"].is_valid()).select([*columns(self.pipeline, self.profile), "label"])
         readings += outcomes(self.pipeline, self.profile, known, rows.num_rows, promised)
         measurements = [judged(one, self.pipeline, tick, 1, tick.end, bounds) for one in readings]
@@ -240,18 +214,18 @@ class Watched:
             one.cause = found.get((one.what, one.slice), "")
         return measurements
 
+    def _estimated(self, promised: Any) -> list[Reading]:
+        """What is estimated before labels arrive."""
+        if promised is not None:
+            return list(estimates(self.profile, promised))
+        numbers = self.profile.numbers
+        return [] if numbers is None else list(loss_model.estimates(self.con, "tick_rows", numbers))
+
     def fired(self, measurements: Mapping[date, list[Measurement]]) -> dict[date, frozenset[str]]:
         """The rules that fire at each tick, outcomes counted as known at their own tick."""
         rows = [one for of_tick in measurements.values() for one in of_tick]
         rulings = fold(self.pipeline.rules, self.pipeline.retraining, self.pipeline.schedule, 0, rows, list(measurements))
         return {ruling.tick: frozenset(fired.rule.name for fired in ruling.fired) for ruling in rulings}
-
-
-def with_column(rows: Rows, name: str, values: Any) -> Rows:
-    column = values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values)
-    if name not in rows.column_names:
-        return rows.append_column(name, column)
-    return rows.set_column(rows.column_names.index(name), name, column)
 
 
 def shifted(sds: float) -> Change:
@@ -304,41 +278,6 @@ def thinned(share: float) -> Change:
     return change
 
 
-def drifted(logits: float) -> Change:
-    """Every score is higher by so much in log odds; features and outcomes are as they were."""
-
-    def change(world: World, rows: Rows, nth: int, random: np.random.Generator) -> Rows:
-        score = rows["score"].to_numpy()
-        moved = 1 / (1 + (1 - score) / score * np.exp(-logits))
-        return with_column(with_column(rows, "score", moved), "decision", moved >= world.model.threshold)
-
-    return change
-
-
-def as_often(times: float) -> Change:
-    """Positives are so many times as frequent: each row is drawn again, positives with another weight (a prior shift)."""
-
-    def change(world: World, rows: Rows, nth: int, random: np.random.Generator) -> Rows:
-        label = rows["label"].to_numpy(zero_copy_only=False) == True  # noqa: E712 - what has no outcome stays as it is
-        known = rows["label"].is_valid().to_numpy(zero_copy_only=False)
-        rate = label[known].mean()
-        weight = np.where(label, times, (1 - min(0.95, times * rate)) / (1 - rate))
-        weight[~known] = 1.0
-        return rows.take(random.choice(rows.num_rows, rows.num_rows, p=weight / weight.sum()))
-
-    return change
-
-
-def flipped(share: float) -> Change:
-    """That share of the outcomes is the opposite of what it was (a concept shift)."""
-
-    def change(world: World, rows: Rows, nth: int, random: np.random.Generator) -> Rows:
-        flags = random.random(rows.num_rows) < share
-        return with_column(rows, "label", pc.if_else(flags, pc.invert(rows["label"]), rows["label"]))
-
-    return change
-
-
 def important(world: World) -> list[str]:
     """The features that make up most of the model's gain, the greatest first."""
     chosen = important_features(world.model.importance)
@@ -359,7 +298,7 @@ def nth_of(names: Sequence[str], nth: int) -> str:
     return names[nth % len(names)]
 
 
-SHIFTS = (
+OF_ROWS = (
     *(Injected("an important number moves", f"{sds:g} SD", shifted(sds), goal=sds == 1) for sds in (0.25, 0.5, 1.0)),
     *(
         Injected("nulls in an important feature", f"{share:.0%}", nulled(share), goal=share == 0.1)
@@ -368,11 +307,13 @@ SHIFTS = (
     Injected("a unit changes", "miles to km", in_kilometres, goal=True),
     *(Injected("unknown categories", f"{share:.0%}", renamed(share)) for share in (0.02, 0.1)),
     *(Injected("rows are missing", f"{1 - share:.0%}", thinned(share)) for share in (0.75, 0.5)),
-    *(Injected("scores drift", f"{logits:g} in log odds", drifted(logits)) for logits in (0.25, 0.5)),
-    *(Injected("label rate", f"x {times:g}", as_often(times), goal=times in (0.5, 2)) for times in (0.5, 0.8, 1.25, 2)),
-    *(Injected("outcomes flip", f"{share:.0%}", flipped(share)) for share in (0.05, 0.1, 0.2)),
 )
-SHIFTS = sized(SHIFTS, SHIFTS[-1:])
+
+
+def shifts_of(task: str) -> tuple[Injected, ...]:
+    """Those of rows, which every task has, and those of the task's scores and outcomes."""
+    every = (*OF_ROWS, *ASKED[task].shifts)
+    return sized(every, every[-1:])
 
 
 def print_quiet(shuffled: Sequence[Course], real: Course) -> None:
@@ -397,7 +338,7 @@ def print_found(shuffled: Sequence[Course], real: Course) -> None:
     print("### Shifts that were put in\n")
     print("| shift | size | found at the first tick | median delay, ticks | called | real days: at the first tick | goal |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    for shift in SHIFTS:
+    for shift in shifts_of(_world.pipeline.task):
         at = (shift.kind, shift.size)
         ours = [found for one in shuffled for found in one.found if found.at == at]
         days = [found for found in real.found if found.at == at]

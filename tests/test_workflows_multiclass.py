@@ -182,7 +182,7 @@ def test_the_monitor_measures_what_pandas_finds_in_the_business_database(home):
 
 def test_every_tick_is_decided_and_estimated_before_labels(home):
     what = {one.what for one in home.platform.ledger.all(Measurement, pipeline=home.pipeline.name)}
-    estimated = {"estimated_accuracy", "estimated_macro_f1", "estimated_value", "estimate_error"}
+    estimated = {"estimated_accuracy", "estimated_macro_f1", "estimated_log_loss", "estimated_value", "estimate_error"}
     assert {"accuracy", "macro_f1", "log_loss", "class_psi", "label_psi", "unknown_classes", "residual_drift"} <= what
     assert estimated <= what
     assert not {"roc_auc", "label_rate", "decision_share", "mae"} & what

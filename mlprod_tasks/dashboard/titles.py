@@ -72,6 +72,7 @@ _OWN = dict(
         _title("class_psi", "Drift of the predicted classes: PSI"),
         _title("estimated_accuracy", "Estimated right predictions", "share"),
         _title("estimated_macro_f1", "Estimated mean F1 of the classes"),
+        _title("estimated_log_loss", "Estimated log loss", times_reference=True),
         _title("rmse", "Root mean squared error", times_reference=True),
         _title("bias", "Mean outcome minus prediction, in standard deviations"),
         _title("interval_coverage", "Outcomes within their interval, minus the declared share", "share"),

@@ -206,12 +206,14 @@ class Invariance:
     change: the new value of each changed feature, as a SQL expression over the features.
     tolerance: how much a score may change.
     most_share: the share of rows that may break the rule.
+    of: of predicted classes, the one whose probability is meant; '' means the probabilities of all.
     """
 
     doc: str
     change: dict[str, str]
     tolerance: float = 0.0
     most_share: float = 0.0
+    of: str = ""
 
 
 @declared
@@ -225,6 +227,7 @@ class Monotonic:
     direction: 'up': the score never falls; 'down': it never rises.
     by: how much the feature is raised.
     most_share: the share of rows that may break the rule.
+    of: of predicted classes, the one whose probability is the score that is meant.
     """
 
     doc: str
@@ -232,6 +235,7 @@ class Monotonic:
     direction: Literal["up", "down"]
     by: float
     most_share: float = 0.0
+    of: str = ""
 
 
 @declared

@@ -34,6 +34,7 @@ Watched = Literal[
     "estimated_recall",
     "estimated_accuracy",
     "estimated_macro_f1",
+    "estimated_log_loss",
     "estimated_value",
     # performance estimated from errors on the reference, known at the tick
     "estimated_mae",
@@ -105,8 +106,9 @@ WATCHED_BY_TASK: dict[str, tuple[Watched, ...]] = {
         "residual_shift",
     ),
     "multiclass": (
-        "class_psi", "estimated_accuracy", "estimated_macro_f1", "estimated_value", "label_psi", "unknown_classes", "accuracy",
-        "macro_f1", "log_loss", "calibration", "residual_drift", "estimate_error", "online_class_psi",
+        "class_psi", "estimated_accuracy", "estimated_macro_f1", "estimated_log_loss", "estimated_value", "label_psi",
+        "unknown_classes", "accuracy", "macro_f1", "log_loss", "calibration", "residual_drift", "estimate_error",
+        "online_class_psi",
     ),
 }  # fmt: skip
 Action = Literal["note", "alert", "retrain", "fallback", "rollback"]

@@ -84,6 +84,9 @@ CLASS_REQUEST_RULES = (Rule("predicted classes of requests moved", "online_class
 _OF_YES_OR_NO = frozenset(("label_rate", "roc_auc", "estimate_error", "calibration", "kpi"))
 REGRESSION_WATCHES = (
     *(watch for watch in WATCHES if watch.what not in _OF_YES_OR_NO),
+    # Before labels arrive. Without learned bounds: estimates of the reference's own ticks rest on what was fitted to them.
+    Watch("estimated_mae", high=1.5),
+    Watch("estimated_rmse", high=2.0),
     Watch("label_mean", low=-0.5, high=0.5, learned=LEARNED),
     Watch("label_psi", high=0.5, learned=LEARNED),
     Watch("mae", high=1.5, learned=LEARNED),
@@ -92,6 +95,8 @@ REGRESSION_WATCHES = (
 )
 REGRESSION_RULES = (
     *(rule for rule in RULES if rule.watch not in _OF_YES_OR_NO),
+    Rule("errors are expected to grow", "estimated_mae", "alert", breaches=3, of=5),
+    Rule("large errors are expected to grow", "estimated_rmse", "alert", breaches=3, of=5),
     Rule("outcomes moved", "label_mean", "alert"),
     Rule("distribution of outcomes moved", "label_psi", "alert"),
     Rule("errors grew", "mae", "retrain", breaches=3, of=5),
@@ -103,6 +108,7 @@ _OF_TWO_CLASSES = frozenset(("label_rate", "roc_auc"))
 MULTICLASS_WATCHES = (
     *(watch for watch in WATCHES if watch.what not in _OF_TWO_CLASSES),
     Watch("class_psi", high=0.25, learned=LEARNED),
+    Watch("estimated_log_loss", high=1.3, learned=LEARNED),
     Watch("label_psi", high=0.25, learned=LEARNED),
     Watch("unknown_classes", high=0.0),
     Watch("log_loss", high=1.3, learned=LEARNED),
@@ -110,6 +116,7 @@ MULTICLASS_WATCHES = (
 MULTICLASS_RULES = (
     *(rule for rule in RULES if rule.watch not in _OF_TWO_CLASSES),
     Rule("predicted classes moved", "class_psi", "alert"),
+    Rule("probabilities are expected to be poor", "estimated_log_loss", "alert", breaches=3, of=5),
     Rule("classes that come moved", "label_psi", "alert"),
     Rule("classes that the model does not know", "unknown_classes", "alert"),
     Rule("probabilities are poor", "log_loss", "retrain", breaches=3, of=5),

@@ -20,6 +20,7 @@ from mlprod_tasks.models.class_rule import ClassRule, rule_from, task_name
 from mlprod_tasks.models.feature_frame import Input, ModelInputError, Predictions, decisions, exact_names, matrix, read
 from mlprod_tasks.models.interval import PredictionInterval
 from mlprod_tasks.models.learners import FittedLearner, cores_for
+from mlprod_tasks.models.learners.class_shares import class_contributions
 from mlprod_tasks.models.learners.links import Link
 from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.models.stored_rows import StoredRows, in_batches
@@ -93,6 +94,13 @@ class Model:
         (rows, features + 1), the base last. None if the learner has no exact contributions. Raises: ModelInputError.
         """
         return self.fitted.contributions(self.matrix(features))
+
+    def class_contributions(self, features: Any) -> Floats | None:
+        """Return each feature's addition to each class before calibration, as `learners.class_shares` says.
+
+        (rows, classes, features + 1), the base last. None without classes or exact contributions. Raises: ModelInputError.
+        """
+        return None if self.rule is None else class_contributions(self.fitted, self.matrix(features))
 
     def matrix(self, features: Any) -> Floats:
         """Return the frame as learners read it: (rows, features), float64, NaN if missing.

@@ -83,6 +83,22 @@ class SegmentedModel:
             added[at] = of_part
         return added
 
+    def class_contributions(self, features: Any) -> Floats | None:
+        """Return each feature's addition to each class by the row's model, (rows, classes, features + 1), the base last.
+
+        None without classes, or if the model of any row has no exact contributions. Raises: ModelInputError.
+        """
+        if self.rule is None:
+            return None
+        rows = self._table(features)
+        added = np.empty((rows.num_rows, len(self.rule.classes), len(self.inputs) + 1))
+        for answering, at in self._models_with_rows(rows):
+            of_part = answering.class_contributions(rows.take(at))
+            if of_part is None:
+                return None
+            added[at] = of_part
+        return added
+
     def answering(self, features: Any) -> Model:
         """Return the model that scores the first row of a frame. Raises: ModelInputError."""
         rows = self._table(features)

@@ -111,18 +111,20 @@ class Promised:
     """What probabilities promise of the rows that the model itself answered.
 
     hits: the share of right predictions; f1: the mean F1 of the classes that are predicted or expected; worth: the value of
-    predictions per 1,000 rows. None without rows.
+    predictions per 1,000 rows; loss: the log loss. None without rows.
     """
 
     n: int
     hits: Estimate | None = None
     f1: Estimate | None = None
     worth: Estimate | None = None
-    metrics = METRICS
+    loss: Estimate | None = None
+    metrics = (*METRICS, "log_loss")
+    relative = ("log_loss",)
 
     def estimate(self, metric: str) -> Estimate:
-        """The estimate of one of METRICS. Raises: CannotBeMeasured."""
-        known = {"accuracy": self.hits, "macro_f1": self.f1, "value": self.worth}[metric]
+        """The estimate of one of `metrics`. Raises: CannotBeMeasured."""
+        known = {"accuracy": self.hits, "macro_f1": self.f1, "value": self.worth, "log_loss": self.loss}[metric]
         if self.n < FEWEST_ROWS or known is None:
             raise CannotBeMeasured(
                 f"the model itself answered {format_count(self.n, 'row')}, too few for an estimate; "
@@ -151,7 +153,7 @@ def promised_by(con: Any, source: str, pipeline: Pipeline) -> Promised:
 
 
 def promised(score: ClassScores, predicted: Names, value: Any) -> Promised:
-    """Estimate accuracy, macro F1 and value from probabilities (CBPE of several classes, as published by NannyML).
+    """Estimate accuracy, macro F1, value and log loss from probabilities (CBPE of several classes, as published by NannyML).
 
     Each ratio is that of the expected numerator and the expected denominator. Intervals hold what comes of these rows in 95 of
     100 cases, if outcomes are drawn from the probabilities: F1 by the delta method.
@@ -165,6 +167,7 @@ def promised(score: ClassScores, predicted: Names, value: Any) -> Promised:
         Estimate(hits, *intervals.normal(hits, error, 0.0, 1.0)),
         _expected_f1(score, predicted),
         _expected_worth(p, score.classes, predicted, value) if isinstance(value, ClassValue) else None,
+        _expected_loss(p),
     )
 
 
@@ -189,6 +192,13 @@ def _expected_worth(p: Floats, classes: tuple[str, ...], predicted: Names, value
     of_row = table[codes_of(predicted, names)]
     mean = PER * float((p * of_row).sum()) / len(p)
     return Estimate(mean, *intervals.normal(mean, PER * sqrt(_variance(p, of_row)) / len(p)))
+
+
+def _expected_loss(p: Floats) -> Estimate:
+    """The mean entropy of the probabilities."""
+    losses = -np.log(np.maximum(p, np.finfo(np.float64).eps))
+    mean = float((p * losses).sum()) / len(p)
+    return Estimate(mean, *intervals.normal(mean, sqrt(_variance(p, losses)) / len(p), 0.0))
 
 
 def _variance(p: Floats, values: Floats) -> float:

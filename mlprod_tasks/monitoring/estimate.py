@@ -55,6 +55,7 @@ class Promised:
     value: Estimate | None = None
     no_value: str = ""
     metrics = METRICS
+    relative: tuple[str, ...] = ()
 
     @property
     def n(self) -> int:
@@ -89,6 +90,10 @@ class Estimating(Protocol):
     def metrics(self) -> tuple[str, ...]:
         """The metrics that there are."""
 
+    @property
+    def relative(self) -> tuple[str, ...]:
+        """Those that are told as multiples of the reference's."""
+
     def estimate(self, metric: str) -> Estimate:
         """The estimate of one of them. Raises: CannotBeMeasured or ValueUndefined."""
 
@@ -106,8 +111,14 @@ def estimates(profile: ReferenceProfile, promised: Estimating) -> Iterator[Readi
         detail = "assuming that scores are still calibrated"
         if reference is not None:
             detail += f"; the reference has {format_number(reference)}"
-        interval = (estimate.low, estimate.high)
-        yield Reading(what, estimate.value, promised.n, reference=reference, detail=detail, interval=interval)
+        unit = 1.0
+        if metric in promised.relative:
+            if not reference:
+                yield Reading(what, None, promised.n, reference=reference, why="the reference's is 0, or was not kept")
+                continue
+            unit, detail = reference, f"{format_number(estimate.value)}, {detail}"
+        interval = (estimate.low / unit, estimate.high / unit)
+        yield Reading(what, estimate.value / unit, promised.n, reference=reference, detail=detail, interval=interval)
 
 
 def estimate_error(metric: str, result: Estimate | NotRealised, promised: Estimating) -> Reading:

@@ -69,6 +69,7 @@ _KINDS = (
     Kind("estimated_recall", "input", "estimates", "lower", "estimated recall"),
     Kind("estimated_accuracy", "input", "estimates", "lower", "estimated share of right predictions"),
     Kind("estimated_macro_f1", "input", "estimates", "lower", "estimated mean F1 of the classes"),
+    Kind("estimated_log_loss", "input", "estimates", "higher", "estimated log loss relative to the reference's"),
     Kind("estimated_value", "input", "estimates", "lower", "estimated value per 1,000 rows"),
     Kind("estimated_mae", "input", "estimates", "higher", "estimated mean absolute error relative to the reference's"),
     Kind("estimated_rmse", "input", "estimates", "higher", "estimated root mean squared error relative to the reference's"),

@@ -27,7 +27,7 @@ ROOT = frozenset((
     "online_score_psi", "online_class_psi", "online_shadow_difference",
 ))  # fmt: skip
 LOG = frozenset((
-    "volume", "label_rate", "estimated_mae", "estimated_rmse",
+    "volume", "label_rate", "estimated_mae", "estimated_rmse", "estimated_log_loss",
     "mae", "rmse", "duration", "rows_per_second", "memory", "cost", "online_rows", "online_latency",
     "online_shadow_latency",
 ))  # fmt: skip

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.models.feature_frame import Predictions
+from mlprod_tasks.models.learners.class_pool import shares_of
 from mlprod_tasks.models.learners.links import predicted
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform import names as places
@@ -28,6 +29,10 @@ from mlprod_tasks.training.workspace import TrainingFolder
 
 EXACT = "log-odds: what each feature adds before calibration; score: about how much the score would fall without the feature"
 EXACT_NUMBER = "added: what each feature adds, in {scale}; number: about how much the prediction would fall without the feature"
+EXACT_CLASS = (
+    "added: what each feature adds before calibration, as {scale}; probability: about how much that of this class would fall "
+    "without the feature"
+)
 USUAL = "{what}: how much it falls with {usual} in place of the feature, one feature at a time; the effects need not add up"
 
 
@@ -66,6 +71,8 @@ def measure(
             total,
             SCALES[model.link],
         )
+    if (of_class := _class_effects(model, row)) is not None:
+        return of_class
     usual, whose = _usual_values(pipeline, model.feature_names, tick, ref, platform)
     before = model.predict(row)
     score = _of_class(before, before)
@@ -76,6 +83,26 @@ def measure(
         changed[name] = score - _of_class(model.predict(other), before)
     what = {"binary": "score", "regression": "number", "multiclass": "probability of this class"}[model.task]
     return FeatureEffects({}, changed, USUAL.format(what=what, usual=whose))
+
+
+def _class_effects(model: Any, row: pa.Table) -> FeatureEffects | None:
+    """The exact contributions to the predicted class; None if the model has none."""
+    of_all = model.class_contributions(row) if hasattr(model, "class_contributions") else None
+    if of_all is None:
+        return None
+    added, chosen = of_all[0], model.rule.classes.index(model.predict(row).decision[0])
+    total = added.sum(axis=1)
+    without = np.stack([total, *(total - added[:, i] for i in range(added.shape[1] - 1))])
+    share = model.calibration(shares_of(without))[:, chosen]
+    names, scale = model.feature_names, SCALES["softmax"]
+    return FeatureEffects(
+        {name: float(one) for name, one in zip(names, added[chosen, :-1], strict=True)},
+        {name: float(share[0] - one) for name, one in zip(names, share[1:], strict=True)},
+        EXACT_CLASS.format(scale=scale),
+        float(added[chosen, -1]),
+        float(total[chosen]),
+        scale,
+    )
 
 
 def _of_class(predictions: Predictions, before: Predictions) -> float:

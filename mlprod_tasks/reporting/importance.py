@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from mlprod_tasks.declaration import AsOf, Lookup, Pipeline, Trailing
 from mlprod_tasks.declaration.feature import Feature, names_of
+from mlprod_tasks.models.class_rule import ClassRule
 from mlprod_tasks.models.feature_frame import Predictions, outcome_of
-from mlprod_tasks.models.learners.links import LOGIT, Link
+from mlprod_tasks.models.learners.links import LOGIT, SOFTMAX, Link
 from mlprod_tasks.models.stored_rows import Rows
 from mlprod_tasks.models.tasks import task_of_outcomes
 from mlprod_tasks.models.tasks.protocol import Outcomes, Scores
@@ -44,6 +45,9 @@ class Predicting(Protocol):
     def importance(self) -> Mapping[str, float] | None: ...
     def predict(self, features: Any) -> Predictions: ...
     def contributions(self, features: Any) -> Floats | None: ...
+    def class_contributions(self, features: Any) -> Floats | None: ...
+    @property
+    def rule(self) -> ClassRule | None: ...
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,7 @@ def measure(model: Predicting, rows: Rows, pipeline: Pipeline) -> Importance:
         gain=model.importance or None,
         features=single,
         groups=_ranked(replace(by_features[members], name=group) for group, members in groups.items()),
-        contributions=contributions(model, sample, pipeline.model.categorical),
+        contributions=contributions(model, sample, pipeline.model.categorical, shown),
         dependence=tuple(
             dependence(
                 lambda table: task.shown(model.predict(table).score, shown),
@@ -222,12 +226,12 @@ def drops(
     return results
 
 
-def contributions(model: Predicting, rows: pa.Table, categorical: Collection[str]) -> Contributions | None:
+def contributions(model: Predicting, rows: pa.Table, categorical: Collection[str], shown: str = "") -> Contributions | None:
     """The model's contributions; None if it has none.
 
-    For boosted trees they are exact SHAP values (Lundberg et al., 2020).
+    For boosted trees they are exact SHAP values (Lundberg et al., 2020). shown: of several classes, the one they are of.
     """
-    exact = model.contributions(rows)
+    exact, link = _exact(model, rows, shown)
     if exact is None:
         return None
     from scipy.stats import rankdata
@@ -241,7 +245,16 @@ def contributions(model: Predicting, rows: pa.Table, categorical: Collection[str
         finite = np.isfinite(values)
         if finite.sum() > 1:
             standing[finite, i] = (rankdata(values[finite]) - 0.5) / finite.sum()
-    return Contributions(names, np.asarray(exact[:, : len(names)], np.float64), standing, getattr(model, "link", LOGIT))
+    return Contributions(names, np.asarray(exact[:, : len(names)], np.float64), standing, link)
+
+
+def _exact(model: Predicting, rows: pa.Table, shown: str) -> tuple[Floats | None, Link]:
+    if not shown:
+        return model.contributions(rows), getattr(model, "link", LOGIT)
+    if model.rule is None or shown not in model.rule.classes:
+        return None, SOFTMAX
+    of_all = model.class_contributions(rows)
+    return None if of_all is None else of_all[:, model.rule.classes.index(shown)], SOFTMAX
 
 
 def dependence(

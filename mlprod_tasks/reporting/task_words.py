@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from mlprod_tasks.models.learners.links import Link
 
 # The scale of contributions.
-SCALES: Mapping[Link, str] = {"logit": "log-odds", "log": "logarithms of the prediction", "identity": "the outcome's own unit"}
+SCALES: Mapping[Link, str] = {
+    "logit": "log-odds",
+    "log": "logarithms of the prediction",
+    "identity": "the outcome's own unit",
+    "softmax": "the logarithm of the class's probability, against the mean of all classes",
+}
 
 
 @dataclass(frozen=True)

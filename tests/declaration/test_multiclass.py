@@ -65,6 +65,17 @@ def test_what_is_not_declared_is_that_of_classes():
         ),
         ({"watches": (ml.Watch("roc_auc", low=0.6),)}, "watch 'roc_auc' is not measured for task 'multiclass'"),
         ({"top_k": 0}, "top_k 0 must be at least 1"),
+        (
+            {"gates": (ml.Monotonic("dearer breaks no more", "amount", "down", 5.0),)},
+            "gate Monotonic('dearer breaks no more'): say which class's probability must not fall or rise, with of=...",
+        ),
+        (
+            {
+                "label": replace(REASONS.label, classes=CLASSES),
+                "gates": (ml.Invariance("the day is nothing", {"weekday": "1"}, of="lost"),),
+            },
+            "gate Invariance('the day is nothing'): of='lost' is no class; classes are",
+        ),
     ],
     ids=lambda value: None if isinstance(value, dict) else value[:60],
 )
@@ -72,6 +83,11 @@ def test_what_does_not_fit_classes_is_refused_by_name(changes, refusal):
     with pytest.raises(ValidationError) as error:
         replace(REASONS, **changes)
     assert refusal in str(error.value)
+
+
+def test_a_class_of_behaviour_is_for_classes_only():
+    with pytest.raises(ValidationError, match=r"of='kept' names a class, and task 'binary' predicts none: leave it out"):
+        replace(SHOP, gates=(ml.Monotonic("dearer comes back", "amount", "up", 5.0, of=KEPT),))
 
 
 def test_classes_are_of_labels_of_classes_only():

@@ -42,12 +42,14 @@ def test_accuracy_and_value_are_the_means_over_all_outcomes_that_can_come():
         chances.append(row)
         right.append([said == real for real in CLASSES])
         worth.append([WORTH[said, real] for real in CLASSES])
-    expected = {"right": 0.0, "worth": 0.0}
+    expected = {"right": 0.0, "worth": 0.0, "loss": 0.0}
     for outcome in product(range(3), repeat=4):  # every outcome of four rows with its probability
         probability = np.prod([chances[i][k] for i, k in enumerate(outcome)])
         expected["right"] += probability * np.mean([right[i][k] for i, k in enumerate(outcome)])
         expected["worth"] += probability * 1000 * np.mean([worth[i][k] for i, k in enumerate(outcome)])
+        expected["loss"] += probability * np.mean([-np.log(chances[i][k]) for i, k in enumerate(outcome)])
     few = promised(score[:4], predicted[:4], VALUE)
+    assert few.loss.value == pytest.approx(expected["loss"])
     assert few.hits.value == pytest.approx(expected["right"])
     assert few.worth.value == pytest.approx(expected["worth"])
     assert one.estimate("accuracy").value == pytest.approx(score.shares.max(axis=1).mean())
@@ -57,13 +59,14 @@ def test_intervals_hold_what_comes_in_95_of_100_draws():
     score, random = scores(400), np.random.default_rng(7)
     predicted = score.likeliest
     one, n = promised(score, predicted, VALUE), 400
-    held = {"accuracy": 0, "macro_f1": 0, "value": 0}
+    held = {"accuracy": 0, "macro_f1": 0, "value": 0, "log_loss": 0}
     for _ in range(n):
         real = drawn(score, random)
         came = {
             "accuracy": (real == predicted).mean(),
             "macro_f1": f1_score(real.astype(str), predicted.astype(str), average="macro"),
             "value": 1000 * np.mean([WORTH[pair] for pair in zip(predicted, real, strict=True)]),
+            "log_loss": -np.log(score.of(real)).mean(),
         }
         for name, value in came.items():
             estimate = one.estimate(name)

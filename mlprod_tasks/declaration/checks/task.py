@@ -123,6 +123,7 @@ def _gates(pipeline: Pipeline, task: Task) -> Iterator[str]:
         elif isinstance(gate, WorstSlice):
             known = task.slice_metrics
         else:
+            yield from _class_of_behaviour(gate, pipeline, task)
             continue
         if gate.metric in OF_INTERVALS and gate.metric in known:
             yield from _interval_gate(gate, pipeline)
@@ -131,6 +132,21 @@ def _gates(pipeline: Pipeline, task: Task) -> Iterator[str]:
         if gate.metric not in known:
             kind = type(gate).__name__
             yield f"gate {kind}({gate.metric!r}): it is no metric of task {task.name!r}; {kind} has {listed(known)}"
+
+
+def _class_of_behaviour(gate: Any, pipeline: Pipeline, task: Task) -> Iterator[str]:
+    """The class whose probability a gate on the model's behaviour is about."""
+    if not isinstance(gate, Monotonic | Invariance):
+        return
+    at, declared = f"gate {type(gate).__name__}({gate.doc.strip()!r})", getattr(pipeline.label, "classes", ())
+    if task.label_kind != "class" and gate.of:
+        yield f"{at}: of={gate.of!r} names a class, and task {task.name!r} predicts none: leave it out"
+    elif task.label_kind == "class" and isinstance(gate, Monotonic) and not gate.of:
+        yield f"{at}: say which class's probability must not fall or rise, with of=" + (
+            repr(declared[0]) if declared else "..."
+        )
+    elif gate.of and declared and gate.of not in declared:
+        yield f"{at}: of={gate.of!r} is no class; classes are {listed(declared)}"
 
 
 def _interval_gate(gate: Any, pipeline: Pipeline) -> Iterator[str]:
@@ -178,9 +194,6 @@ def _not_for_classes(pipeline: Pipeline) -> Iterator[str]:
         yield f"model.weights {model.weights!r} weights a positive: for task 'multiclass' declare 'balanced' or 'none'"
     if pipeline.experiments is not None:
         yield f"experiments {at}: leave it out"
-    for gate in pipeline.gates:
-        if isinstance(gate, Monotonic | Invariance):
-            yield f"gate {type(gate).__name__} {at}: leave it out"
     yield from _names_of_predictions(pipeline, (PREDICTION, PROBABILITY, PROBABILITIES))
 
 

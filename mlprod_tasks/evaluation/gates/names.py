@@ -77,6 +77,10 @@ def _stable_demand(gate: Stable) -> str:
     return f"{'>=' if HIGHER_IS_BETTER[gate.metric] else '<='} {gate.bound:g}"
 
 
+def _of_class(name: str) -> str:
+    return f"; of {name!r}" if name else ""
+
+
 def check_of(gate: Gate) -> tuple[str, str]:
     """Return the `check` and `subject` of the result that a gate needs.
 
@@ -96,9 +100,9 @@ def check_of(gate: Gate) -> tuple[str, str]:
             return SAME, ""
         case Invariance():
             change = ", ".join(f"{name} := {sql}" for name, sql in gate.change.items())
-            return INVARIANT, f"{gate.doc.strip()} ({change}; tolerance {gate.tolerance:g})"
+            return INVARIANT, f"{gate.doc.strip()} ({change}; tolerance {gate.tolerance:g}{_of_class(gate.of)})"
         case Monotonic():
-            return MONOTONIC, f"{gate.doc.strip()} ({gate.feature} {gate.direction} by {gate.by:g})"
+            return MONOTONIC, f"{gate.doc.strip()} ({gate.feature} {gate.direction} by {gate.by:g}{_of_class(gate.of)})"
         case KpiAtLeast() | KpiAtMost():
             return KPI, ""
     raise TypeError(f"gate {type(gate).__name__} needs no check of the model")

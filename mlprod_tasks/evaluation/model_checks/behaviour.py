@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from mlprod_tasks.evaluation.results import CheckResult
 from mlprod_tasks.models.stored_rows import Rows
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.sql import identifier
+from mlprod_tasks.statistics.class_scores import ClassScores
 
 SAMPLE = 2_000
 ROUNDING = 1e-12  # from sums in another order
@@ -33,14 +35,14 @@ def invariance(gate: Invariance, model: AnyModel, rows: Rows, key: tuple[str, ..
     """
     rows = spread(rows, SAMPLE)
     changed = _changed_values(gate.change, rows)
-    scores = _scores(model, rows, changed)  # first: it explains a value of the wrong type
+    scores = _scores(gate, model, rows, changed)  # first: it explains a value of the wrong type
     touched = np.zeros(rows.num_rows, bool)
     for name, values in changed.items():
         touched |= _differ(rows[name].combine_chunks(), values)
     if not touched.any():
         raise NothingToCheck(f"{gate.doc.strip()}: {_format_change(gate.change)} changes none of {rows.num_rows:,} test rows")
-    by = np.abs(scores[1] - scores[0])
-    return _result(gate, by > gate.tolerance + ROUNDING, int(touched.sum()), int(np.argmax(by)), scores, rows, changed, key)
+    by = np.abs(scores.after - scores.before)
+    return _result(gate, by, gate.tolerance + ROUNDING, int(touched.sum()), scores, rows, changed, key)
 
 
 def monotonic(gate: Monotonic, model: AnyModel, rows: Rows, key: tuple[str, ...]) -> CheckResult:
@@ -52,9 +54,9 @@ def monotonic(gate: Monotonic, model: AnyModel, rows: Rows, key: tuple[str, ...]
     if not rows.num_rows:
         raise NothingToCheck(f"{gate.doc.strip()}: feature {gate.feature!r} is null in every test row")
     changed = {gate.feature: pc.add(rows[gate.feature].combine_chunks().cast(pa.float64(), safe=False), gate.by)}
-    scores = _scores(model, rows, changed)
-    wrong = (scores[0] - scores[1]) * (1 if gate.direction == "up" else -1)
-    return _result(gate, wrong > ROUNDING, rows.num_rows, int(np.argmax(wrong)), scores, rows, changed, key)
+    scores = _scores(gate, model, rows, changed)
+    wrong = (scores.before - scores.after) * (1 if gate.direction == "up" else -1)
+    return _result(gate, wrong, ROUNDING, rows.num_rows, scores, rows, changed, key)
 
 
 def _changed_values(change: Mapping[str, str], rows: pa.Table) -> dict[str, pa.Array]:
@@ -78,24 +80,43 @@ def _differ(before: pa.Array, after: pa.Array) -> np.ndarray:
     return ~np.asarray(pc.or_(same, pc.and_(before.is_null(), after.is_null())).to_numpy(zero_copy_only=False), bool)
 
 
-def _scores(model: AnyModel, rows: pa.Table, changed: Mapping[str, pa.Array]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the scores before and after the change."""
+@dataclass(frozen=True)
+class _Scores:
+    """Scores before and after the change, (n, names): one, or probabilities of classes. names: what a sentence calls them."""
+
+    before: np.ndarray
+    after: np.ndarray
+    names: tuple[str, ...]
+
+
+def _scores(gate: Invariance | Monotonic, model: AnyModel, rows: pa.Table, changed: Mapping[str, pa.Array]) -> _Scores:
     after = rows
     for name, values in changed.items():
         after = after.set_column(after.column_names.index(name), name, values)
-    return model.predict(rows).score, model.predict(after).score
+    both = model.predict(rows).score, model.predict(after).score
+    if not isinstance(both[0], ClassScores):
+        return _Scores(both[0][:, None], both[1][:, None], ("the score",))
+    classes = (gate.of,) if gate.of else both[0].classes
+    if not set(classes) <= set(both[0].classes):
+        raise NothingToCheck(f"{gate.doc.strip()}: the model does not know the class {gate.of!r}")
+    before, after = (one.aligned(classes) for one in both)
+    return _Scores(before, after, tuple(f"the probability of {name!r}" for name in classes))
 
 
 def _result(
     gate: Invariance | Monotonic,
-    violations: np.ndarray,
+    moved: np.ndarray,
+    most: float,
     n: int,
-    worst: int,
-    scores: tuple[np.ndarray, np.ndarray],
+    scores: _Scores,
     rows: pa.Table,
     changed: Mapping[str, pa.Array],
     key: tuple[str, ...],
 ) -> CheckResult:
+    """Count the rows of which a score moved by more than `most`. moved: (n, names)."""
+    violations = (moved > most).any(axis=1)
+    at = np.unravel_index(int(np.argmax(moved)), moved.shape)
+    worst, which = int(at[0]), scores.names[int(at[1])]
     share = float(violations.sum() / n)
     sentence = f"{int(violations.sum()):,} of {n:,} test rows ({share:.2%}) violate this"
     if violations.any():
@@ -104,7 +125,7 @@ def _result(
             f"{name} goes from {_format_value(rows[name][worst].as_py())} to {_format_value(values[worst].as_py())}"
             for name, values in changed.items()
         )
-        sentence += f"; the worst, {who}: the score goes from {scores[0][worst]:.4f} to {scores[1][worst]:.4f} when {how}"
+        sentence += f"; the worst, {who}: {which} goes from {scores.before[at]:.4f} to {scores.after[at]:.4f} when {how}"
     return CheckResult(*check_of(gate), share, n, sentence)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mlprod_tasks.declaration import Averaging, Learner, Model, Stacking
-from mlprod_tasks.models.learners import class_pool, fitted, links
+from mlprod_tasks.models.learners import class_pool, class_shares, fitted, links
 from mlprod_tasks.models.learners.class_pool import SUREST
 from mlprod_tasks.models.learners.fitted import FittedLearner
 from mlprod_tasks.models.learners.links import IDENTITY, LOGIT, Link
@@ -107,6 +107,21 @@ class StackingModel(EnsembleModel):
             return None
         total[:, -1] += self.intercept
         return total
+
+    def class_contributions(self, x: Floats) -> Floats | None:
+        """Return the members' weighted contributions to each class; None if one with a weight above 0 has none."""
+        if not self.intercepts:
+            return None
+        added = [
+            (weight, class_shares.class_contributions(member, x))
+            for weight, (_, member) in zip(self.weights, self.members, strict=True)
+            if weight
+        ]
+        total = sum((weight * one for weight, one in added if one is not None), start=np.zeros(1))
+        if not added or any(one is None for _, one in added):
+            return None
+        total[:, :, -1] += self.intercepts
+        return np.asarray(total)
 
     def save(self, folder: Path) -> None:
         members = [name for name, _ in self.members]

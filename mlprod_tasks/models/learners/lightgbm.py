@@ -64,6 +64,20 @@ class BoostedTrees:
         summed = np.asarray(self._trees.predict(x, pred_contrib=True, num_threads=cores_for(self.threads)), np.float64)
         return summed / self.trees if self._averaged else summed
 
+    def class_contributions(self, x: Floats) -> Floats | None:
+        """Return exact Shapley values of each class's trees, (n, classes, features + 1), the base last.
+
+        None without classes, and if leaves are linear models.
+        """
+        if self._linear or self.classes == 1:
+            return None
+        width = self._trees.num_feature() + 1
+        if len(x) == 0:
+            return np.empty((0, self.classes, width))
+        summed = np.asarray(self._trees.predict(x, pred_contrib=True, num_threads=cores_for(self.threads)), np.float64)
+        added = summed.reshape(len(x), self.classes, width)
+        return added * self.classes / self.trees if self._averaged else added
+
     @cached_property
     def classes(self) -> int:
         """The number of classes; 1 of a yes or no, or of numbers."""

@@ -9,11 +9,13 @@ import numpy as np
 
 from mlprod_tasks.models.learners.rows import Floats, expit
 
-# Log-odds of a probability, the logarithm of a predicted number, or the number itself.
-Link = Literal["logit", "log", "identity"]
+# Log-odds of a probability, the logarithm of a predicted number, the number itself, or of a class the logarithm of its
+# probability minus the mean of those of all classes.
+Link = Literal["logit", "log", "identity", "softmax"]
 LOGIT: Link = "logit"
 LOG: Link = "log"
 IDENTITY: Link = "identity"
+SOFTMAX: Link = "softmax"
 
 
 def written(link: Link) -> dict[str, str]:

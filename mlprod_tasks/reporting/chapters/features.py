@@ -49,16 +49,18 @@ def _contributions(measured: Importance, words: TaskWords) -> list[Block]:
     exact = measured.contributions
     if exact is None:
         return [NotMade("contributions (SHAP values)", "The learner does not compute exact ones.")]
+    score = f"probability of {shortened(measured.shown)!r}" if measured.shown else words.score
+    whose, moved = (f" to the {score}", f"the {score}") if measured.shown else ("", f"{score}s")
     return [
         Picture(
             "contributions",
             png(plots.contributions(exact)),
-            f"The model's exact contributions over {len(exact.values):,} rows.",
+            f"The model's exact contributions{whose} over {len(exact.values):,} rows.",
         ),
         Picture(
             "contributions_by_row",
-            png(plots.swarm(exact, words.score)),
-            f"Each point is a row, grey if the value is missing or a category. The features that move {words.score}s most are "
+            png(plots.swarm(exact, score)),
+            f"Each point is a row, grey if the value is missing or a category. The features that move {moved} most are "
             f"at the top.{' Before calibration.' if words.bounded else ''}",
             wide=True,
         ),

@@ -8,8 +8,8 @@ from mlprod_tasks.declaration.declared import declared
 
 # declaration/task.py says which of them a task has.
 Metric = Literal[
-    "roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "precision_at_k", "value_per_1000", "mae", "rmse",
-    "median_error", "r2", "mape", "absolute_bias", "interval_coverage", "interval_width", "pinball",
+    "roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "precision_at_k", "precision_at_capacity", "value_per_1000",
+    "mae", "rmse", "median_error", "r2", "mape", "absolute_bias", "interval_coverage", "interval_width", "pinball",
     "accuracy", "macro_f1", "weighted_f1", "macro_auc", "top_k_accuracy",
 ]  # fmt: skip
 HIGHER_IS_BETTER: dict[str, bool] = {
@@ -19,6 +19,7 @@ HIGHER_IS_BETTER: dict[str, bool] = {
     "brier": False,
     "calibration_error": False,
     "precision_at_k": True,
+    "precision_at_capacity": True,
     "value_per_1000": True,
     "mae": False,
     "rmse": False,
@@ -38,8 +39,8 @@ HIGHER_IS_BETTER: dict[str, bool] = {
 
 OF_INTERVALS = ("interval_coverage", "interval_width")  # of predictions with an interval
 SHARES = (  # metrics in [0, 1]
-    "roc_auc", "pr_auc", "brier", "calibration_error", "precision_at_k", "interval_coverage", "accuracy", "macro_f1",
-    "weighted_f1", "macro_auc", "top_k_accuracy",
+    "roc_auc", "pr_auc", "brier", "calibration_error", "precision_at_k", "precision_at_capacity", "interval_coverage",
+    "accuracy", "macro_f1", "weighted_f1", "macro_auc", "top_k_accuracy",
 )  # fmt: skip
 
 

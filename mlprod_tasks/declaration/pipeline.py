@@ -27,7 +27,7 @@ from mlprod_tasks.declaration.serving import Serving
 from mlprod_tasks.declaration.split import RowSplit, Split
 from mlprod_tasks.declaration.standard import RETRAINING, RULES, WATCHES
 from mlprod_tasks.declaration.table import Table
-from mlprod_tasks.declaration.target import AtTick, Before, ClassValue, CostMatrix, Kpi, Label, PredictionValue, Value
+from mlprod_tasks.declaration.target import AtTick, Before, Capacity, ClassValue, CostMatrix, Kpi, Label, PredictionValue, Value
 from mlprod_tasks.declaration.task import TASKS, Task
 from mlprod_tasks.declaration.training import MeanTable, Model, RateTable, ShareTable
 
@@ -87,6 +87,7 @@ class Pipeline:
     approval: whether a person must approve a model before it is promoted.
     serving: how requests are answered, if the use case answers any.
     experiments: what versions are compared by in experiments, if there are any.
+    capacity: how many rows of a tick may be acted on; None: as many as reach the threshold.
     """
 
     name: str
@@ -118,6 +119,7 @@ class Pipeline:
     approval: Approval | None = None
     serving: Serving | None = None
     experiments: Experiments | None = None
+    capacity: Capacity | None = None
 
     def __post_init__(self) -> None:
         for defaults in (placed, filled):

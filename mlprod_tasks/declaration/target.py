@@ -124,6 +124,19 @@ class ClassValue:
     unit: str = ""
 
 
+@declared
+class Capacity:
+    """How many rows there is room to act on: the best of each tick, of those on which acting pays.
+
+    A row is acted on if its score reaches the model's threshold and is among the highest of its tick; which of equal scores are
+    taken is drawn by a hash of key and tick, so it is the same when a tick is scored again.
+
+    per_tick: the largest number of rows of a tick.
+    """
+
+    per_tick: int
+
+
 Value = CostMatrix | ValueFunction | PredictionValue | ClassValue
 
 

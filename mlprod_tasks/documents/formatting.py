@@ -23,6 +23,10 @@ METRICS: dict[str, tuple[str, str]] = {
         "mean difference of scores and outcomes over ten bins; lower is better",
     ),
     "precision_at_k": ("precision at k", "share of positives among the highest scores"),
+    "precision_at_capacity": (
+        "precision at capacity",
+        "share of positives among the rows that are acted on, as many as declared",
+    ),
     "mae": ("mean absolute error", "how far predictions are off on average, in the outcome's unit; lower is better"),
     "rmse": ("root mean squared error", "the same, where large errors count more; lower is better"),
     "median_error": ("median absolute error", "half of the predictions are off by less; lower is better"),

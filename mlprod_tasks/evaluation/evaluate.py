@@ -13,6 +13,7 @@ from mlprod_tasks.evaluation.compare import Performance, compare
 from mlprod_tasks.evaluation.results import BacktestResult, Comparison, Estimates, Evaluation, Slices, outcomes_in_numbers
 from mlprod_tasks.evaluation.slices import slices
 from mlprod_tasks.models import decision_value
+from mlprod_tasks.models.capacity import within_capacity
 from mlprod_tasks.models.check_task import check_task
 from mlprod_tasks.models.feature_frame import Predictions, outcome_of
 from mlprod_tasks.models.load_model import load_model
@@ -82,7 +83,7 @@ def measure_performance(pipeline: Pipeline, candidate: Any, rows: Rows) -> Perfo
 
     Raises: ModelInputError, CannotBeMeasured, ValueUndefined.
     """
-    predicted, outcome = candidate.predict(rows), outcome_of(rows)
+    predicted, outcome = within_capacity(pipeline, rows, candidate.predict(rows)), outcome_of(rows)
     worth = decision_value.worth(pipeline.value, rows, predicted.score, outcome).of(predicted.decision)
     return Performance(predicted.score, worth, task_of(pipeline).sample(pipeline, outcome, predicted, worth))
 
@@ -95,9 +96,9 @@ def baseline(pipeline: Pipeline, facts: ModelFacts, validation: Rows, rows: Rows
     task, known, outcome = task_of(pipeline), outcome_of(validation), outcome_of(rows)
     before, now = (task.constant(facts, len(one)) for one in (known, outcome))
     threshold = task.threshold(decision_value.worth(pipeline.value, validation, before, known), before)
-    decided = task.decided(pipeline, now, threshold)
-    worth = decision_value.worth(pipeline.value, rows, now, outcome).of(decided)
-    return task.sample(pipeline, outcome, Predictions(now, decided), worth).estimates()
+    predicted = within_capacity(pipeline, rows, Predictions(now, task.decided(pipeline, now, threshold)))
+    worth = decision_value.worth(pipeline.value, rows, now, outcome).of(predicted.decision)
+    return task.sample(pipeline, outcome, predicted, worth).estimates()
 
 
 def _champion(

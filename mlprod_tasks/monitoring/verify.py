@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -105,7 +105,7 @@ def _check_logged(pipeline: Pipeline, tick: Tick, platform: Platform) -> tuple[R
     n, different, example = rows.num_rows, 0, ""
     try:
         for model, group, name in _by_model(pipeline, rows, platform):
-            differing = _differing_rows(model, group)
+            differing = _differing_rows(model, group, limited=pipeline.capacity is not None)
             different += len(differing)
             if len(differing) and not example:
                 example = _example(pipeline.entity_table.key, group.slice(int(differing[0]), 1), model, name)
@@ -199,12 +199,14 @@ def _load_fallback(pipeline: Pipeline, version: int, platform: Platform) -> Fall
     return FallbackModel.from_json(kept.model)
 
 
-def _differing_rows(model: Any, rows: pa.Table) -> NDArray[np.int64]:
+def _differing_rows(model: Any, rows: pa.Table, *, limited: bool = False) -> NDArray[np.int64]:
     """Positions of the rows whose score (bit for bit), decision or class differs now.
 
-    Raises: ModelInputError.
+    limited: whether there was no room to act on every row, so that the model acts on more than were decided. Raises:
+    ModelInputError.
     """
-    return np.flatnonzero(differ(read_logged(rows), model.predict(rows)))
+    before, again = read_logged(rows), model.predict(rows)
+    return np.flatnonzero(differ(before, replace(again, decision=again.decision & before.decision) if limited else again))
 
 
 def _example(key: Sequence[str], row: pa.Table, model: Any, name: str) -> str:

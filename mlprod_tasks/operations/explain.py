@@ -126,6 +126,7 @@ def explain(pipeline: Pipeline, key: Sequence[str], platform: Platform, tick: Ti
         scale=again.effects.scale,
         predicted=row[PREDICTION][0].as_py() if PREDICTION in row.column_names else None,
         probabilities=_likeliest(row),
+        capacity=None if pipeline.capacity is None else pipeline.capacity.per_tick,
     )
 
 

@@ -63,6 +63,7 @@ class PredictionExplanation:
     it cannot, with the reason in not_recomputed. base_log_odds, log_odds: before calibration, for exact contributions, on
     `scale`; all three are None without. decision: None if the score is a predicted number; interval: its low and high end, if
     it has one. predicted: the class, whose probability is the score, with the probabilities of the likeliest ones.
+    capacity: how many rows of a tick may be acted on.
     """
 
     pipeline: str
@@ -95,6 +96,7 @@ class PredictionExplanation:
     interval: tuple[float, float] | None = None
     predicted: str | None = None
     probabilities: tuple[tuple[str, float], ...] = ()
+    capacity: int | None = None
 
     @property
     def answer(self) -> str:
@@ -105,8 +107,14 @@ class PredictionExplanation:
         if self.decision is None:
             within = "" if self.interval is None else f", between {' and '.join(map(format_number, self.interval))}"
             return f"{format_number(self.score)}{within}"
-        bound = "" if self.threshold is None else f" (threshold {format_number(self.threshold)})"
+        bound = "" if self.threshold is None else f" (threshold {format_number(self.threshold)}{self._no_room})"
         return f"{self.score:.4f}, decision: {'act' if self.decision else 'wait'}{bound}"
+
+    @property
+    def _no_room(self) -> str:
+        """Why a row that reaches the threshold is not acted on."""
+        reaches = self.threshold is not None and self.score >= self.threshold and not self.decision
+        return f", but there is room for {self.capacity:,} rows of a tick only" if reaches and self.capacity else ""
 
     @property
     def came(self) -> str:

@@ -19,6 +19,7 @@ from mlprod_tasks.documents.formatting import format_number, number
 from mlprod_tasks.evaluation.gate import Passed, gates_passed
 from mlprod_tasks.evaluation.results import Evaluation
 from mlprod_tasks.models import fallback, mlflow_flavor
+from mlprod_tasks.models.capacity import within_capacity
 from mlprod_tasks.models.feature_frame import Predictions
 from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.models.model import cores_for
@@ -263,11 +264,12 @@ def _write_references(pipeline: Pipeline, folder: TrainingFolder, profile_of: Pr
     model = load_model(folder.model)
     rows = workspace.read_window(folder, TEST, labelled=False)  # rows without an outcome are scored too
     predicted = model.predict(rows)
+    decided = within_capacity(pipeline, rows, predicted)  # what is watched; golden predictions are the model's own
     with tempfile.TemporaryDirectory(dir=folder.path) as temporary:
         scored: pa.Table | list[str] = (
-            _write_scored(pipeline, rows, predicted, Path(temporary) / "scored.parquet")
+            _write_scored(pipeline, rows, decided, Path(temporary) / "scored.parquet")
             if isinstance(rows, StoredRows)
-            else _with_scores(rows, predicted)
+            else _with_scores(rows, decided)
         )
         write_json(folder.path / PROFILE, profile_of(pipeline, scored, model.importance).as_json())
     chosen = np.unique(np.linspace(0, rows.num_rows - 1, GOLDEN_ROWS).astype(np.int64))

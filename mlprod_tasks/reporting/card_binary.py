@@ -24,6 +24,16 @@ def meaning(known: ReportContext) -> str:
 
 def rule(known: ReportContext) -> list[str]:
     """When it flags a row."""
+    capacity = known.pipeline.capacity
+    if capacity is None:
+        return _threshold(known)
+    room = (
+        f"Of these, only the {capacity.per_tick:,} with the highest scores of each tick are flagged: there is room for no more."
+    )
+    return [*_threshold(known), room]
+
+
+def _threshold(known: ReportContext) -> list[str]:
     if isinstance(known.model, SegmentedModel):
         return [f"It flags a row when its score reaches the threshold of its {known.model.by}, set for the highest value."]
     threshold = known.model.threshold

@@ -10,6 +10,7 @@ from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.evaluation.gates import GateVerdict, Passed, Refused, evaluate_gates
 from mlprod_tasks.evaluation.results import EvaluationResults, read_results
 from mlprod_tasks.models import decision_value
+from mlprod_tasks.models.capacity import within_capacity
 from mlprod_tasks.models.decision_value import Worth
 from mlprod_tasks.models.feature_frame import Predictions, outcome_of
 from mlprod_tasks.models.load_model import load_model
@@ -100,7 +101,7 @@ def read(pipeline: Pipeline, folder: TrainingFolder) -> ReportContext:
         verdict=evaluate_gates(pipeline.gates, results, trained.digest),
         model=model,
         rows=rows,
-        predicted=model.predict(rows),
+        predicted=within_capacity(pipeline, rows, model.predict(rows)),
         made_by=provenance(),
     )
 

@@ -79,6 +79,7 @@ def score(pipeline: Pipeline, tick: Tick, platform: Platform, *, as_of: bool = F
     """
     ticks = pipeline.schedule.range(tick.name)
     answer = _predict_tick(pipeline, tick, ticks, platform, as_of)
+    answer = replace(answer, predictions=_within_capacity(pipeline, tick, answer))
     rows = _rows(pipeline, answer)
     written = platform.lake.replace_ticks(names.predictions(pipeline), ticks, rows, note=f"version {answer.model_version}")
     if pipeline.publish is not None:
@@ -99,6 +100,17 @@ def score(pipeline: Pipeline, tick: Tick, platform: Platform, *, as_of: bool = F
     )
     log.info("%s: scored %d rows of %s with version %d", pipeline.name, rows.num_rows, tick, answer.model_version)
     return Scored(str(tick), rows.num_rows, answer.model_version, answer.fallback_reason, written.version)
+
+
+def _within_capacity(pipeline: Pipeline, tick: Tick, answer: _TickPredictions) -> Predictions:
+    """Leave out decisions to act for which the declared capacity has no room, whoever made them."""
+    from mlprod_tasks.models.capacity import within_capacity
+
+    decided = within_capacity(pipeline, answer.features, answer.predictions)
+    if pipeline.capacity is not None:
+        wanted, kept = (int(np.count_nonzero(one.decision)) for one in (answer.predictions, decided))
+        log.info("%s: %s: acts on %d of %d rows that reach the threshold", pipeline.name, tick, kept, wanted)
+    return decided
 
 
 def _predict_tick(pipeline: Pipeline, tick: Tick, ticks: TickRange, platform: Platform, as_of: bool) -> _TickPredictions:

@@ -21,6 +21,7 @@ Bools = NDArray[np.bool_]
 # JSON has no NaN: null means that the number could not be computed.
 Number = Annotated[float, BeforeValidator(lambda given: nan if given is None else given)]
 
+AT_CAPACITY = "precision_at_capacity"
 NAMES = ("roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "precision_at_k", "value_per_1000")
 BINS = 10
 RESAMPLES = 500
@@ -183,24 +184,40 @@ def measure(
 
 
 def sample(
-    outcome: Bools, score: Floats, values: Floats, top_share: float, resamples: int = RESAMPLES, seed: int = 0
+    outcome: Bools,
+    score: Floats,
+    values: Floats,
+    top_share: float,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    acted: Bools | None = None,
 ) -> Sampled:
     """Compute every metric of NAMES on the rows and on resamples with replacement.
 
+    acted: whether there is room to act on each row, (n,); with it AT_CAPACITY too, NaN if there is none.
     Resamples depend only on the seed and the number of rows, so two models on the same rows are compared on the same draws.
     Raises: CannotBeMeasured.
     """
     ranking = Ranking(outcome, score)
     worth = np.asarray(values, np.float64)[ranking.order]
-    points = _all_metrics(ranking, np.ones((1, ranking.rows)), worth, top_share)
-    drawn = [
-        _all_metrics(ranking, weights[:, ranking.order], worth, top_share)
-        for weights in drawn_weights(ranking.rows, resamples, seed)
-    ]
+
+    def measured(weights: Floats) -> dict[str, Floats]:
+        found = _all_metrics(ranking, weights[:, ranking.order], worth, top_share)
+        return found if acted is None else {**found, AT_CAPACITY: _share_of(weights, acted, outcome)}
+
+    names = NAMES if acted is None else (*NAMES, AT_CAPACITY)
+    points = measured(np.ones((1, ranking.rows)))
+    drawn = [measured(weights) for weights in drawn_weights(ranking.rows, resamples, seed)]
     return Sampled(
-        {name: float(points[name][0]) for name in NAMES},
-        {name: np.concatenate([some[name] for some in drawn]) if drawn else np.empty(0) for name in NAMES},
+        {name: float(points[name][0]) for name in names},
+        {name: np.concatenate([some[name] for some in drawn]) if drawn else np.empty(0) for name in names},
     )
+
+
+def _share_of(weights: Floats, acted: Bools, outcome: Bools) -> Floats:
+    """Return the share of positives among the rows acted on, of each resample; NaN without such rows."""
+    rows, hits = weights @ acted, weights @ (acted & outcome)
+    return np.asarray(np.divide(hits, rows, out=np.full(len(weights), np.nan), where=rows > 0))
 
 
 def interval(draws: Floats, point: float) -> tuple[float, float]:

@@ -18,9 +18,10 @@ from mlprod_tasks.declaration.gate import HIGHER_IS_BETTER
 from mlprod_tasks.documents.formatting import title
 from mlprod_tasks.models import decision_value
 from mlprod_tasks.models.calibration import Calibration
+from mlprod_tasks.models.capacity import within_capacity
 from mlprod_tasks.models.class_calibration import ClassCalibration
 from mlprod_tasks.models.class_rule import rule_for
-from mlprod_tasks.models.feature_frame import Input, as_categories, inputs_of, matrix, outcome_of, read
+from mlprod_tasks.models.feature_frame import Input, Predictions, as_categories, inputs_of, matrix, outcome_of, read
 from mlprod_tasks.models.interval import PredictionInterval
 from mlprod_tasks.models.learners import Columns, FittedLearner, LearnerRows, fit_learner, needs
 from mlprod_tasks.models.learners.permutation import shares
@@ -263,7 +264,8 @@ def _evaluate_candidate(
     score = task.scores(calibrated(raw), prepared.classes)
     worth = decision_value.worth(pipeline.value, validation_rows, score, y)
     threshold = task.threshold(worth, score)
-    measured = task.candidate_metrics(pipeline, y, score, worth.of(task.decided(pipeline, score, threshold)))
+    decided = within_capacity(pipeline, validation_rows, Predictions(score, task.decided(pipeline, score, threshold))).decision
+    measured = task.candidate_metrics(pipeline, y, score, worth.of(decided))
     shown = ", ".join(f"{title(name)} {number:.4f}" for name, number in measured.items())
     log.info("%s: %.1f s, validation %s", learner.name, time.perf_counter() - began, shown)
     return FittedCandidate(learner, fitted, calibrated, threshold, measured, task.interval(pipeline, y, score))

@@ -11,6 +11,7 @@ from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.evaluation.gates.names import KPI, KPI_BY_TICK, KPI_BY_WEEK
 from mlprod_tasks.evaluation.model_checks import AnyModel
 from mlprod_tasks.evaluation.results import CheckResult
+from mlprod_tasks.models.capacity import within_capacity
 from mlprod_tasks.models.kpi import kpi_of, with_value
 from mlprod_tasks.models.predicted_columns import logged_columns
 from mlprod_tasks.models.stored_rows import Rows
@@ -23,7 +24,7 @@ def kpi(pipeline: Pipeline, model: AnyModel, rows: Rows, first: TickName, last: 
     rows: labelled, with the features and `tick`. Weeks are the ticks of seven days, counted back from `last`; the first ticks
     of the window may be in no week. Ticks that are further apart are in none.
     """
-    predicted = model.predict(rows)
+    predicted = within_capacity(pipeline, rows, model.predict(rows))
     rows = rows.select(["tick", "label", *pipeline.value_features])
     decided = rows
     for name, column in logged_columns(predicted).items():

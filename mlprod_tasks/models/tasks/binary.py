@@ -86,7 +86,8 @@ class Binary:
         return "log_loss"
 
     def sample(self, pipeline: Pipeline, outcome: Outcomes, predicted: Predictions, worth: Floats) -> Sampled:
-        return metrics.sample(outcome, predicted.score, worth, pipeline.top_share, seed=pipeline.model.seed)
+        acted = None if pipeline.capacity is None else predicted.decision
+        return metrics.sample(outcome, predicted.score, worth, pipeline.top_share, seed=pipeline.model.seed, acted=acted)
 
     def exact_differences(self, outcome: Outcomes, ours: Floats, theirs: Floats) -> dict[str, Difference]:
         """ROC AUC by DeLong's test."""

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from mlprod_tasks.documents import Picture, Section
 from mlprod_tasks.documents.plot_style import png
 from mlprod_tasks.models import decision_value
+from mlprod_tasks.models.capacity import places
 from mlprod_tasks.models.decision_value import Worth
 from mlprod_tasks.models.segmented import SegmentedModel
 from mlprod_tasks.reporting.plots import curves, distributions
+from mlprod_tasks.reporting.plots.capacity import RankedOutcomes, by_capacity
 from mlprod_tasks.reporting.report_context import ReportContext, ReportedChampion
 
 if TYPE_CHECKING:
@@ -41,6 +43,13 @@ def ranking(context: ReportContext, champion: ReportedChampion | None) -> tuple[
             "lift", curves.lift(scored), "How many times more positives there are among the highest scores than among all rows."
         ),
     )
+    capacity = context.pipeline.capacity
+    if capacity is not None:
+        drawn = by_capacity(_ranked(context), capacity.per_tick, context.unit)
+        caption = "What a tick is worth, and how often acting is right, if more or fewer of its best rows could be acted on."
+        return Section("scores", "Scores", ranks), Section(
+            "value", "Value, gain and lift", (*pays, _picture("capacity", drawn, caption))
+        )
     return Section("scores", "Scores", ranks), Section("value", "Value, gain and lift", pays)
 
 
@@ -63,6 +72,12 @@ def _scores_to_draw(context: ReportContext, champion: ReportedChampion | None) -
         ),
         None if other is None else decision_value.worth(context.pipeline.value, context.rows, other, context.outcome),
     )
+
+
+def _ranked(context: ReportContext) -> RankedOutcomes:
+    place = places(context.pipeline, context.rows, context.predicted.score)
+    ticks = len(context.rows["tick"].unique())
+    return RankedOutcomes(place, context.outcome, context.worth, context.predicted.decision, ticks)
 
 
 def _picture(name: str, plot: Figure, caption: str) -> Picture:

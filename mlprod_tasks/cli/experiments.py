@@ -72,15 +72,14 @@ def start(
     from mlprod_tasks.experiments.plan import Wanted, told
     from mlprod_tasks.experiments.run import plan_for
     from mlprod_tasks.experiments.run import start as begin
+    from mlprod_tasks.experiments.units import delay_ticks
 
     pipeline, here = opened(name)
     first = None if starts is None else pipeline.schedule.tick(starts).name
     planned = plan_for(pipeline, Wanted(metric, difference, alpha, power, design), variant, here, periods)  # type: ignore[arg-type]
     run = begin(pipeline, experiment, planned, by, reason, here, starts=first)
     say(told(pipeline, planned))
-    say(
-        f"{experiment} runs from {run.starts} to {run.ends}; its outcomes are complete {pipeline.label_delay_ticks} ticks later"
-    )
+    say(f"{experiment} runs from {run.starts} to {run.ends}; its outcomes are complete {delay_ticks(pipeline)} ticks later")
 
 
 @experiment_app.command()

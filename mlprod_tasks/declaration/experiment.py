@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 from mlprod_tasks.declaration.declared import declared
+from mlprod_tasks.declaration.outcome import Outcome
 
 Design = Literal["fixed", "obrien_fleming", "pocock", "always_valid"]  # when an experiment may be read
 EXPERIMENT, VARIANT, PROPENSITY = "experiment", "variant", "propensity"  # columns of the predictions
 ASSIGNED = (EXPERIMENT, VARIANT, PROPENSITY)  # only together are they of experiments: a feature may be called so
+LATER = "later"  # what SQL of a metric calls what happened after a row was scored
 CONTROL = "control"  # the variant of the champion as it is
 
 
@@ -28,6 +30,9 @@ class UnitMetric:
     per: the SQL of a ratio's denominator, such as "1" for rows.
     better: whether more or less of it is better.
     unit: its unit.
+    later: what happens to the row's key after it is scored, from a declared table, whatever the use case predicts. The SQL
+    reads it as `later`: a bool of `ml.Any`, a number of `ml.Count` or `ml.Sum`, 0 without events. An event in the windows of
+    several rows counts for each. The metric is complete when this window is.
     """
 
     name: str
@@ -37,6 +42,7 @@ class UnitMetric:
     per: str = ""
     better: Literal["higher", "lower"] = "higher"
     unit: str = ""
+    later: Outcome | None = None
 
 
 @declared

@@ -153,11 +153,7 @@ class Pipeline:
     @property
     def label_delay(self) -> timedelta:
         """How long after predict_at an outcome is complete."""
-        if isinstance(self.label, Outcome):
-            # A table that is not declared is refused where the label is checked.
-            known_after = (table.known_after for table in self.tables if table.name == self.label.table)
-            return self.label.within + next(known_after, timedelta(0))
-        return self.label.delay
+        return self._delay(self.label) if isinstance(self.label, Outcome) else self.label.delay
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -199,9 +195,18 @@ class Pipeline:
     def label_delay_ticks(self) -> int:
         """The number of ticks after which the labels of a tick are complete."""
         if isinstance(self.label, Outcome):
-            days = self.label.days
-            return self.schedule.ticks_until(self.label_delay - timedelta(days=days), calendar_days=days)
+            return self.outcome_delay_ticks(self.label)
         return self.schedule.ticks_until(self.label_delay)
+
+    def outcome_delay_ticks(self, outcome: Outcome) -> int:
+        """The number of ticks after which an outcome of a tick's rows is complete."""
+        days = outcome.days
+        return self.schedule.ticks_until(self._delay(outcome) - timedelta(days=days), calendar_days=days)
+
+    def _delay(self, outcome: Outcome) -> timedelta:
+        # A table that is not declared is refused where the outcome is checked.
+        known_after = (table.known_after for table in self.tables if table.name == outcome.table)
+        return outcome.within + next(known_after, timedelta(0))
 
     @property
     def digest(self) -> str:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.experiments.plan import Plan, ticks_a_period
 from mlprod_tasks.experiments.run import last_of, plan_of
+from mlprod_tasks.experiments.units import delay_ticks, waits
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.experiment_entries import ExperimentRun
 from mlprod_tasks.platform.ledger import Publication, Scoring
@@ -42,7 +42,7 @@ def planned_looks(pipeline: Pipeline, run: ExperimentRun) -> tuple[Look, ...]:
     last_ticks = [schedule.shift(run.starts, (one + 1) * ticks_a_period(schedule) - 1) for one in range(first, planned.periods)]
     return tuple(
         Look(
-            schedule.shift(last, pipeline.label_delay_ticks),
+            schedule.shift(last, delay_ticks(pipeline)),
             schedule.range(run.starts, last),
             (first + i + 1) / planned.periods,
         )
@@ -57,7 +57,7 @@ def complete_ticks(pipeline: Pipeline, run: ExperimentRun, tick: Tick, platform:
     Outcomes are complete when their delay has passed and all partitions that hold them are published: a partition that is
     missing would look like outcomes that did not happen.
     """
-    last = min(pipeline.schedule.shift(tick.name, -pipeline.label_delay_ticks), last_of(pipeline, run))
+    last = min(pipeline.schedule.shift(tick.name, -delay_ticks(pipeline)), last_of(pipeline, run))
     if last < run.starts:
         return None
     complete = list(_complete(pipeline, run.starts, last, platform))
@@ -65,23 +65,26 @@ def complete_ticks(pipeline: Pipeline, run: ExperimentRun, tick: Tick, platform:
 
 
 def _complete(pipeline: Pipeline, first: TickName, last: TickName, platform: Platform) -> Iterator[TickName]:
-    needed = features.label_partitions(pipeline, first, last)
-    published = {
-        row.tick
-        for row in platform.ledger.all(
-            Publication, Publication.tick >= first, pipeline=pipeline.name, table_name=pipeline.label.table
-        )
-    }
     scored = {
         row.tick for row in platform.ledger.all(Scoring, Scoring.tick >= first, Scoring.tick <= last, pipeline=pipeline.name)
     }
-    delay = pipeline.label_delay_ticks
-    missing = next((i for i, name in enumerate(needed) if name not in published), len(needed))
+    whole = [_with_partitions(pipeline, table, delay, first, platform) for table, delay in waits(pipeline)]
     for i, name in enumerate(pipeline.schedule.names(first, last)):
-        # The outcomes of the i-th tick are in the partitions i, ..., i + delay - 1 of those that are needed.
-        if i + delay > missing or name not in scored:
+        if name not in scored or any(i >= ticks for ticks in whole):
             return
         yield name
+
+
+def _with_partitions(pipeline: Pipeline, table: str, delay: int, first: TickName, platform: Platform) -> int:
+    """How many ticks from `first` on have all partitions of a table in which their outcomes are."""
+    published = {
+        row.tick for row in platform.ledger.all(Publication, Publication.tick > first, pipeline=pipeline.name, table_name=table)
+    }
+    there = 0
+    while pipeline.schedule.shift(first, there + 1) in published:
+        there += 1
+    # The outcomes of the i-th tick are in the partitions i + 1, ..., i + delay after the first.
+    return max(0, there - delay + 1)
 
 
 def information(planned: Plan, units: dict[str, int]) -> float:

@@ -12,7 +12,7 @@ from mlprod_tasks.declaration.experiment import Design
 from mlprod_tasks.declaration.rhythm import TickName, tick_named
 from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.experiments.assignment import Variant
-from mlprod_tasks.experiments.units import moments, open_units, opened
+from mlprod_tasks.experiments.units import delay_ticks, moments, open_units, opened
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.statistics import sequential
 from mlprod_tasks.statistics.sample_size import smallest_difference, units_for_means
@@ -189,7 +189,7 @@ def _history(pipeline: Pipeline, periods: int, platform: Platform) -> TickRange 
     schedule, name = pipeline.schedule, names.predictions(pipeline)
     if not platform.lake.exists(name):
         return None
-    complete = schedule.shift(schedule.last_at(platform.clock.now()).name, -pipeline.label_delay_ticks)
+    complete = schedule.shift(schedule.last_at(platform.clock.now()).name, -delay_ticks(pipeline))
     scored = {day for day in platform.lake.ticks(name) if day <= complete}
     if not scored:
         return None

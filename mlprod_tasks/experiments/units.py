@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pyarrow as pa
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange, UnitMetric
 from mlprod_tasks.declaration.checks.evaluation import words_of
-from mlprod_tasks.declaration.experiment import EXPERIMENT
+from mlprod_tasks.declaration.experiment import EXPERIMENT, LATER
 from mlprod_tasks.models.kpi import with_value
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.engine import engine
@@ -33,6 +33,19 @@ def unit_columns(pipeline: Pipeline) -> tuple[str, ...]:
     """The columns that make a unit."""
     assert pipeline.experiments is not None
     return pipeline.experiments.unit or pipeline.entity_table.key
+
+
+def waits(pipeline: Pipeline) -> list[tuple[str, int]]:
+    """The tables of what metrics read, each with the number of ticks after which it is complete."""
+    assert pipeline.experiments is not None
+    later = [metric.later for metric in pipeline.experiments.metrics if metric.later is not None]
+    mine = [(one.table, pipeline.outcome_delay_ticks(one)) for one in later]
+    return [(pipeline.label.table, pipeline.label_delay_ticks), *mine]
+
+
+def delay_ticks(pipeline: Pipeline) -> int:
+    """The number of ticks after which all metrics of a tick's rows are complete."""
+    return max(ticks for _, ticks in waits(pipeline))
 
 
 def open_units(
@@ -73,7 +86,8 @@ def open_units(
     }
     order = ", ".join(quoted(name) for name in (*pipeline.entity_table.key, "tick"))
     known = con.sql(f"SELECT * FROM both_known WHERE label IS NOT NULL ORDER BY {order}").to_arrow_table()
-    _aggregate(con, pipeline, metrics, known, table)
+    later = _later(con, pipeline, metrics, known, ticks, as_of, platform)
+    _aggregate(con, pipeline, metrics, known, later, table)
     return counts
 
 
@@ -130,9 +144,17 @@ def _scored(
 
 
 def _aggregate(
-    con: duckdb.DuckDBPyConnection, pipeline: Pipeline, metrics: Sequence[UnitMetric], known: pa.Table, table: str
+    con: duckdb.DuckDBPyConnection,
+    pipeline: Pipeline,
+    metrics: Sequence[UnitMetric],
+    known: pa.Table,
+    later: Mapping[int, pa.ChunkedArray],
+    table: str,
 ) -> None:
-    """Create the table of units from labelled rows."""
+    """Create the table of units from labelled rows.
+
+    later: what happened to each row after it was scored, by position of the metric that reads it.
+    """
     import duckdb
 
     told = with_value(pipeline, known) if known.num_rows else None
@@ -140,11 +162,15 @@ def _aggregate(
         con.execute(f"CREATE TABLE {table} ({_empty_columns(pipeline, metrics)})")
         return
     kept = [one for one in known.column_names if one not in told.column_names and one != "label"]
-    con.register("known_rows", pa.table({**{one: known[one] for one in kept}, **{one: told[one] for one in told.column_names}}))
+    columns = {**{one: known[one] for one in kept}, **{one: told[one] for one in told.column_names}}
+    con.register("known_rows", pa.table(columns | {_later_column(i): values for i, values in later.items()}))
     unit = ", ".join(f"{quoted(one)} AS u{i}" for i, one in enumerate(unit_columns(pipeline)))
     sums = ", ".join(_sums(i, metric) for i, metric in enumerate(metrics))
+    rows = "SELECT * FROM known_rows"
+    for i, metric in enumerate(metrics):
+        rows = _computed(i, metric, rows)
     try:
-        con.execute(f"CREATE TABLE {table} AS SELECT {unit}, variant, {sums} FROM known_rows GROUP BY ALL ORDER BY ALL")
+        con.execute(f"CREATE TABLE {table} AS SELECT {unit}, variant, {sums} FROM ({rows}) GROUP BY ALL ORDER BY ALL")
     except duckdb.Error as error:
         raise MetricFailed(_failure(con, pipeline, metrics, type(error).__name__)) from error
     _refuse_endless(con, pipeline, metrics, table)
@@ -157,17 +183,54 @@ def _failure(con: duckdb.DuckDBPyConnection, pipeline: Pipeline, metrics: Sequen
     failed = []
     for i, metric in enumerate(metrics):
         try:
-            con.execute(f"SELECT {_sums(i, metric)} FROM known_rows").fetchall()
+            con.execute(f"SELECT {_sums(i, metric)} FROM ({_computed(i, metric, 'SELECT * FROM known_rows')})").fetchall()
         except duckdb.Error:
             failed.append(repr(metric.name))
     return f"{pipeline.name}: metric {' and '.join(failed)} of experiments cannot be computed for all rows ({kind})"
 
 
+def _later(
+    con: duckdb.DuckDBPyConnection,
+    pipeline: Pipeline,
+    metrics: Sequence[UnitMetric],
+    known: pa.Table,
+    ticks: TickRange,
+    as_of: Tick,
+    platform: Platform,
+) -> dict[int, pa.ChunkedArray]:
+    """What happened to each of the rows later, by position of the metric that reads it."""
+    key = [*pipeline.entity_table.key, "tick"]
+    con.register("asked_rows", known.select(key))
+    found = {}
+    for i, metric in enumerate(metrics):
+        if metric.later is not None:
+            con.register("happened", features.later(pipeline, metric.later, ticks, as_of, platform, con))
+            names = ", ".join(quoted(name) for name in key)
+            query = f"SELECT label FROM asked_rows LEFT JOIN happened USING ({names}) ORDER BY {names}"
+            found[i] = con.sql(query).to_arrow_table()["label"]
+    return found
+
+
+def _later_column(position: int) -> str:
+    return f"_{LATER}_{position}"
+
+
+def _computed(position: int, metric: UnitMetric, rows: str) -> str:
+    """SQL of rows with a metric's two numbers as v<i> and w<i>. What happened later is called so for this metric alone."""
+    above, below = f"CAST(({metric.sql}) AS DOUBLE)", f"CAST(({metric.per or '1'}) AS DOUBLE)"
+    if metric.of == "proportion":
+        above = f"CAST(({metric.sql}) AS BOOLEAN)"
+    numbers = f"{above} AS v{position}, {below} AS w{position}"
+    if metric.later is None:
+        return f"SELECT *, {numbers} FROM ({rows})"
+    return f"SELECT * EXCLUDE ({LATER}), {numbers} FROM (SELECT *, {_later_column(position)} AS {LATER} FROM ({rows}))"
+
+
 def _sums(position: int, metric: UnitMetric) -> str:
     if metric.of == "proportion":
-        return f"bool_or(coalesce(CAST(({metric.sql}) AS BOOLEAN), false))::DOUBLE AS a{position}, 1.0 AS b{position}"
-    below = f"sum(coalesce(CAST(({metric.per}) AS DOUBLE), 0))" if metric.of == "ratio" else "1.0"
-    return f"sum(coalesce(CAST(({metric.sql}) AS DOUBLE), 0)) AS a{position}, {below} AS b{position}"
+        return f"bool_or(coalesce(v{position}, false))::DOUBLE AS a{position}, 1.0 AS b{position}"
+    below = f"sum(coalesce(w{position}, 0))" if metric.of == "ratio" else "1.0"
+    return f"sum(coalesce(v{position}, 0)) AS a{position}, {below} AS b{position}"
 
 
 def _refuse_endless(con: duckdb.DuckDBPyConnection, pipeline: Pipeline, metrics: Sequence[UnitMetric], table: str) -> None:

@@ -88,7 +88,7 @@ def known_labels(
     snapshot = Snapshot(pipeline, platform, versions, examples=examples)
     if isinstance(pipeline.label, Outcome):
         with engine() if connection is None else nullcontext(connection) as opened, opened.cursor() as mine:
-            table = outcome_labels(snapshot, ticks, as_of, platform, mine)
+            table = outcome_labels(snapshot, pipeline.label, ticks, as_of, platform, mine)
         fits = pc.is_finite(table["label"].cast(pa.float64()))
         return KnownLabels(table.filter(fits), table.filter(pc.invert(fits)).select([*pipeline.entity_table.key, "tick"]))
     entity = pipeline.entity_table
@@ -107,6 +107,22 @@ def known_labels(
                 rows = snapshot.read(mine, _labels_sql(pipeline, as_of, hides_late, alone=True), table, outcome_ticks)
     failed = rows.filter(rows[FAILED]).select([*entity.key, "tick"])
     return KnownLabels(rows.filter(pc.invert(rows[FAILED])).drop_columns([FAILED]), failed)
+
+
+def later(
+    pipeline: Pipeline,
+    outcome: Outcome,
+    ticks: TickRange,
+    as_of: Tick,
+    platform: Platform,
+    connection: duckdb.DuckDBPyConnection,
+) -> pa.Table:
+    """What happened to the rows of `ticks` after they were scored, as far as it is complete when `as_of` starts.
+
+    Returns: the entity's key, `tick`, `label` (bool, or float64 of a number), `label_known_at`. Raises: TableMissing.
+    """
+    with connection.cursor() as mine:
+        return outcome_labels(Snapshot(pipeline, platform, None), outcome, ticks, as_of, platform, mine)
 
 
 def label_partitions(pipeline: Pipeline, first: TickName, last: TickName) -> list[TickName]:

@@ -45,20 +45,24 @@ class _Window:
 
 
 def outcome_labels(
-    snapshot: Snapshot, ticks: TickRange, as_of: Tick, platform: Platform, connection: duckdb.DuckDBPyConnection
+    snapshot: Snapshot,
+    outcome: Outcome,
+    ticks: TickRange,
+    as_of: Tick,
+    platform: Platform,
+    connection: duckdb.DuckDBPyConnection,
 ) -> pa.Table:
     """The outcomes of rows of `ticks` that are complete when `as_of` starts.
 
-    Rows whose window is not over yet, or for whose window a partition is missing, are left out: without it, no event would
-    count as no.
+    outcome: the label, or another outcome of the same rows. Rows whose window is not over yet, or for whose window a partition
+    is missing, are left out: without it, no event would count as no.
 
     Returns: the entity's key, `tick`, `label` (bool, or float64 of a number), `label_known_at`, sorted by (tick, key).
     """
-    pipeline, outcome = snapshot.pipeline, snapshot.pipeline.label
-    assert isinstance(outcome, Outcome)
+    pipeline = snapshot.pipeline
     key = pipeline.entity_table.key
     asked = _asked(snapshot, outcome, ticks, connection)
-    covered = _covered(snapshot, ticks, platform)
+    covered = _covered(snapshot, outcome, ticks, platform)
     windows = [_window(pipeline, outcome, tick) for tick in ticks]
     if outcome.until is not None:
         parts = [_labels_until(snapshot, outcome, asked, windows, covered, as_of, connection)]
@@ -158,7 +162,7 @@ def _feature(outcome: Outcome) -> Trailing:
 def _window(pipeline: Pipeline, outcome: Outcome, tick: Tick) -> _Window:
     """The window that begins with a tick: whole days end at the same local time, and the rest follows."""
     end = pipeline.schedule.days_later(tick.name, outcome.days) + outcome.rest
-    return _Window(tick.name, end - tick.start, end + pipeline.label_delay - outcome.within)
+    return _Window(tick.name, end - tick.start, end + pipeline.table(outcome.table).known_after)
 
 
 def _no_labels(asked: pa.Table, outcome: Outcome, key: Sequence[str]) -> pa.Table:
@@ -197,11 +201,11 @@ def _events(
     return events
 
 
-def _covered(snapshot: Snapshot, ticks: TickRange, platform: Platform) -> dict[TickName, datetime]:
+def _covered(snapshot: Snapshot, outcome: Outcome, ticks: TickRange, platform: Platform) -> dict[TickName, datetime]:
     """Up to which moment each tick is followed by partitions without a gap; one may have been published without rows."""
     pipeline = snapshot.pipeline
-    table, schedule = pipeline.label.table, pipeline.schedule
-    last = schedule.shift(ticks.last, pipeline.label_delay_ticks)
+    table, schedule = outcome.table, pipeline.schedule
+    last = schedule.shift(ticks.last, pipeline.outcome_delay_ticks(outcome))
     between = (Publication.tick > ticks.first) & (Publication.tick <= last) & (Publication.rows == 0)
     empty = platform.ledger.all(Publication, between, pipeline=pipeline.name, table_name=table)
     there = snapshot.ticks(table) | {one.tick for one in empty}

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from mlprod_tasks.declaration.checks.evaluation import words_of
 from mlprod_tasks.declaration.checks.features import sql_problems
+from mlprod_tasks.declaration.checks.population import later_problems
 from mlprod_tasks.declaration.checks.tables import IDENTIFIER, listed, repeated
-from mlprod_tasks.declaration.experiment import EXPERIMENT, PROPENSITY, VARIANT
+from mlprod_tasks.declaration.experiment import EXPERIMENT, LATER, PROPENSITY, VARIANT
 
 if TYPE_CHECKING:
     from mlprod_tasks.declaration.experiment import UnitMetric
@@ -23,6 +25,7 @@ def experiment_problems(pipeline: Pipeline) -> Iterator[str]:
     yield from repeated("experiments: metrics", (metric.name for metric in experiments.metrics))
     for metric in experiments.metrics:
         yield from _metric_problems(metric)
+        yield from _later_problems(pipeline, metric)
     known = {metric.name for metric in experiments.metrics}
     for guardrail in experiments.guardrails:
         if guardrail.metric not in known:
@@ -50,3 +53,17 @@ def _metric_problems(metric: UnitMetric) -> Iterator[str]:
             yield from sql_problems(f"{where}: per", metric.per, None)
     elif metric.per:
         yield f"{where}: only a ratio has `per`: declare of='ratio', or leave it out"
+
+
+def _later_problems(pipeline: Pipeline, metric: UnitMetric) -> Iterator[str]:
+    where = f"experiments: metric {metric.name!r}"
+    reads = LATER in words_of(metric.sql) | words_of(metric.per)
+    if metric.later is None:
+        if reads and LATER not in pipeline.feature_names:
+            yield f"{where}: reads `later`, which is not declared: later=ml.Outcome(...)"
+        return
+    if LATER in pipeline.feature_names:
+        yield f"{where}: a feature is called `later`, too: give it another name"
+    if not reads:
+        yield f"{where}: its sql does not read `later`, which is declared: read it, or leave it out"
+    yield from later_problems(pipeline, metric.later, f"{where}: later")

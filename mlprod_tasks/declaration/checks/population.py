@@ -48,8 +48,15 @@ def population_problems(pipeline: Pipeline, population: Population) -> Iterator[
 
 
 def outcome_problems(pipeline: Pipeline, outcome: Outcome) -> Iterator[str]:
-    """The rules that the outcome breaks."""
+    """The rules that an outcome breaks that is the label."""
     at = f"label: Outcome of {outcome.table!r}"
+    yield from later_problems(pipeline, outcome, at)
+    if outcome.kind == "number" and pipeline.task == "binary":
+        yield f"{at}: {type(outcome.of).__name__} is a number, and the task 'binary' predicts a yes or no: use Any(where=...)"
+
+
+def later_problems(pipeline: Pipeline, outcome: Outcome, at: str) -> Iterator[str]:
+    """The rules that any outcome of a use case's rows breaks. at: where it is declared."""
     table = next((table for table in pipeline.tables if table.name == outcome.table), None)
     if table is None:
         yield f"{at}: not a declared table; declared are {listed(t.name for t in pipeline.tables)}"
@@ -65,8 +72,6 @@ def outcome_problems(pipeline: Pipeline, outcome: Outcome) -> Iterator[str]:
         yield from _until(at, outcome.until, pipeline.entity_table)
     if outcome.of.where:
         yield from _condition(f"{at}: where", outcome.of.where, table)
-    if outcome.kind == "number" and pipeline.task == "binary":
-        yield f"{at}: {type(outcome.of).__name__} is a number, and the task 'binary' predicts a yes or no: use Any(where=...)"
     if isinstance(outcome.of, Sum):
         name = outcome.of.column
         if name not in table.names or table.column(name).personal or table.column(name).kind not in NUMERIC:

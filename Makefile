@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DB ?= sqlite
 EXIT ?=
+USE ?=
 
 .PHONY: install demo test hostile faults lint format bench docs dictionary lock clean
 
@@ -17,8 +18,9 @@ install: .venv/installed
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --no-build-isolation -e .
 	touch $@
 
+# USE=household_spend shows another use case that ships than the flights.
 demo: install
-	$(BIN)/python -m demo --database $(DB) $(if $(EXIT),--exit)
+	$(BIN)/python -m demo --database $(DB) $(if $(USE),--use $(USE)) $(if $(EXIT),--exit)
 
 # Files side by side; those that run a real Airflow one after the other, since it takes every core.
 test: install

@@ -22,6 +22,7 @@ BENCHMARKS = (
     "power",
     "results",
     "groceries",
+    "airports",
     "experiments",
 )
 

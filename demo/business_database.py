@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 from sqlalchemy import inspect
 
-from mlprod_tasks.platform.bulk_insert import bulk_insert
+from demo.fill_tables import as_declared, fill_tables
 from mlprod_tasks.platform.database import open_database
 
 # The airports file of the package lacks these four; all of them keep Puerto Rico's time.
@@ -33,7 +33,6 @@ TABLES = {
 }
 INDEXES = (("flights", "sched_dep_at"), ("flights", "flight_id"), ("arrivals", "landed_at"), ("weather", "observed_at"))
 KEPT = "flights_before_corruption"
-TYPES = {"sqlite": {"moment": "TEXT", "real": "REAL"}, "postgresql": {"moment": "TIMESTAMPTZ", "real": "DOUBLE PRECISION"}}
 
 
 def fill(url: str) -> dict[str, int]:
@@ -43,46 +42,36 @@ def fill(url: str) -> dict[str, int]:
 
     Returns: rows per table.
     """
-    rows = business_tables()
-    engine = open_database(url, writes=True)
-    types = TYPES[engine.dialect.name]
-    with engine.begin() as connection:
-        for name, columns in TABLES.items():
-            for old in (name, KEPT):
-                connection.exec_driver_sql(f"DROP TABLE IF EXISTS {old}")
-            connection.exec_driver_sql(f"CREATE TABLE {name} ({columns.format(**types)})")
-            bulk_insert(connection, name, rows[name])
-        for table, column in INDEXES:
-            connection.exec_driver_sql(f"CREATE INDEX {table}_{column} ON {table} ({column})")
-    return {name: table.num_rows for name, table in rows.items()}
+    return fill_tables(url, TABLES, INDEXES, business_tables(), drop=(KEPT,))
 
 
 @cache
 def business_tables() -> dict[str, pa.Table]:
     """The four tables as they are filled in, timestamps in UTC."""
     flights, arrivals = _flights_and_arrivals()
-    return {"flights": flights, "arrivals": arrivals, "weather": _weather(), "planes": _planes()}
+    return {"flights": flights, "arrivals": arrivals, "weather": weather(), "planes": _planes()}
 
 
-def _flights_and_arrivals() -> tuple[pa.Table, pa.Table]:
+def every_flight() -> pd.DataFrame:
+    """One row per flight, with its plan in UTC and its delays in minutes, which cancelled and diverted flights lack."""
     raw = pd.read_csv(_file("flights.csv.zip"))
     day = pd.to_datetime(raw[["year", "month", "day"]])
     names = day.dt.strftime("%Y-%m-%d") + "-" + raw["carrier"] + "-" + raw["flight"].astype(str) + "-" + raw["origin"]
     departs = pd.to_datetime(raw["time_hour"]) + pd.to_timedelta(raw["minute"], unit="min")
-    arrives = _arrivals_in_utc(raw, day, departs)
-    shared = raw[["carrier", "tailnum", "origin", "dest"]].assign(flight_id=names)
-    flights = shared.assign(
-        sched_dep_at=departs, sched_arr_at=arrives, flight_number=raw["flight"], distance=raw["distance"]
+    kept = raw[["carrier", "tailnum", "origin", "dest", "distance", "dep_delay", "arr_delay"]]
+    return kept.assign(
+        flight_id=names, flight_number=raw["flight"], sched_dep_at=departs, sched_arr_at=_arrivals_in_utc(raw, day, departs)
     ).sort_values(["sched_dep_at", "flight_id"])
-    landed = shared.assign(
-        landed_at=arrives + pd.to_timedelta(raw["arr_delay"], unit="min"),
-        dep_delay=raw["dep_delay"],
-        arr_delay=raw["arr_delay"],
-    )[raw["arr_delay"].notna()]
-    left = (departs + pd.to_timedelta(raw["dep_delay"], unit="min"))[landed.index]
+
+
+def _flights_and_arrivals() -> tuple[pa.Table, pa.Table]:
+    flights = every_flight()
+    landed = flights[flights["arr_delay"].notna()].astype({"dep_delay": int, "arr_delay": int})
+    landed = landed.assign(landed_at=landed["sched_arr_at"] + pd.to_timedelta(landed["arr_delay"], unit="min"))
+    left = landed["sched_dep_at"] + pd.to_timedelta(landed["dep_delay"], unit="min")
     assert (landed["landed_at"] > left).all(), "a flight landed before it left"
-    landed = landed.astype({"dep_delay": int, "arr_delay": int}).sort_values(["landed_at", "flight_id"])
-    return _table(flights, "flights"), _table(landed, "arrivals")
+    landed = landed.sort_values(["landed_at", "flight_id"])
+    return as_declared(flights, TABLES["flights"]), as_declared(landed, TABLES["arrivals"])
 
 
 def _arrivals_in_utc(raw: pd.DataFrame, day: pd.Series, departs: pd.Series) -> pd.Series:
@@ -109,24 +98,18 @@ def _utc(clock: pd.Series, zones: pd.Series) -> pd.Series:
     return pd.concat(parts).reindex(clock.index)
 
 
-def _weather() -> pa.Table:
+def weather() -> pa.Table:
+    """The hourly observations at the three airports."""
     raw = pd.read_csv(_file("weather.csv"))
     raw["observed_at"] = pd.to_datetime(raw["time_hour"])
-    return _table(raw.sort_values(["observed_at", "origin"]), "weather")
+    return as_declared(raw.sort_values(["observed_at", "origin"]), TABLES["weather"])
 
 
 def _planes() -> pa.Table:
     raw = pd.read_csv(_file("planes.csv"))
     # The register writes 0 for a year it does not know.
     raw["built"] = raw["year"].where(raw["year"] > 0).astype("Int64")
-    return _table(raw.sort_values("tailnum"), "planes")
-
-
-def _table(frame: pd.DataFrame, name: str) -> pa.Table:
-    columns = [part.split()[0] for part in TABLES[name].split(", PRIMARY")[0].split(",")]
-    table = pa.Table.from_pandas(frame[columns], preserve_index=False).replace_schema_metadata(None)
-    moments = [pa.field(f.name, pa.timestamp("us", "UTC") if pa.types.is_timestamp(f.type) else f.type) for f in table.schema]
-    return table.cast(pa.schema(moments))
+    return as_declared(raw.sort_values("tailnum"), TABLES["planes"])
 
 
 def _file(name: str) -> Path:

@@ -5,7 +5,6 @@ The data is 'The Complete Journey' of 84.51 degrees, from the package completejo
 
 from __future__ import annotations
 
-import re
 import sys
 from functools import cache
 from importlib.metadata import files
@@ -14,8 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from mlprod_tasks.platform.bulk_insert import bulk_insert
-from mlprod_tasks.platform.database import open_database
+from demo.fill_tables import as_declared, fill_tables
 
 ZONE = "America/New_York"
 TABLES = {
@@ -38,10 +36,6 @@ INDEXES = (
     ("campaign_purchases", "bought_at"),
     ("redemptions", "redeemed_on"),
 )
-TYPES = {
-    "sqlite": {"moment": "TEXT", "real": "REAL", "day": "TEXT"},
-    "postgresql": {"moment": "TIMESTAMPTZ", "real": "DOUBLE PRECISION", "day": "DATE"},
-}
 
 
 def fill(url: str) -> dict[str, int]:
@@ -49,17 +43,7 @@ def fill(url: str) -> dict[str, int]:
 
     Returns: rows per table.
     """
-    rows = grocery_tables()
-    engine = open_database(url, writes=True)
-    types = TYPES[engine.dialect.name]
-    with engine.begin() as connection:
-        for name, columns in TABLES.items():
-            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
-            connection.exec_driver_sql(f"CREATE TABLE {name} ({columns.format(**types)})")
-            bulk_insert(connection, name, rows[name])
-        for table, column in INDEXES:
-            connection.exec_driver_sql(f"CREATE INDEX {table}_{column} ON {table} ({column})")
-    return {name: table.num_rows for name, table in rows.items()}
+    return fill_tables(url, TABLES, INDEXES, grocery_tables())
 
 
 @cache
@@ -74,7 +58,7 @@ def grocery_tables() -> dict[str, pa.Table]:
         "redemptions": _redemptions(),
         "households": _read("demographics").sort_values("household_id"),
     }
-    return {name: _table(frame, name) for name, frame in frames.items()}
+    return {name: as_declared(frame, TABLES[name]) for name, frame in frames.items()}
 
 
 def _baskets(lines: pd.DataFrame) -> pd.DataFrame:
@@ -124,13 +108,6 @@ def _redemptions() -> pd.DataFrame:
 
 def _midnight(days: pd.Series) -> pd.Series:
     return days.dt.tz_localize(ZONE).dt.tz_convert("UTC")
-
-
-def _table(frame: pd.DataFrame, name: str) -> pa.Table:
-    columns = [part.split()[0] for part in re.split(r",\s+PRIMARY", TABLES[name])[0].split(",")]
-    table = pa.Table.from_pandas(frame[columns], preserve_index=False).replace_schema_metadata(None)
-    moments = [pa.field(f.name, pa.timestamp("us", "UTC") if pa.types.is_timestamp(f.type) else f.type) for f in table.schema]
-    return table.cast(pa.schema(moments))
 
 
 def _read(name: str) -> pd.DataFrame:

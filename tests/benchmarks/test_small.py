@@ -33,6 +33,7 @@ ALONE = {"parsing": r"\| score\.py \| \d\.\d\d s"}
 # What another test, or another benchmark that is run here, starts: the file that does.
 ELSEWHERE = {
     "groceries": "tests/test_workflows_spend.py",
+    "airports": "tests/test_workflows_departures.py",
     "recovery": "tests/integration/test_recovery.py",
     "serving": "tests/integration/test_served_benchmarks.py",
     "faults": "tests/integration/test_served_benchmarks.py",

@@ -20,7 +20,7 @@ from datetime import date, time
 from mlprod_tasks import declaration as ml
 
 customers = ml.Table("customers", ml.Files("shop", "*.csv", "csv"), ("customer", "day"), time="day", refresh_ticks=11, columns=(
-    ml.Column("customer", "int"), ml.Column("day", "timestamp"), ml.Column("visits", "int"), ml.Column("spent", "float"),
+    ml.Column("customer", "int"), ml.Column("day", "date"), ml.Column("visits", "int"), ml.Column("spent", "float"),
     ml.Column("plan", "text"), ml.Column("left", "bool", nullable=True)))
 pipeline = ml.Pipeline(
     name="leaving", alert_to=("shop@example.com",), tables=(customers,), entity="customers",

@@ -95,12 +95,22 @@ def placed(pipeline: Pipeline) -> dict[str, Any]:
     entity = next((table for table in pipeline.tables if table.name == pipeline.entity), None)
     if entity is not None and entity.time is None and not (entity.known_after or entity.ticks_ahead or entity.refresh_ticks):
         fields["tables"] = tuple(table.as_snapshots() if table is entity else table for table in pipeline.tables)
+    zone = pipeline.schedule.timezone
+    dated = {table.name for table in pipeline.tables if _is_dated(table)}
+    if dated:
+        tables = fields.get("tables", pipeline.tables)
+        fields["tables"] = tuple(table.as_dated(zone) if table.name in dated else table for table in tables)
     label = pipeline.label
     if entity is not None and isinstance(label, Label) and not (label.table and label.on):
         table = label.table or entity.name
         same = {name: name for name in entity.key} if table == entity.name else {}
         fields["label"] = replace(label, table=table, on=label.on or same)
     return fields
+
+
+def _is_dated(table: Table) -> bool:
+    """Whether the time of a table is a date."""
+    return any(column.name == table.time and column.kind == "date" for column in table.columns)
 
 
 def filled(pipeline: Pipeline) -> dict[str, Any]:
@@ -154,11 +164,11 @@ def _features(pipeline: Pipeline, entity: Table) -> tuple[Feature, ...]:
         if column.name not in left_out and not column.personal and not column.known_at
         and column.kind not in ("timestamp", "date")
     ]  # fmt: skip
-    local = f"\"{entity.time}\" AT TIME ZONE '{pipeline.schedule.timezone}'"
+    local = f"\"{entity.time}\" AT TIME ZONE '{pipeline.schedule.timezone}'" if not entity.dated_by else f'"{entity.dated_by}"'
     moments = {"weekday": ("isodow", "the day of the week, 1 is Monday"), "hour": ("hour", "the hour of the day")}
     for name, (part, doc) in moments.items():
-        if entity.snapshots:
-            break  # all rows of a training are of one tick
+        if entity.snapshots or (name == "hour" and entity.dated_by):
+            continue  # all rows of a training are of one tick; all days begin at midnight
         if name not in entity.names and entity.time is not None and (pipeline.population is None or _differs(name, pipeline)):
             made.append(Expression(name, f"extract({part} FROM {local})", "int", doc))
     if not made:  # of weekly or monthly keys, whose rows have nothing of their own

@@ -14,6 +14,7 @@ Kind = Literal["int", "float", "text", "bool", "timestamp", "date"]
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 NOTHING = timedelta(0)
 AS_OF = "as_of"  # the time of rows that have none of their own: the start of their tick
+BEGINS = "_begins"  # ends the name of the column with the start of a day
 QUERY = re.compile(r"\s*(select|with)\b", re.IGNORECASE)
 
 
@@ -142,7 +143,9 @@ class Table:
     key: the columns that identify a row.
     columns: every column that is read; other columns of the source are ignored.
     doc: what it contains.
-    time: the timestamp column that gives a row's tick. None: a reference table, read as a whole at every tick.
+    time: the column that gives a row's tick: a timestamp, or a date, which is the start of that day in the pipeline's time
+    zone. What a row says of a whole day is known when the day is over: declare `known_after=ml.days(1)` for it. None: a
+    reference table, read as a whole at every tick.
     known_after: how long after its time a row becomes known.
     ticks_ahead: for a source that plans ahead: the number of ticks before its time at which a row is known.
     refresh_ticks: the number of earlier partitions to read again at each tick, for corrections and columns filled in later.
@@ -158,6 +161,8 @@ class Table:
     not late.
     snapshots: whether each tick has the whole table as it is read then, one row a key and tick, known just before the tick. The
     pipeline sets it for a scored table without a time, with the column `as_of`, the start of the tick, as its time.
+    dated_by: the date column of which `time` is the start. The pipeline sets it for a table whose `time` is a date, and adds
+    the column with its start, such as `day_begins`.
     """
 
     name: str
@@ -175,6 +180,7 @@ class Table:
     may_be_empty: bool | tuple[Weekday, ...] = False
     late: Literal["hide", "use"] = "hide"
     snapshots: bool = False
+    dated_by: str | None = None
 
     def may_be_empty_on(self, day: date) -> bool:
         """Whether the partition of a tick that starts on that local date may have no rows."""
@@ -195,12 +201,24 @@ class Table:
         # Read again, a tick's rows are what it should have had: nothing in them is late.
         return replace(self, columns=(moment, *self.columns), time=AS_OF, ticks_ahead=1, late="use", snapshots=True)
 
+    def as_dated(self, zone: str) -> Table:
+        """A table whose time is a date as one whose time is the start of that day in a time zone."""
+        begins = Column(f"{self.time}{BEGINS}", "timestamp", f"the start of {self.time} in {zone}")
+        return replace(self, columns=(*self.columns, begins), time=begins.name, dated_by=self.time)
+
+    @property
+    def added(self) -> str | None:
+        """The column that the system adds as the time of rows; None if they have their own."""
+        return self.time if self.snapshots or self.dated_by else None
+
     @property
     def at_source(self) -> Table:
         """The table as its source has it: without what the system adds."""
-        if not self.snapshots:
+        if self.added is None:
             return self
-        columns = tuple(column for column in self.columns if column.name != AS_OF)
+        columns = tuple(column for column in self.columns if column.name != self.added)
+        if self.dated_by:
+            return replace(self, columns=columns, time=self.dated_by, dated_by=None)
         return replace(self, columns=columns, time=None, ticks_ahead=0, late="hide", snapshots=False)
 
     @property

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.declaration.table import AS_OF
 from mlprod_tasks.ingest.convert import as_text, convert, lake_type
 from mlprod_tasks.ingest.convert_rows import convert_rows
+from mlprod_tasks.ingest.days import with_start_of_day
 from mlprod_tasks.ingest.partitions import boundaries, partitions, places
 from mlprod_tasks.ingest.timeless import refuse_timeless_rows
 from mlprod_tasks.ingest.unread import UNREAD
@@ -144,11 +146,15 @@ def _read(table: Table, ticks: TickRange, settings: Settings) -> Iterator[_Chunk
     if table.is_by_tick:
         # The file's name gives the tick of its rows. The audit refuses rows whose time lies outside that tick.
         for tick in ticks:
-            for rows in sources.read(table, settings, None, None, tick.name):
+            for found in sources.read(table.at_source, settings, None, None, tick.name):
+                rows = with_start_of_day(found, table, ticks.schedule)
                 yield _Chunk(rows, tick_array([tick.name] * rows.num_rows, ticks.schedule))
         return
     edges, names = boundaries(table, ticks), tick_array(ticks.names, ticks.schedule)
-    for rows in sources.read(table, settings, edges[0], edges[-1]):
+    # A day begins in the pipeline's zone, which the source knows nothing of: read a day more on both sides.
+    more = timedelta(days=1 if table.dated_by else 0)
+    for found in sources.read(table.at_source, settings, edges[0] - more, edges[-1] + more):
+        rows = with_start_of_day(found, table, ticks.schedule)
         times = convert(rows[table.time], "timestamp", table.source.zone).values
         positions = places(times, edges)
         inside = (positions >= 0) & (positions < len(names))

@@ -139,7 +139,7 @@ def _needed(pipeline: Pipeline) -> tuple[str, ...]:
 
 def _moment_of(pipeline: Pipeline) -> str | None:
     """The column of a row that is the moment of the request; None if rows have a time of their own."""
-    return AS_OF if pipeline.population is not None or pipeline.entity_table.snapshots else None
+    return AS_OF if pipeline.population is not None else pipeline.entity_table.added
 
 
 def _int(value: Any) -> int:

@@ -10,7 +10,7 @@ from datetime import date, datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mlprod_tasks.declaration import Files, Pipeline, Table, Tick, TickRange
+from mlprod_tasks.declaration import Files, Pipeline, Schedule, Table, Tick, TickRange
 from mlprod_tasks.ingest.convert import convert
 from mlprod_tasks.platform import Platform, sources
 from mlprod_tasks.platform.settings import Settings
@@ -48,7 +48,7 @@ def history(pipeline: Pipeline, platform: Platform, most: int | None = None) -> 
     scored = pipeline.entity_table if pipeline.population is None else pipeline.table(pipeline.population.seen_in)
     if scored.snapshots:
         return _of_snapshots(pipeline, scored, platform, REPLAYED if most is None else most)
-    newest = _newest(scored, platform.settings)
+    newest = _newest(scored, schedule, platform.settings)
     first = schedule.tick(schedule.first)
     if newest is None or newest < first.start:
         raise NoHistory(
@@ -97,24 +97,25 @@ def _replayed(pipeline: Pipeline, ticks: list[Tick], most: int) -> TickRange:
     return schedule.range(str(last), str(last))
 
 
-def _newest(table: Table, settings: Settings) -> datetime | None:
+def _newest(dated: Table, schedule: Schedule, settings: Settings) -> datetime | None:
     """The latest time in the source of a table."""
+    table, zone = dated.at_source, schedule.timezone if dated.dated_by else dated.source.zone
     if table.time is None:
         raise NoHistory(f"table {table.name!r} has no time, so its rows belong to no ticks and cannot be replayed")
     if (text := sources.newest(table, settings)) is not None:
-        return _latest([pa.array([text])], table)
+        return _latest([pa.array([text])], zone)
     if table.is_by_tick:
         return _newest_of_names(table, settings)
     column = table.column(table.time)
     time_alone = replace(table, columns=(column,), key=(column.name,))
-    return _latest((rows[column.name] for rows in sources.read(time_alone, settings, None, None)), table)
+    return _latest((rows[column.name] for rows in sources.read(time_alone, settings, None, None)), zone)
 
 
-def _latest(arrays: Iterable[pa.Array], table: Table) -> datetime | None:
+def _latest(arrays: Iterable[pa.Array], zone: str) -> datetime | None:
     """The latest time of arrays as the source has them, in UTC."""
     newest: datetime | None = None
     for array in arrays:
-        times = convert(array, "timestamp", table.source.zone).values
+        times = convert(array, "timestamp", zone).values
         found = pc.max(times).as_py()
         newest = found if newest is None or (found is not None and found > newest) else newest
     return newest

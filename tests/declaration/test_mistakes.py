@@ -268,11 +268,6 @@ MISTAKES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         'time="send_at"',
         ("time 'send_at' is not a declared timestamp column: did you mean 'sent_at'?",),
     ),
-    "a time that is a date": (
-        'time="sent_at"',
-        'time="day"',
-        ("time 'day' is not a declared timestamp column: declare it with kind 'timestamp'",),
-    ),
     "a time declared as text": (
         '"sent_at", "timestamp"',
         '"sent_at", "text"',
@@ -330,7 +325,6 @@ MISTAKES: dict[str, tuple[str, str, tuple[str, ...]]] = {
 ELSEWHERE = {
     "a key that there is not": "parcels = ml.Table(",
     "a time that there is not": "parcels = ml.Table(",
-    "a time that is a date": "parcels = ml.Table(",
     "a time declared as text": "parcels = ml.Table(",
     "a table that is left out": "ml.Lookup(",
     "a mean of a text": "ml.Trailing(",

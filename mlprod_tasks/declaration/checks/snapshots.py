@@ -27,6 +27,8 @@ def snapshot_problems(pipeline: Pipeline) -> Iterator[str]:
     for table in pipeline.tables:
         if table.snapshots and (table.name != pipeline.entity_name or table.time != AS_OF):
             yield f"table {table.name!r}: snapshots are of a scored table without a `time`, and set for it: leave them out"
+    if entity.dated_by is not None:
+        yield from _dated(pipeline, entity, entity.dated_by)
     if not entity.snapshots:
         if not isinstance(pipeline.split, Split):
             yield (
@@ -49,6 +51,12 @@ def snapshot_problems(pipeline: Pipeline) -> Iterator[str]:
     yield from _label(pipeline, entity)
     yield from _reads(pipeline, entity)
     yield from _needs_time(pipeline)
+
+
+def _dated(pipeline: Pipeline, entity: Table, day: str) -> Iterator[str]:
+    for feature in pipeline.features:
+        if isinstance(feature, Expression) and entity.time in {column.name for column in mentioned(feature.sql, entity)}:
+            yield f"feature {feature.name!r} reads {entity.time!r}, which is the start of {day!r}: read {day!r} itself"
 
 
 def _by_column(split: SplitByColumn, entity: Table) -> Iterator[str]:

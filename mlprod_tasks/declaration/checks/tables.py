@@ -47,8 +47,8 @@ def table_problems(table: Table) -> Iterator[str]:
             yield f"{at}: known_after, ticks_ahead and refresh_ticks need a `time` column"
     elif table.time not in names or table.column(table.time).kind != "timestamp":
         yield f"{at}: time {table.time!r} is not a declared timestamp column{_as_timestamp(table)}"
-    elif table.column(table.time).nullable:
-        yield f"{at}: time column {table.time!r} may not be nullable"
+    elif table.column(table.dated_by or table.time).nullable:
+        yield f"{at}: time column {table.dated_by or table.time!r} may not be nullable"
     if table.known_after < timedelta(0) or table.ticks_ahead < 0 or table.refresh_ticks < 0:
         yield f"{at}: known_after, ticks_ahead and refresh_ticks may not be negative"
     if table.ticks_ahead and table.known_after:
@@ -99,7 +99,7 @@ def _column(where: str, table: Table, column: Column) -> Iterator[str]:
         yield f"{where}: known_at needs a table with a `time` column: a reference table is known as a whole"
     if column.personal == "hash" and column.kind not in ("text", "int"):
         yield f"{where}: personal='hash' needs kind 'text' or 'int', not {column.kind!r}"
-    if column.personal and (column.name == table.time):
+    if column.personal and column.name == (table.dated_by or table.time):
         yield f"{where}: the time column cannot be personal"
 
 
@@ -108,10 +108,8 @@ def _as_timestamp(table: Table) -> str:
         near = get_close_matches(str(table.time), table.names, 1)
         return f": did you mean {near[0]!r}?" if near else f"; it has {listed(table.names)}"
     match table.column(str(table.time)).kind:
-        case "date":
-            return ": declare it with kind 'timestamp'; a date is the midnight that it begins with, in the source's time zone"
         case "text":
-            return ": declare it with kind 'timestamp'; a text such as '2024-01-31 08:00' is read as one"
+            return ": declare it with kind 'timestamp' or 'date'; a text such as '2024-01-31 08:00' is read as one"
     return ""
 
 

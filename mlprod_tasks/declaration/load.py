@@ -35,7 +35,9 @@ def load(path: Path) -> Pipeline:
         raise DeclarationError(refusal(shown, error, _line(path, error), path.read_text(errors="replace"))) from error
     pipeline = getattr(module, "pipeline", None)
     if not isinstance(pipeline, Pipeline):
-        found = "" if pipeline is None else f"; its `pipeline` is of type {type(pipeline).__name__}"
+        others = [name for name, one in vars(module).items() if isinstance(one, Pipeline)]
+        found = f"; call {others[0]!r} pipeline" if others else ""
+        found = found if pipeline is None else f"; its `pipeline` is of type {type(pipeline).__name__}"
         raise DeclarationError(f"{shown}: defines no `pipeline = Pipeline(...)`{found}")
     if pipeline.name != path.stem:
         raise DeclarationError(f"{shown}: name {pipeline.name!r} must be the file's name, {path.stem!r}: change one of them")

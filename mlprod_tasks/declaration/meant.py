@@ -17,6 +17,7 @@ VALUES = {
     "mean_absolute_error": "mae", "root_mean_squared_error": "rmse", "r_squared": "r2", "mse": "rmse",
     "classification": "binary", "classifier": "binary", "binary_classification": "binary", "numeric_regression": "regression",
     "regressor": "regression", "multi_class": "multiclass", "psi": "feature_psi", "drift": "feature_psi", "nulls": "null_share",
+    "daily": "day", "weekly": "week", "monthly": "month", "hourly": "hour",
     "missing": "null_share", "email": "alert", "mail": "alert", "notify": "alert", "warn": "alert", "train": "retrain",
     "json": "jsonl", "ndjson": "jsonl", "tsv": "csv", "mask": "hash", "hashed": "hash", "remove": "drop",
 }  # fmt: skip
@@ -29,7 +30,7 @@ FIELDS_MEANT = {
     "required": ("nullable",), "optional": ("nullable",), "description": ("doc",), "comment": ("doc",), "help": ("doc",),
     "primary_key": ("key",), "index": ("key",), "timestamp": ("time",), "time_column": ("time",), "date_column": ("time",),
     "horizon": ("within", "delay"), "window": ("windows", "within"), "lookback": ("windows", "within"), "join": ("on", "by"),
-    "group_by": ("by",), "keys": ("by", "key"), "target": ("label",), "y": ("label",), "cron": ("at",), "hour": ("at",),
+    "group_by": ("by",), "keys": ("by", "key"), "target": ("label",), "y": ("label",), "cron": ("every", "at"), "hour": ("at",),
     "tz": ("timezone",), "start": ("starts",), "start_date": ("starts",), "end": ("ends",), "end_date": ("ends",),
     "emails": ("alert_to",), "email": ("alert_to",), "delimiter": ("separator",), "sep": ("separator",),
     "file": ("path",), "expression": ("sql",), "condition": ("where", "sql"), "filter": ("where",), "threshold": ("bound",),

@@ -16,6 +16,8 @@ from mlprod_tasks.declaration.places import Places
 
 LONGEST_GIVEN = 100
 CLOCK = re.compile(r"(\d{1,2})(?::(\d{2}))?(?::\d{2})?")
+SPAN = re.compile(r"(\d+) ?(h|d|w)\w*")
+NO_TABLES = dict.fromkeys(("excel", "xlsx", "xls"), "save each sheet as CSV")
 DAY = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})")
 
 
@@ -81,6 +83,8 @@ def _no_choice(problems: list[Any]) -> str:
     given = problems[0]["input"]
     text = ["a name in quotes"] if len(classes) < len(problems) else []
     said = f"Input should be one of {', '.join([*text, *classes])}{_given(problems[0])}"
+    if "Estimator" in classes and hasattr(given, "get_params"):
+        return f"{said}; one of your own is named by where it is made, as in Estimator('our_models:make')"
     if isinstance(given, type) and given.__name__ in classes:
         return f"{said}; write {given.__name__}(...), with brackets"
     if text and hasattr(given, "name"):
@@ -116,12 +120,22 @@ def _problem(declared: str, problem: Any) -> str:
             remedy = f"did you mean {meant!r}?" if meant else f"fields are {', '.join(FIELDS.get(declared, ()))}"
             return f"no such field{_given(problem)}; {remedy}"
         case "tuple_type":
-            return f"{said}; {_brackets(given)}"
+            meant = class_meant(given, CLASSES) if isinstance(given, str) and problem["loc"][-1] == "candidates" else None
+            return f"{said}; write ({meant}(),)" if meant else f"{said}; {_brackets(given)}"
         case "time_delta_type":
             return f"{said}; {_duration(given)}"
         case "literal_error":
+            given = given.__name__ if isinstance(given, type) else given
             meant = value_meant(given, re.findall(r"'([^']*)'", problem["ctx"]["expected"]))
-            return f"{said}; did you mean {meant!r}?" if meant else said
+            return (
+                f"{said}; {NO_TABLES[given]}" if given in NO_TABLES else f"{said}; did you mean {meant!r}?" if meant else said
+            )
+        case "bool_type" | "bool_parsing":
+            return f"{said}; write True or False, without quotes"
+        case "string_type" if hasattr(given, "name"):
+            return f"{said}; write its name, {given.name!r}"
+        case "string_type" if callable(given):
+            return f"{said}; write SQL, in quotes: it runs in the engine, over all rows"
         case "dataclass_type" | "dataclass_exact_type" if isinstance(given, str):
             return f"{said}; a part that is declared above is named without quotes"
         case "dict_type":
@@ -144,7 +158,12 @@ def _brackets(given: object) -> str:
 def _duration(given: object) -> str:
     if isinstance(given, int) and not isinstance(given, bool):
         return f"write days(...) or hours(...), as in days({given})"
-    return "write days(...) or hours(...)"
+    if isinstance(given, str) and (read := SPAN.fullmatch(given.strip())):
+        number, unit = int(read[1]), read[2]
+        return f"write {f'days({7 * number})' if unit == 'w' else f'days({number})' if unit == 'd' else f'hours({number})'}"
+    if isinstance(given, float) and 0 < given < 1:
+        return "write a span of time, as in days(14); shares are for tables without a time, as in SplitByHash(test=0.2)"
+    return "write days(...) or hours(...), as in days(14)"
 
 
 def _clock(given: object) -> str:
@@ -171,6 +190,8 @@ def _given(problem: Any) -> str:
 
 def _remedy(error: Exception) -> str:
     """What there is instead of a name that this package does not have."""
+    if isinstance(error, NameError) and error.name == "ml":
+        return ". Write at the top: from mlprod_tasks import declaration as ml"
     if isinstance(error, ImportError) and (error.name or "").startswith("mlprod_tasks"):
         return ". Write: from mlprod_tasks import declaration as ml"
     if not isinstance(error, AttributeError) or getattr(error.obj, "__name__", "") != "mlprod_tasks.declaration":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from typing import Literal
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from mlprod_tasks.declaration.declared import declared
 from mlprod_tasks.declaration.rhythm import FORM, LAST_OF_ANY_MONTH, ONE_HOUR, WEEKDAYS, Calendar, Hours, TickName, tick_named
@@ -126,7 +126,7 @@ class Schedule:
             case "hour" if self.hours not in HOURS:
                 raise ValueError(f"hours={self.hours} must divide the day: one of {', '.join(map(str, HOURS))}")
             case "week" if self.on not in WEEKDAYS:
-                raise ValueError(f"on={self.on!r} must be a day of the week for every='week': one of {', '.join(WEEKDAYS)}")
+                raise ValueError(f"on={self.on!r} must be a day of the week for every='week': {_weekday_meant(self.on)}")
             case "month" if not isinstance(self.on, int) or not 1 <= self.on <= LAST_OF_ANY_MONTH:
                 raise ValueError(f"on={self.on!r} must be a day of the month for every='month': 1 to 31; 31 is always the last")
 
@@ -343,4 +343,17 @@ def zone_of(timezone: str) -> ZoneInfo:
     try:
         return ZoneInfo(timezone)
     except (LookupError, ValueError, OSError) as error:
-        raise ValueError(f"timezone {timezone!r} is not an IANA time zone such as 'Europe/Zurich'") from error
+        raise ValueError(f"timezone {timezone!r} is not an IANA time zone{_zone_meant(timezone)}") from error
+
+
+def _weekday_meant(given: object) -> str:
+    """The day that was likely meant, or all."""
+    near = [day for day in WEEKDAYS if isinstance(given, str) and given and day.startswith(given.lower()[:3])]
+    return f"did you mean {near[0]!r}?" if near else f"one of {', '.join(WEEKDAYS)}"
+
+
+def _zone_meant(given: str) -> str:
+    """The zone of a city, or an example."""
+    city = given.strip().replace(" ", "_").lower()
+    near = sorted(zone for zone in available_timezones() if zone.rpartition("/")[2].lower() == city)
+    return f"; did you mean {near[0]!r}?" if near else " such as 'Europe/Zurich'"

@@ -48,7 +48,7 @@ WRONG: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "an unknown time zone": (
         'ml.Schedule(time(4), "New York", date(2013, 1, 1))',
-        ("Schedule: timezone 'New York' is not an IANA time zone such as 'Europe/Zurich'",),
+        ("Schedule: timezone 'New York' is not an IANA time zone; did you mean 'America/New_York'?",),
     ),
     "a path for a time zone": ('ml.Files("c", "p", "csv", timezone="../etc")', ("Files: timezone '../etc' is not",)),
     "no time zone": ('ml.Files("c", "p", "csv", timezone="")', ("Files: timezone '' is not",)),

@@ -36,7 +36,7 @@ def test_without_watches_it_has_those_of_numbers():
 @pytest.mark.parametrize(
     ("changes", "refusal"),
     [
-        ({"task": "ranking"}, "task 'ranking' is not built yet: there are binary, multiclass, regression"),
+        ({"task": "ranking"}, "task 'ranking' is none: there are binary, multiclass, regression"),
         (
             {"label": replace(REFUNDS.label, sql="returned", kind="yes_no")},
             "label: kind 'yes_no' is a condition that is true or false, but task 'regression' predicts a number: declare "

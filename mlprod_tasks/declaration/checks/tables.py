@@ -92,7 +92,8 @@ def _column(where: str, table: Table, column: Column) -> Iterator[str]:
     if column.known_at is not None and (
         column.known_at not in table.names or table.column(column.known_at).kind != "timestamp"
     ):
-        yield f"{where}: known_at {column.known_at!r} is not a timestamp column of the table"
+        times = [one.name for one in table.columns if one.kind == "timestamp"]
+        yield f"{where}: known_at {column.known_at!r} is not a timestamp column of the table, which has {listed(times)}"
     elif column.known_at is not None and table.column(column.known_at).personal:
         yield f"{where}: known_at {column.known_at!r} is personal: when a value became known must reach the lake"
     elif column.known_at is not None and table.time is None:
@@ -127,7 +128,8 @@ def _dialect(where: str, source: Files) -> Iterator[str]:
     if source.format == "parquet" and (source.encoding, source.dates) != ("utf-8", "2024-12-31"):
         yield f"{where}: encoding and dates are for text files, not for parquet"
     if len(source.separator) != 1 or source.separator in '"\r\n\0' or not source.separator.isascii():
-        yield f"{where}: separator {source.separator!r} must be one ASCII character, no quote and no line break"
+        meant = _separator_meant(source.separator)
+        yield f"{where}: separator {source.separator!r} must be one ASCII character, no quote and no line break{meant}"
     if source.separator == source.decimal:
         yield f"{where}: separator and decimal are both {source.decimal!r}: such numbers would be two values"
     try:
@@ -160,3 +162,8 @@ def repeated(where: str, names: Iterable[str]) -> Iterator[str]:
 
 def listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names))
+
+
+def _separator_meant(given: str) -> str:
+    character = {"semicolon": ";", "comma": ",", "tab": "\\t", "\\t": "\\t", "pipe": "|"}.get(given.strip().lower())
+    return f"; did you mean '{character}'?" if character else ""

@@ -36,7 +36,7 @@ def task_problems(pipeline: Pipeline) -> Iterator[str]:
     if task is None:
         meant = value_meant(pipeline.task, TASKS)
         remedy = f"; did you mean {meant!r}?" if meant else ""
-        yield f"task {pipeline.task!r} is not built yet: there are {listed(TASKS)}{remedy}"
+        yield f"task {pipeline.task!r} is none: there are {listed(TASKS)}{remedy}"
         return
     yield from _parts(pipeline, task)
     yield from _candidates(pipeline, task)

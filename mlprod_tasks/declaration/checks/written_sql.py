@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlprod_tasks.declaration.aggregate import Rate
 from mlprod_tasks.declaration.checks.tables import listed
+from mlprod_tasks.declaration.duckdb_functions import FUNCTIONS, MEANT, SYNTAX
 from mlprod_tasks.declaration.feature import Expression, Trailing
 from mlprod_tasks.declaration.outcome import Outcome
 from mlprod_tasks.declaration.table import Table
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 
 TYPES = {"int": "BIGINT", "float": "DOUBLE", "text": "VARCHAR", "bool": "BOOLEAN", "timestamp": "TIMESTAMPTZ", "date": "DATE"}
 CONDITION, NUMBER, ANYTHING = "a condition that is true or false", "a number", ""
-RULES = "1"  # changes with the rules of this file: what was read under others is read again
+MODULE = re.compile(r"\b(np|numpy|math|pd|df|pandas)\.$")
+RULES = "2"  # changes with the rules of this file: what was read under others is read again
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,9 @@ def _problems(written: _Written) -> Iterator[str]:
         where = f", near {near!r}" if near else ""
         yield f'{at} {sql!r} is no SQL that can be read{where}: write one expression, as in "x > 0"'
         return
+    if problems := list(_unknown_functions(at, sql)):
+        yield from problems
+        return
     if isinstance(node, exp.Subquery) and node.find(exp.Table):
         yield f"{at} {sql!r} is a query: write the expression alone, which is computed for each row"
     if node.find(exp.Select):
@@ -136,6 +142,27 @@ def _problems(written: _Written) -> Iterator[str]:
         if unknown:
             return
     yield from _type_problems(written, node)
+
+
+def _unknown_functions(at: str, sql: str) -> Iterator[str]:
+    """Functions and operators of other languages that the engine does not have."""
+    from sqlglot.dialects.duckdb import DuckDB
+    from sqlglot.tokenizer_core import TokenType
+
+    tokens = DuckDB().tokenize(sql)
+    for before, token, after in zip([None, *tokens[:-1]], tokens, [*tokens[1:], None], strict=True):
+        if token.token_type == TokenType.DAMP:
+            yield f"{at} {sql!r}: && is for lists: write AND, and OR for ||"
+        called = token.token_type == TokenType.VAR and after is not None and after.token_type == TokenType.L_PAREN
+        name = token.text.lower()
+        if not called or name in SYNTAX:
+            continue
+        if name not in FUNCTIONS:
+            meant = MEANT.get(name) or next(iter(get_close_matches(name, FUNCTIONS, 1)), None)
+            remedy = f"did you mean {meant}?" if meant else "DuckDB's functions are there"
+            yield f"{at} {sql!r} calls {token.text!r}, which is no function of DuckDB: {remedy}"
+        elif before is not None and before.token_type == TokenType.DOT and MODULE.search(sql[: token.start]):
+            yield f"{at} {sql!r} calls a function of a Python module: write SQL, as in {token.text}(...)"
 
 
 def _unknown(written: _Written, name: str, quoted: bool) -> str:

@@ -15,6 +15,7 @@ from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.models.feature_frame import Predictions
 from mlprod_tasks.models.learners.class_pool import shares_of
 from mlprod_tasks.models.learners.links import predicted
+from mlprod_tasks.models.usual_values import usual_value
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform import names as places
 from mlprod_tasks.platform.engine import engine
@@ -127,15 +128,4 @@ def _usual_values(
             )
             rows = connection.sql(f"SELECT {', '.join(map(identifier, names))} FROM {source}").to_arrow_table()
         whose = "the median or most frequent value of the tick's rows (the training set is gone)"
-    return {name: _usual_value(rows[name].combine_chunks()) for name in names}, whose
-
-
-def _usual_value(column: Any) -> Any:
-    """The lower median of numbers, which is always one of them; else the most frequent value, the first if several tie."""
-    present = column.drop_null()
-    if len(present) == 0:
-        return None
-    if pa.types.is_integer(present.type) or pa.types.is_floating(present.type):
-        return present.sort()[(len(present) - 1) // 2].as_py()
-    counted = pc.value_counts(present).to_pylist()
-    return max(sorted(counted, key=lambda one: str(one["values"])), key=lambda one: one["counts"])["values"]
+    return {name: usual_value(rows[name].combine_chunks()) for name in names}, whose

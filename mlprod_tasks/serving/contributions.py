@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +14,7 @@ from mlprod_tasks.online import Features
 from mlprod_tasks.scoring.log_row import logged, logged_types
 from mlprod_tasks.serving.messages import ValidRequest
 from mlprod_tasks.serving.model_loader import LoadedVersion
+from mlprod_tasks.serving.row_score import RowScore
 from mlprod_tasks.serving.scorer import RouteChoice, Scorer, joined
 from mlprod_tasks.serving.task_answers import Explanation
 
@@ -48,8 +51,14 @@ def _explain(
     values = dict(zip(scorer.pipeline.feature_names, features.values, strict=True))
     table = pa.table({name: logged([value], types[name]) for name, value in values.items()})
     row_score = version.row(version.picked(features.values))
-    contributions = version.model.contributions(table)
     names, route, link = version.model.feature_names, choice.route, version.model.link
+    if scorer.answers.by_effect:
+        effects = _effects(scorer, version, version.picked(features.values), row_score)
+        adds, base = _adds_to_class(version.model, table, row_score)
+        ordered = sorted(names, key=lambda name: -abs(effects[name] or 0.0))
+        both = [(name, values[name], effects[name], adds[name]) for name in ordered]
+        return scorer.answers.explained(key, row_score, version.number, route, link, base, both)
+    contributions = version.model.contributions(table)
     if contributions is None:  # the learner has no exact contributions
         return scorer.answers.explained(
             key, row_score, version.number, route, link, None, [(name, values[name], None) for name in names]
@@ -58,3 +67,24 @@ def _explain(
     order = np.argsort(-np.abs(of_row[:-1]), kind="stable")
     parts = [(names[i], values[names[i]], float(of_row[i])) for i in order]
     return scorer.answers.explained(key, row_score, version.number, route, link, float(of_row[-1]), parts)
+
+
+def _effects(scorer: Scorer, version: LoadedVersion, values: Sequence[Any], before: RowScore) -> dict[str, float | None]:
+    """What a usual value in place of each feature changes. values: in the order of the model's features."""
+    names, usual = version.row.feature_names, version.usual
+    if usual is None:
+        return dict.fromkeys(names)
+    effects: dict[str, float | None] = {}
+    for i, name in enumerate(names):
+        after = version.row([*values[:i], usual[name], *values[i + 1 :]])
+        effects[name] = before.score - scorer.answers.compared(after, before)
+    return effects
+
+
+def _adds_to_class(model: Any, row: pa.Table, score: RowScore) -> tuple[dict[str, float | None], float | None]:
+    """The exact contribution of each feature to the predicted class, and the base; None without such contributions."""
+    of_classes = model.class_contributions(row)
+    if of_classes is None:
+        return dict.fromkeys(model.feature_names), None
+    added = of_classes[0][model.rule.classes.index(score.prediction)].tolist()
+    return dict(zip(model.feature_names, added[:-1], strict=True)), added[-1]

@@ -192,15 +192,28 @@ class ExplainedNumber(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=
 
 
 class ClassContribution(msgspec.Struct, forbid_unknown_fields=True):
-    """One feature of a row whose class is predicted."""
+    """What one feature does to the probability of the predicted class."""
 
     feature: str
     value: Any
-    adds: Annotated[None, Meta(description="null: probabilities of several classes have no exact contributions")] = None
+    effect: Annotated[
+        float | None,
+        Meta(
+            description="how much the probability falls with a usual value of the model's test window in place of the feature, "
+            "one feature at a time: effects need not add up; null if the model was stored without such rows"
+        ),
+    ]
+    adds: Annotated[
+        float | None,
+        Meta(
+            description="to the logarithm of the probability before calibration, minus the mean of those of all classes; null "
+            "if the learner has no exact contributions"
+        ),
+    ]
 
 
 class ExplainedClass(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, rename=CLASS_NAMES):
-    """One row of a use case that predicts classes, with the features that its model reads."""
+    """One explained row of a use case that predicts classes."""
 
     key: dict[str, Any]
     prediction: Annotated[str | None, Meta(description="the predicted class; null if no model answers this row")]
@@ -208,7 +221,8 @@ class ExplainedClass(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=T
     probabilities: Annotated[dict[str, float] | None, Meta(description="calibrated probability of every class")]
     version: int | None
     route: Literal["champion", "challenger"] | UnsetType = UNSET
-    features: Annotated[list[ClassContribution], Meta(description="in the order of the model")] = []
+    base: Annotated[float | None, Meta(description="what `adds` of the features is added to")] = None
+    features: Annotated[list[ClassContribution], Meta(description="largest effect first")] = []
     reason: Annotated[str, Meta(description="why no model answers this row")] = ""
 
 

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.models.check_task import check_task
 from mlprod_tasks.models.fallback import FallbackModel
+from mlprod_tasks.models.usual_values import usual_value
 from mlprod_tasks.online.features import picker
 from mlprod_tasks.online.fields import hashed_fields
 from mlprod_tasks.platform import Platform, names
@@ -44,7 +45,8 @@ MOST_KEPT = 3  # earlier versions stay loaded: going back to one needs no regist
 class LoadedVersion:
     """One version, ready to answer.
 
-    picked: selects its features, in its order, from the declaration's.
+    picked: selects its features, in its order, from the declaration's. usual: a usual value of each feature, from its golden
+    rows; None if it was registered without them.
     """
 
     number: int
@@ -53,6 +55,7 @@ class LoadedVersion:
     row: SingleRow = field(repr=False)
     picked: Callable[[tuple[Any, ...]], tuple[Any, ...]] = field(repr=False)
     loaded_at: datetime
+    usual: Mapping[str, Any] | None = field(default=None, repr=False)
     # One breaker per version, so that a bad version does not stop another.
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker, repr=False)
 
@@ -235,11 +238,14 @@ class ModelLoader:
         model = registry.load_model(ref)
         check_task(pipeline, model, number)
         row = SingleRow(model)
-        golden = registry.golden_predictions(ref)
+        file = registry.golden_predictions(ref)
+        golden = None if file is None else pq.read_table(file)
+        usual = None
         if golden is not None:
-            _check(row, pq.read_table(golden).slice(0, MOST_GOLDEN), f"{ref.name} version {number}")
+            _check(row, golden.slice(0, MOST_GOLDEN), f"{ref.name} version {number}")
+            usual = {name: usual_value(golden[name].combine_chunks()) for name in row.feature_names}
         picked = picker([pipeline.feature_names.index(name) for name in row.feature_names])
-        return LoadedVersion(number, ref.digest, model, row, picked, self.platform.clock.now())
+        return LoadedVersion(number, ref.digest, model, row, picked, self.platform.clock.now(), usual)
 
     def _change(self, name: str, **changed: Any) -> None:
         with self._changing:

@@ -23,11 +23,16 @@ from mlprod_tasks.serving.row_score import RowScore
 
 AnsweredRow = ScoredRow | PredictedRow | ClassifiedRow
 Explanation = ExplainedRow | ExplainedNumber | ExplainedClass
-Part = tuple[str, Any, float | None]  # a feature's name, its value, and what it adds
+Part = tuple[Any, ...]  # a feature's name, its value, of classes its effect, and what it adds
 
 
 class TaskAnswers(Protocol):
-    """The rows of answers. `score_response`, `explain_response`: the classes of their bodies."""
+    """The rows of answers. `score_response`, `explain_response`: the classes of their bodies.
+
+    by_effect: whether features are explained by what a usual value in their place changes, too.
+    """
+
+    by_effect: ClassVar[bool]
 
     @property
     def score_response(self) -> type[Any]: ...
@@ -53,7 +58,10 @@ class TaskAnswers(Protocol):
         """Return the values of `log_row.columns_of_task` for a scored row."""
 
     def compared(self, shadow: RowScore, scored: Any) -> float:
-        """Return what a challenger in shadow mode gives, as a number to compare with the score of the answer."""
+        """Return what a challenger in shadow mode gives, as a number to compare with the score of the answer.
+
+        scored: an answered row or a RowScore.
+        """
 
     def not_explained(self, key: dict[str, Any], version: int | None, reason: str) -> Explanation:
         """Return a row that no model explains."""
@@ -68,12 +76,13 @@ class TaskAnswers(Protocol):
         base: float | None,
         parts: Sequence[Part],
     ) -> Explanation:
-        """Return an explained row. parts: name, value and addition of each feature, largest first."""
+        """Return an explained row. parts: of each feature, the largest first."""
 
 
 class BinaryAnswers:
     """See `TaskAnswers`."""
 
+    by_effect: ClassVar[bool] = False
     score_response: ClassVar[type[Any]] = messages.ScoreResponse
     explain_response: ClassVar[type[Any]] = messages.ExplainResponse
 
@@ -122,6 +131,7 @@ class NumberAnswers:
     """See `TaskAnswers`. intervals: whether predictions are to have one."""
 
     intervals: bool
+    by_effect: ClassVar[bool] = False
     score_response: ClassVar[type[Any]] = messages.PredictionResponse
     explain_response: ClassVar[type[Any]] = messages.NumberExplanationResponse
 
@@ -170,6 +180,7 @@ class NumberAnswers:
 class ClassAnswers:
     """See `TaskAnswers`."""
 
+    by_effect: ClassVar[bool] = True
     score_response: ClassVar[type[Any]] = messages.ClassResponse
     explain_response: ClassVar[type[Any]] = messages.ClassExplanationResponse
 
@@ -212,9 +223,9 @@ class ClassAnswers:
         base: float | None,
         parts: Sequence[Part],
     ) -> ExplainedClass:
-        features = [messages.ClassContribution(name, value) for name, value, _ in parts]
+        features = [messages.ClassContribution(*part) for part in parts]
         prediction, score, shares = _class_of(row_score)
-        return ExplainedClass(key, prediction, score, shares, version, route, features)
+        return ExplainedClass(key, prediction, score, shares, version, route, base, features)
 
 
 def _class_of(row_score: RowScore) -> tuple[str | None, float, Any]:

@@ -7,12 +7,15 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from openapi_spec_validator import validate
+from pandas.api.types import is_numeric_dtype
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration import Pipeline
@@ -125,9 +128,11 @@ def test_a_row_that_is_refused_has_no_class_and_says_why(shop: Shop) -> None:
     assert (logged["prediction"], logged["probabilities"], logged["score"]) == (None, None, None)
 
 
-def test_an_explanation_tells_the_class_and_the_features_that_the_model_read(shop: Shop) -> None:
+def test_an_explanation_tells_what_a_usual_value_does_to_the_probability_of_the_class(shop: Shop) -> None:
     body, batch = body_of(shop, 4)
-    service = served(shop)
+    service, registry = served(shop), shop.platform.registry
+    version = service.loader.loaded["returns"].champion
+    assert version is not None
     told = post(service, body, verb="explain").json()["rows"]
     scored = post(service, body).json()["rows"]
     same = ("key", "prediction", "probability", "probabilities", "version", "route")
@@ -135,7 +140,41 @@ def test_an_explanation_tells_the_class_and_the_features_that_the_model_read(sho
     read = {part["feature"]: part["value"] for part in told[0]["features"]}
     assert read == {name: batch[name][0].as_py() for name in read}
     assert set(read) == set(shop.pipeline.feature_names)
-    assert {part["adds"] for one in told for part in one["features"]} == {None}
+    model, golden = version.model, pq.read_table(registry.golden_predictions(registry.champion(shop.pipeline)))
+    for i, one in enumerate(told):
+        effects = {part["feature"]: part["effect"] for part in one["features"]}
+        assert list(effects.values()) == sorted(effects.values(), key=lambda effect: -abs(effect))
+        for name in shop.pipeline.feature_names:
+            known = golden[name].to_pandas().dropna()
+            usual = known.quantile(interpolation="lower") if is_numeric_dtype(known) else known.mode()[0]
+            row = batch.slice(i, 1)
+            other = row.set_column(row.column_names.index(name), name, pa.array([usual], row.schema.field(name).type))
+            after = model.predict(other).score.of(np.array([one["prediction"]], object))[0]
+            assert effects[name] == one["probability"] - after
+        assert_adds_up(one, model.raw(model.matrix(batch.slice(i, 1)))[0], model.rule.classes)
+
+
+def assert_adds_up(one: dict[str, Any], raw: np.ndarray, classes: tuple[str, ...]) -> None:
+    """Base and contributions are the logarithm of the raw probability of the class, less the mean of those of all."""
+    logarithms = np.log(raw)
+    added = one["base"] + sum(part["adds"] for part in one["features"])
+    assert added == pytest.approx(logarithms[classes.index(one["prediction"])] - logarithms.mean(), abs=1e-9)
+
+
+def test_without_exact_contributions_and_stored_rows_an_explanation_says_so(shop: Shop) -> None:
+    service, (body, _) = served(shop), body_of(shop, 1)
+    version = service.loader.loaded["returns"].champion
+    assert version is not None
+
+    class NoContributions:
+        def __getattr__(self, name: str) -> Any:
+            return (lambda row: None) if name == "class_contributions" else getattr(version.model, name)
+
+    bare = replace(version, usual=None, model=NoContributions())
+    service.loader.loaded = {"returns": replace(service.loader.loaded["returns"], champion=bare)}
+    (told,) = post(service, body, verb="explain").json()["rows"]
+    assert {(part["effect"], part["adds"]) for part in told["features"]} == {(None, None)}
+    assert "base" not in told
 
 
 def test_the_openapi_document_is_valid_and_answers_are_as_it_says(shop: Shop) -> None:

@@ -99,6 +99,21 @@ def test_a_row_alone_gets_the_class_and_the_probabilities_of_its_batch(learner: 
     ]
 
 
+def test_a_row_of_a_segment_gets_the_classes_of_the_segments_own_model() -> None:
+    segmented = replace(REASONS.model, candidates=(LEARNERS["lightgbm"],), segment_by="channel", least_segment_rows=200)
+    declared = replace(REASONS, model=segmented, label=replace(REASONS.label, classes=()))
+    made = fit_all(declared, class_rows(3000), class_rows(1500, 1), ModelFacts())
+    assert isinstance(made, SegmentedModel)
+    assert len(made.parts) == 3
+    rows = class_rows(400, 2)
+    one, batch = SingleRow(made), made.predict(rows)
+    answers = [one(values) for values in zip(*(rows[name].to_pylist() for name in one.feature_names), strict=True)]
+    assert [answer.prediction for answer in answers] == batch.decision.tolist()
+    assert [[answer.probabilities[name] for name in batch.score.classes] for answer in answers] == batch.score.shares.tolist()
+    stored = logged_columns(batch)["probabilities"].to_pylist()
+    assert [answer.stored()["probabilities"] for answer in answers] == stored
+
+
 @pytest.mark.parametrize("predict", ["likely", "worth"])
 def test_the_fallback_of_classes_answers_a_row_alone_as_in_its_batch(predict: str) -> None:
     value, rows, classes = ml.ClassValue(predict=predict, pairs={"kept": {"10": -50}}), class_rows(1000), ("10", "kept")

@@ -13,17 +13,14 @@ from sklearn.metrics import log_loss
 
 from demo.mail_catcher import MailCatcher
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.evaluation.gate import gate
-from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.rollout.checks import FEWEST, Group, Pair, quality, scores
 from mlprod_tasks.rollout.rows import read
 from mlprod_tasks.rollout.state import with_ramp
 from mlprod_tasks.rollout.steps import begin, check, take_step
 from mlprod_tasks.rollout.task_checks import CLASSES as COMPARED
 from mlprod_tasks.statistics.class_scores import ClassScores
-from mlprod_tasks.steps import finish, register, take_back
-from tests.support.ramped_shop import RAMP, Ramped
+from mlprod_tasks.steps import finish, take_back
+from tests.support.ramped_shop import RAMP, Ramped, of_two_versions
 from tests.support.reason_shop import CLASSES, REASONS, reason_shop
 
 WRONG = 0.0025
@@ -95,17 +92,7 @@ def test_too_few_rows_of_classes_are_not_compared() -> None:
 @pytest.fixture
 def shop(filled_home: Path, catcher: MailCatcher, tmp_path: Path) -> Ramped:
     """Version 1 predicts reasons and is champion; version 2 passed its gates."""
-    made = reason_shop(filled_home, tmp_path, pipeline=RAMPED)
-    assert made.promoted("one").moved
-    made.trained("two", "2024-02-11")
-    gate(RAMPED, "two", made.platform)
-    assert register(RAMPED, "two", made.platform).version == 2
-    given = {
-        "MLPROD_HOME": str(made.platform.settings.home),
-        "MLPROD_PIPELINES": str(tmp_path),
-        "MLPROD_CONNECTION_SMTP": f"smtp://127.0.0.1:{catcher.smtp_port}",
-    }
-    return Ramped(RAMPED, Platform(from_environment(given)), catcher)
+    return of_two_versions(reason_shop(filled_home, tmp_path, pipeline=RAMPED), catcher)
 
 
 def certain(reason: str, other: str) -> dict[str, Any]:

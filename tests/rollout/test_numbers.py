@@ -9,16 +9,13 @@ import pytest
 
 from demo.mail_catcher import MailCatcher
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.evaluation.gate import gate
-from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.rollout.checks import Group, Pair, quality, scores
 from mlprod_tasks.rollout.rows import read
 from mlprod_tasks.rollout.state import with_ramp
 from mlprod_tasks.rollout.steps import begin, check, take_step
 from mlprod_tasks.rollout.task_checks import NUMBERS
-from mlprod_tasks.steps import finish, register, take_back
-from tests.support.ramped_shop import RAMP, Ramped
+from mlprod_tasks.steps import finish, take_back
+from tests.support.ramped_shop import RAMP, Ramped, of_two_versions
 from tests.support.refund_shop import REFUNDS, refund_shop
 
 WRONG = 0.0025
@@ -63,17 +60,7 @@ def test_the_mean_absolute_error_judges_the_quality_of_numbers(pair: Pair, by: f
 @pytest.fixture
 def shop(filled_home: Path, catcher: MailCatcher, tmp_path: Path) -> Ramped:
     """Version 1 predicts refunds and is champion; version 2 passed its gates."""
-    made = refund_shop(filled_home, tmp_path, pipeline=RAMPED)
-    assert made.promoted("one").moved
-    made.trained("two", "2024-02-11")
-    gate(RAMPED, "two", made.platform)
-    assert register(RAMPED, "two", made.platform).version == 2
-    given = {
-        "MLPROD_HOME": str(made.platform.settings.home),
-        "MLPROD_PIPELINES": str(tmp_path),
-        "MLPROD_CONNECTION_SMTP": f"smtp://127.0.0.1:{catcher.smtp_port}",
-    }
-    return Ramped(RAMPED, Platform(from_environment(given)), catcher)
+    return of_two_versions(refund_shop(filled_home, tmp_path, pipeline=RAMPED), catcher)
 
 
 def test_a_good_version_becomes_champion_and_a_worse_one_is_taken_back_by_its_errors(shop: Ramped) -> None:

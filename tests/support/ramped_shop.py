@@ -101,6 +101,24 @@ def fails(_: dict[str, Any]) -> bool:
     return True
 
 
+def of_two_versions(made: Shop, catcher: MailCatcher) -> Ramped:
+    """Train on a filled shop: version 1 becomes champion, version 2 passes its gates; mails go to the catcher."""
+    from mlprod_tasks.evaluation.gate import gate
+    from mlprod_tasks.steps import register
+
+    assert made.promoted("one").moved
+    made.trained("two", "2024-02-11")
+    gate(made.pipeline, "two", made.platform)
+    assert register(made.pipeline, "two", made.platform).version == 2
+    home = made.platform.settings.home
+    given = {
+        "MLPROD_HOME": str(home),
+        "MLPROD_PIPELINES": str(home.parent),
+        "MLPROD_CONNECTION_SMTP": f"smtp://127.0.0.1:{catcher.smtp_port}",
+    }
+    return Ramped(made.pipeline, Platform(from_environment(given)), catcher)
+
+
 @pytest.fixture(scope="session")
 def three_versions_home(promoted_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home in which version 1 was champion, 2 is, and 3 passed its gates and is registered."""

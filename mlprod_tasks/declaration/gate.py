@@ -70,7 +70,7 @@ class AtMost:
 
 @declared
 class BetterThanBaseline:
-    """The metric is better than the constant baseline's.
+    """The metric is better than the best baseline's: the constant one, and candidates that are a LastValue or a SeasonalMean.
 
     metric: the metric.
     by: the smallest improvement, as a share of the baseline's value.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Literal
 
-from mlprod_tasks.declaration.aggregate import Count, Sum
+from mlprod_tasks.declaration.aggregate import Count, First, Last, Sum
 from mlprod_tasks.declaration.declared import declared
 
 
@@ -31,20 +31,25 @@ class Outcome:
 
     table: the table with the events.
     by: pairs columns of the scored row with columns of `table`.
-    of: what is computed: `Any()` is a yes or no, `Count()` and `Sum("amount")` are numbers.
+    of: what is computed: `Any()` is a yes or no, `Count()` and `Sum("amount")` are numbers, `First("product")` and
+    `Last("status")` a class: a text, or a whole number, whose digits are its name.
     within: the length of the window after predict_at; with `until` the longest one.
     doc: what it means.
     until: the timestamp or date column of the scored row at which its window ends, if that is earlier: 'end_date' of a
     campaign. A date ends with its day, in the schedule's time zone. A row without this value has the longest window, and one
     that ends before it is scored has no outcome. Trainings wait for the longest window.
+    classes: as of a Label, where `of` is a class.
+    otherwise: the class of a row without such an event; '' means that it has no outcome, and is not trained on.
     """
 
     table: str
     by: dict[str, str]
-    of: Any | Count | Sum
+    of: Any | Count | Sum | First | Last
     within: timedelta
     doc: str = ""
     until: str | None = None
+    classes: tuple[str, ...] = ()
+    otherwise: str = ""
 
     @property
     def days(self) -> int:
@@ -62,13 +67,16 @@ class Outcome:
         return self.by
 
     @property
-    def kind(self) -> Literal["yes_no", "number"]:
+    def kind(self) -> Literal["yes_no", "number", "class"]:
+        if isinstance(self.of, First | Last):
+            return "class"
         return "yes_no" if isinstance(self.of, Any) else "number"
 
     @property
     def sql(self) -> str:
         """What is computed, to be read by people."""
-        what = {"Any": "any row", "Count": "count"}.get(type(self.of).__name__) or f"sum of {getattr(self.of, 'column', '')}"
+        of, column = type(self.of).__name__, getattr(self.of, "column", "")
+        what = {"Any": "any row", "Count": "count"}.get(of) or f"{of.lower()} {'of ' if of == 'Sum' else ''}{column}"
         where = f" where {self.of.where}" if self.of.where else ""
         until = "within" if self.until is None else f"until {self.until}, at most"
         return f"{what}{where} {until} {self.within.total_seconds() / 86_400:g} days"

@@ -18,7 +18,6 @@ from mlprod_tasks.declaration.evaluation import Backtest
 from mlprod_tasks.declaration.experiment import Experiments
 from mlprod_tasks.declaration.feature import Feature, names_of
 from mlprod_tasks.declaration.gate import Gate
-from mlprod_tasks.declaration.learner import quantile_of
 from mlprod_tasks.declaration.monitoring import Monitoring, Retraining, Rule, Watch
 from mlprod_tasks.declaration.outcome import Outcome
 from mlprod_tasks.declaration.population import Population
@@ -173,7 +172,7 @@ class Pipeline:
     @property
     def quantile(self) -> float | None:
         """The quantile of outcomes that is predicted, if a candidate's objective is one; else None."""
-        return next((one for learner in self.model.candidates if (one := quantile_of(learner)) is not None), None)
+        return self.model.quantile
 
     @property
     def value_features(self) -> tuple[str, ...]:

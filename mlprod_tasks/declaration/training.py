@@ -7,7 +7,7 @@ from typing import Literal
 
 from mlprod_tasks.declaration.declared import declared
 from mlprod_tasks.declaration.gate import Metric
-from mlprod_tasks.declaration.learner import Learner, LightGBM
+from mlprod_tasks.declaration.learner import Learner, LightGBM, quantile_of
 from mlprod_tasks.declaration.search import Search
 
 
@@ -57,6 +57,11 @@ class Model:
     seed: int = 0
     threads: int | None = None
 
+    @property
+    def quantile(self) -> float | None:
+        """The quantile of outcomes that is predicted, if a candidate's objective is one; else None."""
+        return next((one for learner in self.candidates if (one := quantile_of(learner)) is not None), None)
+
     def candidate(self, name: str) -> Learner:
         """The candidate of that name. Raises: KeyError."""
         for learner in self.candidates:
@@ -82,6 +87,8 @@ class RateTable:
 @declared
 class MeanTable:
     """The fallback model of a regression: the smoothed mean outcome of training rows, per group of features of the row itself.
+
+    Where a candidate predicts a quantile, the smoothed quantile.
 
     It uses no trailing or as-of features, so it can predict when those are not available.
 

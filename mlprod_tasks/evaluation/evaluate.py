@@ -11,6 +11,7 @@ from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.evaluation.champion import ChampionNow, champion_now
 from mlprod_tasks.evaluation.compare import Performance, compare
 from mlprod_tasks.evaluation.results import BacktestResult, Comparison, Estimates, Evaluation, Slices, outcomes_in_numbers
+from mlprod_tasks.evaluation.simple_baselines import simple_baselines
 from mlprod_tasks.evaluation.slices import slices
 from mlprod_tasks.models import decision_value
 from mlprod_tasks.models.capacity import within_capacity
@@ -23,7 +24,7 @@ from mlprod_tasks.models.tasks import task_of
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.training import workspace
 from mlprod_tasks.training.records import Assembled, Trained
-from mlprod_tasks.training.split import TEST, VALIDATION
+from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION
 from mlprod_tasks.training.workspace import TrainingFolder, failing, update
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evalua
             champion_recorded=now.recorded,
             mean_outcome=mean,
             classes=classes,
+            simple=simple_baselines(pipeline, workspace.read_window(folder, TRAIN), rows),
         )
         comparison = None if champion is None or now.version is None else compare(now.version, outcome, ours, champion)
         sliced = slices(pipeline, rows, outcome, ours.score, ours.worth, seed=pipeline.model.seed)

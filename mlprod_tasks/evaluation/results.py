@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+
+from mlprod_tasks.declaration.gate import HIGHER_IS_BETTER
 from mlprod_tasks.declaration.rhythm import RecordedName
 from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.models.model_facts import DateRange, PerWindow
@@ -25,7 +28,8 @@ class Evaluation(StepRecord):
     champion: None if there is no champion, or if it could not be evaluated: then champion_version is set, and
     champion_problem says why. champion_recorded: the version of the ledger's last promotion then; it differs from
     champion_version if the alias was moved by hand. threshold: None if outcomes are numbers or classes; mean_outcome is then
-    the mean of numbers, classes the rows of each class, and positives 0.
+    the mean of numbers, classes the rows of each class, and positives 0. simple: declared baselines, such as the last value, by
+    the name of the candidate.
     """
 
     FILE: ClassVar[str] = "evaluation.json"
@@ -45,6 +49,14 @@ class Evaluation(StepRecord):
     champion_recorded: int | None = None
     mean_outcome: float | None = None
     classes: dict[str, int] | None = None
+    simple: dict[str, Estimates] = field(default_factory=dict)
+
+    def best_baseline(self, metric: str) -> tuple[str, Estimate | None]:
+        """Return the name and the estimate of the baseline that is best by a metric: the constant one, or a declared one."""
+        sign = 1 if HIGHER_IS_BETTER[metric] else -1
+        known = {"constant": self.baseline.get(metric)} | {name: of.get(metric) for name, of in self.simple.items()}
+        finite = {name: one for name, one in known.items() if one is not None and np.isfinite(one.value)}
+        return max(finite.items(), key=lambda one: sign * one[1].value, default=("constant", self.baseline.get(metric)))
 
     @property
     def outcomes(self) -> str:

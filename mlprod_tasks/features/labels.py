@@ -89,6 +89,8 @@ def known_labels(
     if isinstance(pipeline.label, Outcome):
         with engine() if connection is None else nullcontext(connection) as opened, opened.cursor() as mine:
             table = outcome_labels(snapshot, pipeline.label, ticks, as_of, platform, mine)
+        if pipeline.label.kind == "class":
+            return KnownLabels(table, table.slice(0, 0).select([*pipeline.entity_table.key, "tick"]))
         fits = pc.is_finite(table["label"].cast(pa.float64()))
         return KnownLabels(table.filter(fits), table.filter(pc.invert(fits)).select([*pipeline.entity_table.key, "tick"]))
     entity = pipeline.entity_table

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import Any as AnyRow
-from mlprod_tasks.declaration import Count, Outcome, Pipeline, Sum, Table, Tick, TickRange, Trailing
+from mlprod_tasks.declaration import Count, First, Last, Outcome, Pipeline, Sum, Table, Tick, TickRange, Trailing
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.features import rows as scored
 from mlprod_tasks.features import trailing
@@ -57,7 +57,8 @@ def outcome_labels(
     outcome: the label, or another outcome of the same rows. Rows whose window is not over yet, or for whose window a partition
     is missing, are left out: without it, no event would count as no.
 
-    Returns: the entity's key, `tick`, `label` (bool, or float64 of a number), `label_known_at`, sorted by (tick, key).
+    Returns: the entity's key, `tick`, `label` (bool, float64 of a number, or the name of a class), `label_known_at`, sorted by
+    (tick, key).
     """
     pipeline = snapshot.pipeline
     key = pipeline.entity_table.key
@@ -148,9 +149,16 @@ def _microseconds(lengths: Iterable[timedelta]) -> np.ndarray:
 def _labels(
     outcome: Outcome, rows: pa.Table, key: Sequence[str], value: pa.ChunkedArray, known_at: pa.ChunkedArray
 ) -> pa.Table:
-    label = pc.greater(value, 0) if isinstance(outcome.of, AnyRow) else value.cast(pa.float64())
+    label = _label(outcome, value)
     columns = {name: rows[name] for name in (*key, "tick")} | {"label": label, "label_known_at": known_at}
     return pa.table(columns).filter(label.is_valid())
+
+
+def _label(outcome: Outcome, value: pa.ChunkedArray) -> pa.ChunkedArray:
+    if isinstance(outcome.of, First | Last):
+        names = value.cast(pa.string())
+        return pc.fill_null(names, outcome.otherwise) if outcome.otherwise else names
+    return pc.greater(value, 0) if isinstance(outcome.of, AnyRow) else value.cast(pa.float64())
 
 
 def _feature(outcome: Outcome) -> Trailing:
@@ -166,7 +174,7 @@ def _window(pipeline: Pipeline, outcome: Outcome, tick: Tick) -> _Window:
 
 
 def _no_labels(asked: pa.Table, outcome: Outcome, key: Sequence[str]) -> pa.Table:
-    kind = pa.bool_() if isinstance(outcome.of, AnyRow) else pa.float64()
+    kind = {"yes_no": pa.bool_(), "number": pa.float64(), "class": pa.string()}[outcome.kind]
     fields = [
         *(asked.schema.field(name) for name in (*key, "tick")),
         pa.field("label", kind),

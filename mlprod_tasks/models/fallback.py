@@ -106,22 +106,27 @@ def fit_fallback(
     features: Any,
     outcome: Outcomes,
     classes: tuple[str, ...] = (),
+    quantile: float | None = None,
 ) -> FallbackModel:
     """Fit the rate, or mean, of each group, and the threshold.
 
     Rate: (positives + smoothing * overall rate) / (rows + smoothing). The threshold is the break-even of the cost matrix or, if
     values differ by row, the rate that paid best on the training rows; None for a MeanTable. So few numbers need no validation
     window. classes: of a ShareTable, in order; rows with any other are left out.
+    quantile: of a MeanTable, the one that is predicted instead of the mean: (rows * that of the group + smoothing * the overall
+    one) / (rows + smoothing).
     """
     inputs = inputs_of(features.schema, declared.by)
     if isinstance(worth, ClassValue):
         return _fit_shares(declared, inputs, rule_for(worth, classes), features, outcome)
-    overall = float(np.mean(outcome))
+    overall = float(np.mean(outcome) if quantile is None else np.quantile(outcome, quantile))
     grouped = features.select(list(declared.by)) if isinstance(features, StoredRows) else features
     summed = pa.array(outcome, pa.float64() if isinstance(declared, MeanTable) else pa.int64())
     rows_by_group = pa.table([*read(grouped, inputs, declared.by), summed], [*declared.by, "outcome"])
-    groups = rows_by_group.group_by(list(declared.by)).aggregate([("outcome", "count"), ("outcome", "sum")])
-    *values, rows, positives = (column.to_pylist() for column in groups.select([*declared.by, "outcome_count", "outcome_sum"]))
+    total = "sum" if quantile is None else "list"
+    groups = rows_by_group.group_by(list(declared.by)).aggregate([("outcome", "count"), ("outcome", total)])
+    *values, rows, found = (column.to_pylist() for column in groups.select([*declared.by, "outcome_count", f"outcome_{total}"]))
+    positives = found if quantile is None else [len(one) * float(np.quantile(one, quantile)) for one in found]
     values = [as_categories(column) for column in values]
     weight = declared.smoothing
     rates = {

@@ -57,7 +57,8 @@ class ModelFacts(Versioned):
     declaration: SHA-256 of the declared use case. as_of: the tick of the training. windows: the ticks used to train, tune and
     test. versions: of the lake tables with its rows. segment: the only one it was fitted to. training_rate, validation_rate:
     shares of positives, or mean outcomes; None of classes. recipe: the declared model as JSON, with the parameters from a
-    search. training_classes, validation_classes: the rows of each class, if outcomes are classes. split: as declared, if rows
+    search. training_classes, validation_classes: the rows of each class, if outcomes are classes. training_quantile: of
+    outcomes, if one is predicted. split: as declared, if rows
     were not split by time.
     """
 
@@ -75,6 +76,7 @@ class ModelFacts(Versioned):
     training_classes: dict[str, int] | None = None
     validation_classes: dict[str, int] | None = None
     split: dict[str, Any] | None = None
+    training_quantile: float | None = None
 
     @classmethod
     def upgraded(cls, written: dict[str, Any], version: int) -> dict[str, Any]:

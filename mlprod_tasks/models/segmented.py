@@ -56,10 +56,13 @@ class SegmentedModel:
         if self.rule is not None:
             return self._predict_classes(rows, self.rule)
         score, decision = np.empty(rows.num_rows), np.empty(rows.num_rows, bool)
+        ends = None if self.overall.interval is None else np.empty((2, rows.num_rows))
         for answering, at in self._models_with_rows(rows):
             predictions = answering.predict(rows.take(at))
             score[at], decision[at] = predictions.score, predictions.decision
-        return Predictions(score, decision)
+            if ends is not None:
+                ends[:, at] = predictions.interval
+        return Predictions(score, decision, None if ends is None else (ends[0], ends[1]))
 
     def _predict_classes(self, rows: pa.Table, rule: ClassRule) -> Predictions:
         """Score rows by the probabilities of all classes, which every model knows."""

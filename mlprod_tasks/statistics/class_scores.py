@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -75,9 +76,10 @@ def names_of(codes: Any, classes: Sequence[str]) -> Names:
 
 def in_order(names: Sequence[str]) -> tuple[str, ...]:
     """Return names of classes in the order in which they are shown: whole numbers by size, before others by text."""
-    return tuple(sorted(set(names), key=lambda name: (0, int(name), name) if _whole(name) else (1, 0, name)))
+    return tuple(sorted(set(names), key=_place))
 
 
-def _whole(name: str) -> bool:
+def _place(name: str) -> tuple[int, Decimal, str]:
+    """Return by what a name is sorted. Decimal: Python refuses to read an int of thousands of digits."""
     digits = name.removeprefix("-")
-    return digits.isascii() and digits.isdigit()
+    return (0, Decimal(name), name) if digits.isascii() and digits.isdigit() else (1, Decimal(0), name)

@@ -26,12 +26,17 @@ def offsets(residual: Floats, coverage: float) -> tuple[float, float]:
     """
     ends = _ranks(len(residual), coverage)
     if ends is None:
-        needed = ceil(round(2 / (1 - coverage), 9)) - 1
         raise TooFewRows(
-            f"an interval that holds {coverage:g} of outcomes needs at least {needed} rows, but there are {len(residual)}"
+            f"an interval that holds {coverage:g} of outcomes needs at least {fewest(coverage)} rows, but there are "
+            f"{len(residual)}"
         )
     ordered = np.sort(residual)
     return float(ordered[ends[0] - 1]), float(ordered[ends[1] - 1])
+
+
+def fewest(coverage: float) -> int:
+    """Return the number of rows that an interval needs."""
+    return ceil(round(2 / (1 - coverage), 9)) - 1
 
 
 def _ranks(rows: int, coverage: float) -> tuple[int, int] | None:

@@ -115,7 +115,7 @@ def _as_model(
         threads=pipeline.model.threads,
         facts=replace(
             facts,
-            **task_of(pipeline).rates(prepared.outcome, prepared.validation_outcome),
+            **task_of(pipeline).rates(pipeline, prepared.outcome, prepared.validation_outcome),
             recipe=pipeline.as_json()["model"],
         ),
         candidates=tuple(

@@ -19,6 +19,7 @@ from mlprod_tasks.models.segmented import SegmentedModel
 from mlprod_tasks.models.stored_rows import Rows, StoredRows
 from mlprod_tasks.models.tasks import OutcomeSummary, task_of
 from mlprod_tasks.models.tasks.protocol import summary_of
+from mlprod_tasks.statistics import conformal
 from mlprod_tasks.training import fit_model
 
 log = logging.getLogger(__name__)
@@ -127,6 +128,9 @@ def _why_not(pipeline: Pipeline, name: str, of_train: OutcomeSummary, of_validat
             return f"no {window} rows"
         if problem := task_of(pipeline).problem(pipeline, outcomes):
             return f"the {window} window has {problem}"
+    coverage = pipeline.model.coverage
+    if coverage is not None and of_validation.rows < (needed := conformal.fewest(coverage)):
+        return f"{of_validation.rows:,} validation rows, and its intervals need {needed}"
     return None
 
 

@@ -116,7 +116,8 @@ def train(pipeline: Pipeline, training_id: str, platform: Platform) -> Trained:
             model_digest = model.save(target)
         outcome = outcome_of(inputs.train)
         classes = () if model.rule is None else model.rule.classes
-        fallback.fit_fallback(pipeline.fallback, pipeline.value, inputs.train, outcome, classes).save(folder.fallback)
+        table = fallback.fit_fallback(pipeline.fallback, pipeline.value, inputs.train, outcome, classes, pipeline.quantile)
+        table.save(folder.fallback)
         run_id = platform.registry.start_run(pipeline, training_id)
         platform.registry.log(run_id, params=_params(model, assembled), metrics=_scores(model))
         if isinstance(model, SegmentedModel):

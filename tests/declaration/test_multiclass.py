@@ -95,10 +95,10 @@ def test_classes_are_of_labels_of_classes_only():
         replace(SHOP, label=replace(SHOP.label, classes=CLASSES))
 
 
-def test_an_outcome_is_no_class():
+def test_whether_something_happens_is_no_class():
     outcome = ml.Outcome("returns", {"order_id": "order_id"}, ml.Any(), within=ml.days(2))
     with pytest.raises(
-        ValidationError, match="label: an Outcome is a yes or no, or a number, and task 'multiclass' predicts a"
+        ValidationError, match="label: Any is a condition that is true or false, and task 'multiclass' does not predict that"
     ):
         replace(REASONS, label=outcome)
 

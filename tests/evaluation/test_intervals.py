@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import documents, steps
 from mlprod_tasks.evaluation.gates import evaluate_gates
-from mlprod_tasks.evaluation.results import read_results
+from mlprod_tasks.evaluation.results import Evaluation, read_results
 from mlprod_tasks.models import mlflow_flavor
 from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.models.model import Model
@@ -20,6 +21,7 @@ from mlprod_tasks.operations.explanation_text import text
 from mlprod_tasks.platform import names
 from mlprod_tasks.promotion.fallback_switch import switch_to_champion, switch_to_fallback
 from mlprod_tasks.reporting import card, report_context
+from mlprod_tasks.serving.single_row import SingleRow
 from mlprod_tasks.training.workspace import TrainingFolder, read_window
 from tests.support.refund_shop import REFUNDS, refund_shop
 from tests.support.trained_shop import Shop
@@ -124,10 +126,9 @@ def test_card_and_explanation_speak_of_the_interval(shop, model):
             "bound -1.0 is below 0, and interval_width never is",
         ),
         ({"watches": (ml.Watch("interval_coverage", low=-0.1),)}, "watch 'interval_coverage': predictions have no interval"),
-        ({"model": ml.Model(coverage=0.8, segment_by="channel")}, "model.coverage is not there yet with model.segment_by"),
         ({"model": ml.Model(choose_by="interval_width")}, "candidates are compared by their errors"),
     ],
-    ids=("share", "gate without", "baseline", "width below zero", "watch without", "segments", "chosen by"),
+    ids=("share", "gate without", "baseline", "width below zero", "watch without", "chosen by"),
 )
 def test_a_declaration_without_intervals_or_beyond_them_is_refused(changes, refusal):
     with pytest.raises(ValidationError) as error:
@@ -140,3 +141,29 @@ def test_intervals_belong_to_numbers_and_bring_their_own_watch(shop_pipeline: ml
         replace(shop_pipeline, model=replace(shop_pipeline.model, coverage=0.8))
     assert HELD.watches == (*ml.REGRESSION_WATCHES, *ml.INTERVAL_WATCHES)
     assert HELD.rules == (*ml.REGRESSION_RULES, *ml.INTERVAL_RULES)
+
+
+def test_each_segment_has_intervals_of_its_own_errors(filled_home: Path, tmp_path: Path):
+    by_channel = replace(REFUNDS.model, coverage=0.8, segment_by="channel", least_segment_rows=300)
+    shop = refund_shop(filled_home, tmp_path, pipeline=replace(REFUNDS, model=by_channel))
+    shop.trained("one")
+    folder = TrainingFolder(shop.platform, "one")
+    made = load_model(folder.model)
+    validation, test = (read_window(folder, name) for name in ("validation", "test"))
+    predicted = made.predict(test)
+    assert predicted.interval is not None
+    low, high = predicted.interval
+    for channel, part in made.parts.items():
+        rows = validation.filter(pc.equal(validation["channel"], channel))
+        errors = np.sort(rows["label"].to_numpy() - part.predict(rows).score)
+        n, at = len(errors), pc.equal(test["channel"], channel).fill_null(False).to_numpy(zero_copy_only=False)
+        ends = errors[int(np.floor((n + 1) * 0.1)) - 1], errors[int(np.ceil((n + 1) * 0.9)) - 1]
+        assert low[at] == pytest.approx(predicted.score[at] + ends[0])
+        assert high[at] == pytest.approx(predicted.score[at] + ends[1])
+        single = SingleRow(made)
+        first = int(np.flatnonzero(at)[0])
+        answer = single([test[name][first].as_py() for name in made.feature_names])
+        assert (answer.low, answer.high) == (low[first], high[first])
+    assert len(made.parts) > 1
+    came = test["label"].to_numpy()
+    assert folder.read(Evaluation).model["interval_coverage"].value == pytest.approx(np.mean((low <= came) & (came <= high)))

@@ -99,8 +99,9 @@ def test_each_metric_reads_its_own_later(later: Shop) -> None:
         (replace(METRICS[1], later=replace(BACK, table="refunds")), "not a declared table; declared are orders, returns"),
         (replace(METRICS[1], later=replace(BACK, within=timedelta(0))), "within must be positive"),
         (replace(METRICS[1], later=replace(BACK, by={"order": "order_id"})), "order"),
+        (replace(METRICS[1], later=replace(BACK, of=ml.Last("order_id"))), "Last gives a class, and units are compared by"),
     ],
-    ids=("not declared", "not read", "table", "window", "pair"),
+    ids=("not declared", "not read", "table", "window", "pair", "class"),
 )
 def test_what_cannot_be_read_later_is_refused(metric: ml.UnitMetric, why: str) -> None:
     with pytest.raises(ValueError, match=why):

@@ -10,6 +10,7 @@ import pytest
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import features
+from mlprod_tasks.declaration.defaults import GATES, KPI
 from mlprod_tasks.features import sql
 from mlprod_tasks.platform.ledger import Publication
 
@@ -211,6 +212,73 @@ def test_rows_and_outcomes_are_those_of_pandas(of: Any, known_after: timedelta, 
         k == schedule.tick(t).start + waits
         for t, k in zip(found["tick"].to_pylist(), found["label_known_at"].to_pylist(), strict=True)
     )
+
+
+CLASSES = {
+    "last": ml.Last("product"),
+    "first": ml.First("product"),
+    "last of the dear": ml.Last("product", where="amount > 3"),
+    "whole number": ml.Last("pieces"),
+}
+
+
+@pytest.mark.parametrize("otherwise", ["", "nothing"])
+@pytest.mark.parametrize("of", CLASSES.values(), ids=CLASSES)
+def test_the_class_of_the_first_or_last_event_is_that_of_pandas(of: Any, otherwise: str, feature_shop: Shop) -> None:
+    shop = with_population(feature_shop)
+    outcome = ml.Outcome("payments", {"customer": "customer"}, of, within=ml.hours(60), otherwise=otherwise)
+    several = {"task": "multiclass", "label": outcome, "value": ml.ClassValue(), "fallback": ml.ShareTable(by=("weekday",))}
+    shop.pipeline = replace(shop.pipeline, **several, gates=GATES, kpi=KPI)
+    rows = random_payments(5)
+    shop.holds(payments=rows)
+    payments = pd.DataFrame(rows, columns=[c.name for c in shop.pipeline.table("payments").columns])
+    payments = payments.sort_values([payments.columns[0]], kind="stable").sort_values("paid_at", kind="stable")
+    if of.where:
+        payments = payments.query("amount > 3")
+    schedule, as_of = shop.pipeline.schedule, shop.pipeline.schedule.tick(LAST)
+    made = features.build(shop.pipeline, schedule.range(FIRST, LAST), shop.platform).table
+    expected = {}
+    for tick, key in zip(made["tick"].to_pylist(), made["customer"].to_pylist(), strict=True):
+        start = schedule.tick(tick).start
+        if start + ml.hours(60) <= as_of.start:
+            inside = payments[(payments.paid_at >= start) & (payments.paid_at < start + ml.hours(60))]
+            values = inside[inside.customer == key][of.column].dropna().tolist()
+            if values or otherwise:
+                expected[tick, key] = str(values[0 if isinstance(of, ml.First) else -1]) if values else otherwise
+    found = features.labels(shop.pipeline, schedule.range(FIRST, LAST), as_of, shop.platform)
+    assert len(expected) > 40
+    assert (
+        dict(
+            zip(
+                zip(found["tick"].to_pylist(), found["customer"].to_pylist(), strict=True),
+                found["label"].to_pylist(),
+                strict=True,
+            )
+        )
+        == expected
+    )
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said"),
+    [
+        ({"of": ml.Last("amount")}, "Last of 'amount' needs a text or a whole number that is not personal"),
+        ({"of": ml.Last("colour")}, "Last of 'colour': 'payments' has"),
+        ({"of": ml.Last("product"), "classes": ("tea",)}, "classes has only 'tea': declare at least two"),
+        ({"of": ml.Last("product"), "classes": ("tea", "milk"), "otherwise": "none"}, "otherwise 'none' is no class; classes"),
+        (
+            {"of": ml.Any(), "otherwise": "none"},
+            "Any is a condition that is true or false, and task 'multiclass' does not predict",
+        ),
+    ],
+    ids=["number", "no column", "one class", "otherwise", "yes or no"],
+)
+def test_a_class_of_events_that_cannot_be_is_refused(outcome: dict[str, Any], said: str, feature_shop: Shop) -> None:
+    shop = with_population(feature_shop)
+    given: dict[str, Any] = {"table": "payments", "by": {"customer": "customer"}, "within": ml.days(2)}
+    several = {"task": "multiclass", "value": ml.ClassValue(), "fallback": ml.ShareTable(by=("weekday",))}
+    with pytest.raises(ValueError, match=said):
+        replace(shop.pipeline, label=ml.Outcome(**given | outcome), **several, gates=GATES, kpi=KPI)
 
 
 def test_a_window_with_a_missing_partition_has_no_label_and_one_published_without_rows_has(feature_shop: Shop) -> None:

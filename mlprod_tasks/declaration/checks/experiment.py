@@ -67,3 +67,6 @@ def _later_problems(pipeline: Pipeline, metric: UnitMetric) -> Iterator[str]:
     if not reads:
         yield f"{where}: its sql does not read `later`, which is declared: read it, or leave it out"
     yield from later_problems(pipeline, metric.later, f"{where}: later")
+    if metric.later.kind == "class":
+        what = type(metric.later.of).__name__
+        yield f"{where}: later: {what} gives a class, and units are compared by numbers: use Any(...), Count() or Sum(...)"

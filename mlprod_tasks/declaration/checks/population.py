@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from mlprod_tasks.declaration.aggregate import Sum
+from mlprod_tasks.declaration.aggregate import First, Last, Sum
 from mlprod_tasks.declaration.checks.features import NUMERIC, condition_problems, mentioned, pair_problems
 from mlprod_tasks.declaration.checks.tables import IDENTIFIER, listed, repeated
 from mlprod_tasks.declaration.outcome import Outcome
@@ -53,6 +53,11 @@ def outcome_problems(pipeline: Pipeline, outcome: Outcome) -> Iterator[str]:
     yield from later_problems(pipeline, outcome, at)
     if outcome.kind == "number" and pipeline.task == "binary":
         yield f"{at}: {type(outcome.of).__name__} is a number, and the task 'binary' predicts a yes or no: use Any(where=...)"
+    table = next((table for table in pipeline.tables if table.name == outcome.table), None)
+    if isinstance(outcome.of, First | Last) and table is not None:
+        yield from _class_of_events(at, outcome, table)
+    elif outcome.classes or outcome.otherwise:
+        yield f"{at}: classes and otherwise are for First(...) and Last(...): leave them out"
 
 
 def later_problems(pipeline: Pipeline, outcome: Outcome, at: str) -> Iterator[str]:
@@ -78,6 +83,24 @@ def later_problems(pipeline: Pipeline, outcome: Outcome, at: str) -> Iterator[st
             yield f"{at}: Sum of {name!r} needs a number that the table has, and that is not personal"
         elif table.column(name).known_at:
             yield f"{at}: Sum reads {name!r}, which is known later than its row: declare its table's known_after instead"
+
+
+def _class_of_events(at: str, outcome: Outcome, table: Table) -> Iterator[str]:
+    assert isinstance(outcome.of, First | Last)
+    what, name = type(outcome.of).__name__, outcome.of.column
+    if name not in table.names:
+        yield f"{at}: {what} of {name!r}: {table.name!r} has {listed(table.names)}"
+    elif table.column(name).kind not in ("text", "int") or table.column(name).personal:
+        yield f"{at}: {what} of {name!r} needs a text or a whole number that is not personal: its values are the classes"
+    elif table.column(name).known_at:
+        yield f"{at}: {what} reads {name!r}, which is known later than its row: declare its table's known_after instead"
+    if outcome.until is not None:
+        yield f"{at}: until is not there yet for {what}: declare within alone"
+    if outcome.otherwise and outcome.classes and outcome.otherwise not in outcome.classes:
+        yield f"{at}: otherwise {outcome.otherwise!r} is no class; classes are {listed(outcome.classes)}"
+    if len(outcome.classes) == 1:
+        yield f"{at}: classes has only {outcome.classes[0]!r}: declare at least two, or none to take those of the training"
+    yield from repeated(f"{at}: classes", outcome.classes)
 
 
 def _until(at: str, name: str, entity: Table) -> Iterator[str]:

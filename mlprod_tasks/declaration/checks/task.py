@@ -52,8 +52,10 @@ def _parts(pipeline: Pipeline, task: Task) -> Iterator[str]:
     """Label, value and fallback."""
     label = pipeline.label
     if isinstance(label, Outcome):  # a number for a yes or no is refused with the outcome's own rules
-        if task.label_kind == "class":
-            yield f"label: an Outcome is a yes or no, or a number, and task {task.name!r} predicts a class: declare a Label"
+        if (task.label_kind == "class") != (label.kind == "class"):
+            remedy = 'First(...) and Last(...) of a column are classes, with task="multiclass"'
+            what = type(label.of).__name__
+            yield f"label: {what} is {KINDS[label.kind]}, and task {task.name!r} does not predict that: {remedy}"
         elif task.label_kind == "number" and label.kind != "number":
             yield f"label: Any() is a yes or no, and task {task.name!r} predicts a number: use Count() or Sum(...)"
     elif label.kind != task.label_kind:
@@ -178,8 +180,6 @@ def _coverage(pipeline: Pipeline, task: Task) -> Iterator[str]:
         yield f"model.coverage {model.coverage} is of predicted numbers, and task {task.name!r} has none: leave it out"
     if not 0 < model.coverage < 1:
         yield f"model.coverage {model.coverage} must lie between 0 and 1: it is the share of outcomes that intervals hold"
-    if model.segment_by is not None:
-        yield "model.coverage is not there yet with model.segment_by: leave one of them out"
 
 
 def _not_for_binary(pipeline: Pipeline) -> Iterator[str]:

@@ -25,10 +25,10 @@ def verdict_on_metric(gate: MetricGate, results: EvaluationResults) -> GateVerdi
         case AtMost():
             bound, higher, against = gate.bound, False, ""
         case BetterThanBaseline():
-            baseline = finite(evaluation.baseline, gate.metric, "the baseline").value
+            of_which, baseline = _best_baseline(evaluation, gate.metric)
             bound = baseline + (1 if higher else -1) * gate.by * abs(baseline)
             share = f" by {gate.by:.1%} of it" if gate.by else ""
-            against = f" (better than the constant baseline's {format_number(baseline)}{share})"
+            against = f" (better than the {of_which} baseline's {format_number(baseline)}{share})"
         case NotWorseThanChampion():
             if evaluation.champion_version is None:
                 sentence = f"{gate.metric} is {format_number(value)} on {n:,} rows; there is no champion to beat"
@@ -46,13 +46,19 @@ def verdict_on_metric(gate: MetricGate, results: EvaluationResults) -> GateVerdi
         case _:
             assert_never(gate)
     # A value equal to the baseline is not better, also if the demanded share of the baseline is 0.
-    strict = isinstance(gate, BetterThanBaseline) and bound == finite(evaluation.baseline, gate.metric, "the baseline").value
+    strict = isinstance(gate, BetterThanBaseline) and bound == _best_baseline(evaluation, gate.metric)[1]
     passed = (value > bound if strict else value >= bound) if higher else (value < bound if strict else value <= bound)
     side = ("more than" if strict else "at least") if higher else ("less than" if strict else "at most")
     shown, limit = format_compared(value, bound)
     limit = format_exact(bound) if isinstance(gate, AtLeast | AtMost) else limit
     is_now = f"{gate.metric} is {shown} {format_interval(estimate.low, estimate.high)} on {n:,} rows"
     return verdict(gate, passed, value, bound, n, f"{is_now}; it must be {side} {limit}{against}")
+
+
+def _best_baseline(evaluation: Evaluation, metric: str) -> tuple[str, float]:
+    """Return the name and the value of the best baseline. Raises: CannotBeEvaluated."""
+    name, estimate = evaluation.best_baseline(metric)
+    return name, finite({} if estimate is None else {metric: estimate}, metric, "the baseline").value
 
 
 def _verdict_by_interval(

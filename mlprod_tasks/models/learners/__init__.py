@@ -68,12 +68,12 @@ def fit_learner(
     """
     if len(train) == 0 or train.y.min() == train.y.max():
         log.warning("%s: %d training rows, all of one outcome: the model predicts their mean", learner.name, len(train))
-        return constant.fit_constant(columns, train)
+        return constant.fit_constant(columns, train)  # a quantile of equal numbers is their mean
     if not isinstance(learner, FROM_FILE):
         train, validation = in_memory(train), in_memory(validation)
     match learner:
         case ml.Constant():
-            return constant.fit_constant(columns, train)
+            return constant.fit_constant(columns, train, declared.quantile)
         case ml.LastValue() | ml.SeasonalMean():
             return _fit_baseline(learner, columns, train)
         case ml.LightGBM():

@@ -95,13 +95,16 @@ def fit_shares(columns: Columns, train: LearnerRows) -> ConstantShares:
     return ConstantShares(tuple((rows / rows.sum()).tolist()), len(columns.names))
 
 
-def fit_constant(columns: Columns, train: LearnerRows) -> ConstantModel | ConstantShares:
+def fit_constant(columns: Columns, train: LearnerRows, quantile: float | None = None) -> ConstantModel | ConstantShares:
     """Fit the weighted rate, kept away from 0 and 1 by the rule of succession; of numbers, the weighted mean.
 
+    quantile: of numbers, the one that is predicted, of all rows alike, instead of the mean.
     No number of rows proves that something never happens.
     """
     if train.of_classes:
         return fit_shares(columns, train)
+    if train.of_numbers and quantile is not None and len(train):
+        return ConstantModel(float(np.quantile(train.y, quantile)), len(columns.names), IDENTITY)
     if train.of_numbers:
         return ConstantModel(train.rate if len(train) else 0.0, len(columns.names), IDENTITY)
     edge = 1 / (len(train) + 2)

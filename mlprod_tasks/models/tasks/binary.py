@@ -57,7 +57,7 @@ class Binary:
     def off(self, outcome: Outcomes, score: Floats) -> Floats:
         return np.asarray(outcome - score, np.float64)
 
-    def rates(self, train: Outcomes, validation: Outcomes) -> dict[str, Any]:
+    def rates(self, pipeline: Pipeline, train: Outcomes, validation: Outcomes) -> dict[str, Any]:
         return {"training_rate": float(np.mean(train)), "validation_rate": float(np.mean(validation))}
 
     def interval(self, pipeline: Pipeline, outcome: Outcomes, score: Floats) -> None:

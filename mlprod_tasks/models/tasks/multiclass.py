@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlprod_tasks.declaration import ClassValue, Label, Pipeline
+from mlprod_tasks.declaration import ClassValue, Pipeline
 from mlprod_tasks.declaration.task import MULTICLASS
 from mlprod_tasks.models.class_calibration import ClassCalibration, fit_class_calibration
 from mlprod_tasks.models.class_rule import rule_for
@@ -88,7 +88,7 @@ class Multiclass:
         likeliest = score.likeliest
         return np.asarray((outcome == likeliest) - score.of(likeliest), np.float64)
 
-    def rates(self, train: Outcomes, validation: Outcomes) -> dict[str, Any]:
+    def rates(self, pipeline: Pipeline, train: Outcomes, validation: Outcomes) -> dict[str, Any]:
         before, later = Counter(train.tolist()), Counter(validation.tolist())
         names = in_order([*before, *later])
         return {
@@ -156,7 +156,7 @@ class Multiclass:
 
 
 def _declared(pipeline: Pipeline) -> tuple[str, ...]:
-    return pipeline.label.classes if isinstance(pipeline.label, Label) else ()
+    return pipeline.label.classes
 
 
 def _named(names: list[str]) -> str:

@@ -110,7 +110,7 @@ class PredictionTask(Protocol):
     def off(self, outcome: Outcomes, score: Scores) -> Floats:
         """Return how far outcomes lie above what was predicted, (n,)."""
 
-    def rates(self, train: Outcomes, validation: Outcomes) -> dict[str, Any]:
+    def rates(self, pipeline: Pipeline, train: Outcomes, validation: Outcomes) -> dict[str, Any]:
         """Return what is stored with a model of the outcomes of both windows, by field of ModelFacts."""
 
     def interval(self, pipeline: Pipeline, outcome: Outcomes, score: Scores) -> PredictionInterval | None:

@@ -58,7 +58,7 @@ class Regression:
 
     def constant(self, facts: ModelFacts, rows: int) -> Floats:
         assert facts.training_rate is not None, "a model fitted by this project knows its training rate"
-        return np.full(rows, facts.training_rate)
+        return np.full(rows, facts.training_rate if facts.training_quantile is None else facts.training_quantile)
 
     def threshold(self, worth: Worth, score: Floats) -> float | None:
         return None
@@ -69,8 +69,11 @@ class Regression:
     def off(self, outcome: Outcomes, score: Floats) -> Floats:
         return np.asarray(outcome - score, np.float64)
 
-    def rates(self, train: Outcomes, validation: Outcomes) -> dict[str, Any]:
-        return {"training_rate": float(np.mean(train)), "validation_rate": float(np.mean(validation))}
+    def rates(self, pipeline: Pipeline, train: Outcomes, validation: Outcomes) -> dict[str, Any]:
+        means = {"training_rate": float(np.mean(train)), "validation_rate": float(np.mean(validation))}
+        if pipeline.quantile is None:
+            return means
+        return {**means, "training_quantile": float(np.quantile(train, pipeline.quantile))}
 
     def interval(self, pipeline: Pipeline, outcome: Outcomes, score: Floats) -> PredictionInterval | None:
         coverage = pipeline.model.coverage

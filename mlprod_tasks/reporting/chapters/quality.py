@@ -21,6 +21,7 @@ def metrics(context: ReportContext) -> Section:
     for name in in_order(evaluation.model):
         one = evaluation.model[name]
         row = [f"{title(name)}\n{meaning(name)}", with_interval(one), with_interval(evaluation.baseline.get(name))]
+        row += [with_interval(of.get(name)) for of in evaluation.simple.values()]
         if evaluation.champion is not None:
             difference = differences.get(name)
             row.append(with_interval(evaluation.champion.get(name)))
@@ -30,7 +31,7 @@ def metrics(context: ReportContext) -> Section:
                 _verdict(name, difference.low, difference.high),
             ]  # fmt: skip
         rows.append(tuple(row))
-    headings = ["metric", "model", "constant"]
+    headings = ["metric", "model", "constant", *evaluation.simple]
     if evaluation.champion is not None:
         headings += [f"champion, version {evaluation.champion_version}", "model minus champion", "p", "verdict"]
     tested = tested_on(context.assembled)

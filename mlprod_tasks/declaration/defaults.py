@@ -141,8 +141,20 @@ def filled(pipeline: Pipeline) -> dict[str, Any]:
         more = pipeline.serving is not None
         intervals = pipeline.model.coverage is not None
         fields["watches"] = (*task.watches, *(task.request_watches if more else ()), *(INTERVAL_WATCHES if intervals else ()))
-        fields["rules"] = (*task.rules, *(task.request_rules if more else ()), *(INTERVAL_RULES if intervals else ()))
+        fields["rules"] = (
+            *task.rules,
+            *(_request_rules(task, pipeline) if more else ()),
+            *(INTERVAL_RULES if intervals else ()),
+        )
     return fields
+
+
+def _request_rules(task: TaskDefaults, pipeline: Pipeline) -> tuple[Rule, ...]:
+    """The rules about requests: of ticks within a day, that nobody asks must last a day, as nobody may ask at night."""
+    ticks = pipeline.schedule.ticks_in(ONE_DAY)
+    return tuple(
+        replace(rule, breaches=ticks, of=ticks) if rule.watch == "online_rows" else rule for rule in task.request_rules
+    )
 
 
 def _entity(pipeline: Pipeline) -> Table | None:

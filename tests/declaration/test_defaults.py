@@ -141,6 +141,16 @@ def test_requests_add_their_watches() -> None:
     assert shortest(serving=ml.Serving()).watches == (*WATCHES, *REQUEST_WATCHES)
 
 
+@pytest.mark.parametrize(("hours", "ticks"), [(1, 24), (6, 4)])
+def test_nobody_asking_at_night_is_no_alarm_of_hourly_ticks(hours: int, ticks: int) -> None:
+    hourly = replace(shortest().schedule, at=time(0, 15), every="hour", hours=hours)
+    rules = {rule.watch: rule for rule in shortest(schedule=hourly, serving=ml.Serving()).rules}
+    assert (rules["online_rows"].breaches, rules["online_rows"].of) == (ticks, ticks)
+    assert rules["online_errors"].breaches == 1
+    daily = {rule.watch: rule for rule in shortest(serving=ml.Serving()).rules}
+    assert daily == {rule.watch: rule for rule in (*ml.RULES, *ml.REQUEST_RULES)}
+
+
 def test_in_full_it_declares_the_same() -> None:
     found: dict[str, Any] = {}
     exec(source_text(shortest()), found)

@@ -47,7 +47,7 @@ def profile_features(pipeline: Pipeline, found: LabelledFeatures) -> FeatureProf
         ProfiledColumn(name, _kind(table.schema.field(name).type), words.get(name, "")) for name in pipeline.feature_names
     ]
     labelled = table.filter(pc.is_valid(table[LABEL]))
-    label_kind: Kind = "bool" if pa.types.is_boolean(table.schema.field(LABEL).type) else "float"
+    label_kind = _kind(table.schema.field(LABEL).type)
     with engine() as connection:
         connection.register("rows", table)
         connection.register("labelled", labelled)

@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 
 from mlprod_tasks.declaration.checks.tables import RESERVED
 from mlprod_tasks.declaration.table import Kind
-from mlprod_tasks.documents.formatting import format_count
 from mlprod_tasks.platform.sql import quoted
 from mlprod_tasks.profiling.column_profile import MOMENTS, ColumnProfile, ProfiledColumn, profile_columns
 from mlprod_tasks.starting.guess_personal import personal
@@ -30,7 +29,6 @@ IS_FIRST = re.compile(
     r"created|ordered|placed|sent|opened|start|begin|sched|book|request|signup|registered|transaction|event|observed"
 )
 MOSTLY = 0.99
-MOST_WITHOUT_TIME = 0.01  # of the rows
 
 
 @dataclass(frozen=True)
@@ -129,17 +127,12 @@ def _some(values: pa.Array) -> list[Any]:
 def _with_time(table: TableGuess) -> TableGuess:
     """Choose the time at which a row comes into being: the earliest one, by values and by name, that is never missing.
 
-    If there is none, one that few rows lack: the audit refuses these.
+    A row without a time belongs to no tick, so every extraction would find it again, and refuse it.
     """
-    moments = [column for column in table.columns if column.kind in MOMENTS and table.rows]
-    moments = [column for column in moments if not re.search(r"birth|dob|geburt", column.name)]
-    times = [column for column in moments if not column.has_nulls]
+    times = [column for column in table.columns if column.kind in MOMENTS and not column.has_nulls and table.rows]
+    times = [column for column in times if not re.search(r"birth|dob|geburt", column.name)]
     if not times:
-        nearly = min(moments, key=lambda column: column.profile.nulls, default=None)
-        if nearly is None or nearly.profile.null_share > MOST_WITHOUT_TIME:
-            return table
-        lacking = format_count(nearly.profile.nulls, "row")
-        return replace(table, time=nearly.name, time_why=f"{lacking} without it will be refused: remove, or complete them")
+        return table
     if len(times) == 1:
         return replace(table, time=times[0].name, time_why="the only time that every row has")
 

@@ -76,9 +76,9 @@ def _column(column: ColumnGuess, table: TableGuess, use: TableUse) -> str:
     to_score = not table.time and (table.name, column.name) == use.outcome
     if to_score:
         whys.append("rows without it are scored")
-    if to_score or (column.has_nulls and column.name != table.time):
+    if to_score or column.has_nulls:
         parts.append("nullable=True")
-    if column.has_nulls and column.name != table.time:
+    if column.has_nulls:
         facts.append(f"{column.profile.null_share:.1%} missing")
     known_at = _known_at(column, table, use)
     if known_at:

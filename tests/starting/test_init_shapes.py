@@ -140,21 +140,15 @@ def test_days_of_many_rows_get_hourly_ticks_and_run(tmp_path: Path) -> None:
     assert sum(trial.rows.values()) == len(rows)
 
 
-def test_a_few_rows_without_a_time_do_not_keep_a_table_from_being_declared(tmp_path: Path) -> None:
-    chance = random.Random(7)
+def test_rows_without_a_time_are_counted_and_said(tmp_path: Path) -> None:
+    # Such rows belong to no tick: every extraction would find, and refuse them.
     rows = [
-        (number, "" if number in (70, 900) else STARTS + timedelta(hours=number), chance.random(), chance.random() < 0.5)
+        (number, "" if number in (70, 900) else STARTS + timedelta(hours=number), number % 7, number % 3 == 0)
         for number in range(60 * 24)
     ]
     file = written(tmp_path / "visits.csv", "visit_id came_at x bought", rows)
-    declared = started(tmp_path, file, predict="bought")
-    table = declared.pipeline.tables[0]
-    assert (table.time, table.column("came_at").nullable) == ("came_at", False)
-    assert "2 rows without it will be refused" in declared.path.read_text(encoding="utf-8")
-    half = [(number, "" if number % 2 else at, *rest) for number, at, *rest in rows]
-    written(tmp_path / "halves.csv", "visit_id came_at x bought", half)
-    with pytest.raises(CannotStart, match="no column with a time that every row has; came_at is missing in 722 of 1,440 rows"):
-        init_pipeline([str(tmp_path / "halves.csv")], "bought", "halves", settings_of(tmp_path), lambda _: "")
+    with pytest.raises(CannotStart, match="came_at is missing in 2 of 1,440 rows: complete it, or deliver the other"):
+        started(tmp_path, file, predict="bought")
 
 
 def test_windows_are_long_enough_for_rows_that_become_rarer(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ class TickTimetable(CronPartitionTimetable):
     """Runs once per tick of a schedule: at a local time on its date or some days later; or so many ticks within a day later.
 
     schedule: the declared `Schedule` as JSON values. at: the local time of runs; '' for ticks within a day. behind: days from a
-    tick to its run; of ticks within a day, ticks. weekly: of ticks within a day, only the first of each Monday has a run.
+    tick to its run; of ticks within a day, ticks. weekly: only the first tick of each week, from Monday on, has a run.
     """
 
     def __init__(self, schedule: Mapping[str, Any], at: str, behind: int = 0, weekly: bool = False) -> None:
@@ -62,7 +62,7 @@ class TickTimetable(CronPartitionTimetable):
         # What is inherited needs an expression; no run follows from it.
         super().__init__("0 0 * * *", timezone=self._schedule.timezone if at else "UTC", key_format="%Y-%m-%d")
         later = f", {behind} later" if behind else ""
-        self.description = f"{self._schedule.words}{f' at {at}' if at else ''}{later}{', Mondays only' if weekly else ''}"
+        self.description = f"{self._schedule.words}{f' at {at}' if at else ''}{later}{', once a week' if weekly else ''}"
 
     def serialize(self) -> dict[str, Any]:
         return {"schedule": self._written, "at": self._at, "behind": self._behind, "weekly": self._weekly}
@@ -106,11 +106,11 @@ class TickTimetable(CronPartitionTimetable):
         near = self._schedule.name_at(_plain(around))
         beyond = -step * (2 + self._behind + (9 * 24 if self._weekly else 0))
         ticks = (self._schedule.shift(near, beyond + n * step) for n in count())
-        return (tick for tick in ticks if not self._weekly or self._is_first_of_monday(tick))
+        return (tick for tick in ticks if not self._weekly or self._is_first_of_week(tick))
 
-    def _is_first_of_monday(self, tick: TickName) -> bool:
+    def _is_first_of_week(self, tick: TickName) -> bool:
         day = self._schedule.day_of(tick)
-        return bool(day.weekday() == 0 and self._schedule.at_or_after(day) == tick)
+        return bool(self._schedule.at_or_after(day - day.weekday() * ONE_DAY) == tick)
 
     def _run_of(self, tick: TickName) -> DateTime:
         if not self._at:

@@ -34,6 +34,7 @@ from mlprod_tasks.declaration.training import MeanTable, RateTable, ShareTable
 
 if TYPE_CHECKING:
     from mlprod_tasks.declaration.pipeline import Pipeline
+    from mlprod_tasks.declaration.schedule import Schedule
     from mlprod_tasks.declaration.table import Table
 
 ONE_DAY = timedelta(days=1)
@@ -128,7 +129,7 @@ def filled(pipeline: Pipeline) -> dict[str, Any]:
     if pipeline.split == SPLIT and entity is not None and entity.snapshots:
         fields["split"] = SplitByHash()
     elif pipeline.split == SPLIT:
-        window = OF_TICKS[pipeline.schedule.every]
+        window = _window(pipeline.schedule)
         fields["split"] = Split(validation=window, test=window, gap=-(-pipeline.label_delay // ONE_DAY) * ONE_DAY)
     if pipeline.fallback == FALLBACK:
         fields["fallback"] = task.fallback(by=_groups(features, pipeline.tables))
@@ -155,6 +156,14 @@ def _request_rules(task: TaskDefaults, pipeline: Pipeline) -> tuple[Rule, ...]:
     return tuple(
         replace(rule, breaches=ticks, of=ticks) if rule.watch == "online_rows" else rule for rule in task.request_rules
     )
+
+
+def _window(schedule: Schedule) -> timedelta:
+    """The windows of the default split: longer if ticks are rarer."""
+    every: str = schedule.every
+    if every == "cron":
+        every = {0: "month", 1: "week"}.get(schedule.ticks_a_week, "day")
+    return OF_TICKS[every]
 
 
 def _entity(pipeline: Pipeline) -> Table | None:

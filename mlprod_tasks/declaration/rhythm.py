@@ -11,11 +11,14 @@ import re
 from calendar import monthrange
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cached_property
 from math import ceil
 from typing import Annotated, Any, Literal, Protocol
 from zoneinfo import ZoneInfo
 
 from pydantic import PlainSerializer, PlainValidator
+
+from mlprod_tasks.declaration.cron_days import CronDays, cron_days
 
 ONE_DAY, ONE_HOUR = timedelta(days=1), timedelta(hours=1)
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -63,15 +66,20 @@ RecordedName = Annotated[TickName, PlainValidator(_recorded), PlainSerializer(st
 
 @dataclass(frozen=True)
 class Calendar:
-    """A tick per day, week or month at a local time of day, named by its local date.
+    """A tick per day, week or month, or on the days of a cron expression, at a local time of day, named by its local date.
 
-    on: the day of the week, or of the month: of a shorter month the last day.
+    on: the day of the week, or of the month: of a shorter month the last day; or the last three fields of a cron expression.
     """
 
     at: time
     zone: ZoneInfo
-    every: Literal["day", "week", "month"]
+    every: Literal["day", "week", "month", "cron"]
     on: str | int | None
+
+    @cached_property
+    def days(self) -> CronDays | None:
+        """The days of ticks by cron."""
+        return cron_days(str(self.on)) if self.every == "cron" else None
 
     def number_at(self, moment: datetime) -> int:
         """The number of the tick whose interval contains a moment."""
@@ -80,6 +88,8 @@ class Calendar:
 
     def number_on(self, day: date) -> int:
         """The number of the last tick on a date or before it."""
+        if self.days is not None:
+            return self.days.number_on(day)
         match self.every:
             case "day":
                 return day.toordinal()
@@ -88,6 +98,7 @@ class Calendar:
             case "month":
                 month = 12 * day.year + day.month - 1
                 return month if day >= self.name(month) else month - 1
+        raise AssertionError(self.every)
 
     def number(self, name: TickName) -> int | None:
         """The number of the tick of that name; None if there is none."""
@@ -97,6 +108,8 @@ class Calendar:
         return number if self.name(number) == name else None
 
     def name(self, number: int) -> date:
+        if self.days is not None:
+            return self.days.day(number)
         match self.every:
             case "day":
                 return date.fromordinal(number)
@@ -106,6 +119,7 @@ class Calendar:
                 year, month = divmod(number, 12)
                 assert isinstance(self.on, int)
                 return date(year, month + 1, min(self.on, monthrange(year, month + 1)[1]))
+        raise AssertionError(self.every)
 
     def start(self, number: int) -> datetime:
         """When a tick is due, in UTC. A local time that a clock change skips is moved later by the gap."""
@@ -129,25 +143,27 @@ class Calendar:
 
     def ticks_in(self, length: timedelta) -> int:
         """How many ticks a window of `length` has, rounded up."""
-        return ceil(length / MEAN_LENGTH[self.every])
+        return ceil(length / (self.days.mean_length if self.days is not None else MEAN_LENGTH[self.every]))
 
     def ticks_until(self, length: timedelta) -> int:
         """After how many ticks `length` is over at every tick."""
-        return ceil(length / SHORTEST[self.every])
+        return self.days.count_until(length) if self.days is not None else ceil(length / SHORTEST[self.every])
 
     @property
     def shortest(self) -> timedelta:
         """The shortest time from a tick to the next one, by the calendar."""
-        return SHORTEST[self.every]
+        return self.days.shortest if self.days is not None else SHORTEST[self.every]
 
     @property
     def longest(self) -> timedelta:
         """The longest time from a tick to the next one."""
-        return LONGEST[self.every] + ONE_HOUR
+        return (self.days.longest if self.days is not None else LONGEST[self.every]) + ONE_HOUR
 
     @property
     def words(self) -> str:
         """How often there is a tick, such as 'every Monday'."""
+        if self.days is not None:
+            return f"on the days '{self.on}' of cron"
         if self.every == "month":
             return "on the last day of every month" if self.on == LAST_OF_ANY_MONTH else f"on day {self.on} of every month"
         return f"every {str(self.on).capitalize()}" if self.every == "week" else "every day"

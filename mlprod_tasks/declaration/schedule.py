@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Literal
 from zoneinfo import ZoneInfo, available_timezones
 
+from mlprod_tasks.declaration.cron_days import cron_days
 from mlprod_tasks.declaration.declared import declared
 from mlprod_tasks.declaration.rhythm import FORM, LAST_OF_ANY_MONTH, ONE_HOUR, WEEKDAYS, Calendar, Hours, TickName, tick_named
 
@@ -80,15 +81,19 @@ class TickRange:
 
 @declared
 class Schedule:
-    """When a pipeline runs: one tick per day, week or month at a local time of day, or one every so many hours.
+    """When a pipeline runs: one tick per day, week or month at a local time of day, on the days of a cron expression, or one
+    every so many hours.
+
+    Ticks by cron are declared by `Schedule.cron`: `ml.Schedule.cron("0 6 * * 1-5", timezone="Europe/Zurich", starts=...)` on
+    working days at six. They have at most one tick a day, and intervals of unequal length: a tick's ends with the next tick.
 
     at: the local time of day, a whole minute; of hourly ticks the minute, as in `time(0, 30)`.
     timezone: the IANA time zone of `at`, such as 'Europe/Zurich'.
     starts: the date of the first tick.
     ends: the date of the last tick, for data that stops; None: no end.
-    every: how often there is a tick: 'hour', 'day', 'week' or 'month'.
+    every: how often there is a tick: 'hour', 'day', 'week' or 'month', or 'cron'.
     on: of weekly ticks the day of the week, such as 'monday'; of monthly ones the day of the month, 1 to 31: of a shorter month
-    the last day.
+    the last day; of ticks by cron the last three fields of the expression.
     hours: of hourly ticks, the hours from a tick to the next one, counted in real time from midnight of `starts`.
     """
 
@@ -96,9 +101,23 @@ class Schedule:
     timezone: str
     starts: date
     ends: date | None = None
-    every: Literal["hour", "day", "week", "month"] = "day"
+    every: Literal["hour", "day", "week", "month", "cron"] = "day"
     on: str | int | None = None
     hours: int = 1
+
+    @classmethod
+    def cron(cls, expression: str, timezone: str, starts: date, ends: date | None = None) -> Schedule:
+        """Ticks on the days of a cron expression: minute, hour, day of the month, month, day of the week.
+
+        Minute and hour are one number each; several ticks a day are declared with `every="hour"`. Raises: ValueError.
+        """
+        minute, hour, days = (*expression.split(maxsplit=2), "", "", "")[:3]
+        if not (minute.isdecimal() and hour.isdecimal() and int(minute) < 60 and int(hour) < 24):
+            raise ValueError(
+                f"cron {expression!r}: minute and hour must be one number each, as in '0 6 * * 1-5': there is at most one tick "
+                "a day; for more declare every='hour', with `hours` from one to the next"
+            )
+        return cls(at=time(int(hour), int(minute)), timezone=timezone, starts=starts, ends=ends, every="cron", on=days)
 
     def __post_init__(self) -> None:
         zone_of(self.timezone)
@@ -125,6 +144,11 @@ class Schedule:
                 raise ValueError(f"at {self.at:%H:%M}: of hourly ticks it is the minute alone, as in time(0, {self.at.minute})")
             case "hour" if self.hours not in HOURS:
                 raise ValueError(f"hours={self.hours} must divide the day: one of {', '.join(map(str, HOURS))}")
+            case "cron":
+                try:
+                    cron_days(str(self.on or ""))
+                except ValueError as error:
+                    raise ValueError(f"on: {error}") from None
             case "week" if self.on not in WEEKDAYS:
                 raise ValueError(f"on={self.on!r} must be a day of the week for every='week': {_weekday_meant(self.on)}")
             case "month" if not isinstance(self.on, int) or not 1 <= self.on <= LAST_OF_ANY_MONTH:
@@ -250,22 +274,30 @@ class Schedule:
     @property
     def period(self) -> str:
         """What a digest tells of: the ticks of a 'week', or of a 'month' if they are further apart."""
-        return "week" if self.ticks_a_week else self.every
+        return "week" if self.ticks_a_week else self.unit
+
+    @property
+    def unit(self) -> str:
+        """What a tick is called where ticks are counted: hour, day, week or month; of ticks by cron tick."""
+        return "tick" if self.every == "cron" else self.every
 
     def is_whole(self, length: timedelta) -> bool:
-        """Whether a length is some ticks, not part of one; of months, whole days that are at least the shortest month."""
-        return length >= self.shortest and length % (timedelta(days=1) if self.every == "month" else self.shortest) == NOTHING
+        """Whether a length is some ticks, not part of one; if ticks differ, whole days that are at least the shortest one."""
+        unequal = self.every in ("month", "cron")
+        return length >= self.shortest and length % (timedelta(days=1) if unequal else self.shortest) == NOTHING
 
     @property
     def whole_words(self) -> str:
         """What `is_whole` asks for."""
-        if self.every == "month":
-            return "whole days, at least 28"
+        if self.every in ("month", "cron"):
+            return f"whole days, at least {self.shortest.days}"
         return f"times of {self.hours} hours" if self.hours > 1 else f"whole {self.every}s, at least one"
 
     @property
     def ticks_a_week(self) -> int:
         """How many ticks a week has; 0 if they are further apart."""
+        if isinstance(self._rhythm, Calendar) and self._rhythm.days is not None:
+            return len(self._rhythm.days.weekdays) if self._rhythm.days.is_weekly else 0
         return 0 if self.every == "month" else int(timedelta(days=7) / self.shortest)
 
     def day_of(self, name: TickName) -> date:
@@ -278,13 +310,20 @@ class Schedule:
 
     @property
     def seasons(self) -> int:
-        """How many different `season`s ticks have: daily ones the days of a week, hourly ones the hours of a day."""
+        """How many different `season`s ticks have: daily ones the days of a week, hourly ones the hours of a day.
+
+        By cron, the days of the week that every week has.
+        """
+        if self.every == "cron":
+            return max(1, self.ticks_a_week)
         return {"day": 7, "hour": 24 // self.hours}.get(self.every, 1)
 
     def season(self, name: TickName) -> int:
         """Which part of a week or day a tick is, from 0 on: weekday (0 is Monday) or hour; 0 of what has no such parts."""
         if self.every == "day":
             return self.day_of(name).weekday()
+        if isinstance(self._rhythm, Calendar) and self._rhythm.days is not None:
+            return sorted(self._rhythm.days.weekdays).index(self.day_of(name).weekday()) if self._rhythm.days.is_weekly else 0
         return self.moment(name).astimezone(self.zone).hour // self.hours if self.every == "hour" else 0
 
     def range(self, first: TickName, last: TickName | None = None) -> TickRange:

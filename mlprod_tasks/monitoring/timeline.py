@@ -54,7 +54,7 @@ def _cause_words(alarm: Alarm) -> str:
 def _length_words(alarm: Alarm, pipeline: Pipeline) -> str:
     if alarm.open:
         return "still open"
-    return f"over after {format_count(alarm.ticks, pipeline.schedule.every)}"
+    return f"over after {format_count(alarm.ticks, pipeline.schedule.unit)}"
 
 
 def _trainings(pipeline: Pipeline, first: TickName, last: TickName, platform: Platform) -> Iterator[tuple[TickName, str]]:
@@ -97,7 +97,7 @@ def _fallback_ticks(pipeline: Pipeline, first: TickName, last: TickName, platfor
         some = all(scoring.fallback_cause is FallbackCause.ROWS for scoring in answered)
         failed = "some rows have features that no model takes" if some else "the model could not answer"
         why = answered[0].fallback_reason if switched else failed
-        ticks = format_count(len(answered), pipeline.schedule.every)
+        ticks = format_count(len(answered), pipeline.schedule.unit)
         yield answered[0].tick, f"The fallback answered on {ticks}, starting on this one: {why}."
 
 

@@ -102,7 +102,7 @@ def _value(pipeline: Pipeline, week_digest: Digest) -> str:
     value, expected, kpi = this.total("value"), this.total("value_expected"), this.mean("kpi")
     if value is None:
         return f"No outcomes are known yet for {_span(this)}, so we cannot say what {words.THE_WORTH}."
-    every, count = pipeline.schedule.every, len(this.days)
+    every, count = pipeline.schedule.unit, len(this.days)
     some = "" if this.measured == count else f" ({this.measured} of {count} {every}s; the others have no outcomes of the model)"
     sentences = [f"From {_span(this)}{some}, {words.worth(this.rows)} {money(value, unit)}."]
     if expected is not None:
@@ -143,7 +143,7 @@ def _numbers(pipeline: Pipeline, week_digest: Digest) -> Grid:
     this, whole, words, unit = week_digest.this, "{:,.0f}".format, _of_task(pipeline), pipeline.value.unit
     values = (one.total("value") for one in weeks)
     rows = (
-        line(f"{pipeline.schedule.every}s with outcomes", (float(one.measured) for one in weeks), None, whole),
+        line(f"{pipeline.schedule.unit}s with outcomes", (float(one.measured) for one in weeks), None, whole),
         line("rows with an outcome", (float(one.rows) for one in weeks), None, whole),
         line(f"{words.VALUE}, {unit}" if unit else words.VALUE, values, this.total("value_expected"), whole),
         mean(pipeline.kpi.name, "kpi", number, this.mean("kpi_expected")),

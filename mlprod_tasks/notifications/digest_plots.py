@@ -26,17 +26,17 @@ def plots(pipeline: Pipeline, days: Sequence[Day], this_week: TickName) -> tuple
 
 
 def _value(pipeline: Pipeline, days: Sequence[Day], this_week: TickName) -> tuple[str, bytes] | None:
-    title = f"Earned each {pipeline.schedule.every}, {pipeline.value.unit}; this {pipeline.schedule.period} in blue"
+    title = f"Earned each {pipeline.schedule.unit}, {pipeline.value.unit}; this {pipeline.schedule.period} in blue"
     return _bars(pipeline, title, "value", "as many rows in the test before the promotion", days, this_week)
 
 
 def _errors(pipeline: Pipeline, days: Sequence[Day], this_week: TickName) -> tuple[str, bytes] | None:
-    title = f"Mean absolute error of each {pipeline.schedule.every}; this {pipeline.schedule.period} in blue"
+    title = f"Mean absolute error of each {pipeline.schedule.unit}; this {pipeline.schedule.period} in blue"
     return _bars(pipeline, title, "mae", "when accepted", days, this_week)
 
 
 def _right(pipeline: Pipeline, days: Sequence[Day], this_week: TickName) -> tuple[str, bytes] | None:
-    title = f"Share of right predictions of each {pipeline.schedule.every}; this {pipeline.schedule.period} in blue"
+    title = f"Share of right predictions of each {pipeline.schedule.unit}; this {pipeline.schedule.period} in blue"
     return _bars(pipeline, title, "accuracy", "when accepted", days, this_week)
 
 

@@ -67,7 +67,7 @@ def tick_param(pipeline: Pipeline, description: str = "", required: bool = False
 
 
 def each_week(pipeline: Pipeline, doc: str) -> dict[str, Any]:
-    """Arguments of a DAG with one run per week, at Monday's tick; with one run per tick of weekly and monthly ones."""
+    """Arguments of a DAG with one run per week, at its first tick from Monday on; of rarer ticks, with one run per tick."""
     return each_tick(pipeline, doc) | {"schedule": _timetable(pipeline, pipeline.schedule.at, days="1")}
 
 
@@ -114,7 +114,8 @@ def _timetable(pipeline: Pipeline, at: time, days: str = "*", behind: int | None
 
         hourly = schedule.every == "hour"
         clock = "" if hourly else at.isoformat("minutes")
-        return TickTimetable(pipeline.as_json()["schedule"], clock, behind or 0, weekly=hourly and days != "*")
+        weekly = schedule.ticks_a_week > 1 and days != "*"
+        return TickTimetable(pipeline.as_json()["schedule"], clock, behind or 0, weekly=weekly)
     more = {} if behind is None else {"run_offset": -behind}
     cron = f"{at.minute} {at.hour} * * {days}"
     if not _comes_twice(schedule, at):

@@ -78,6 +78,15 @@ PROGRAM = """
             pipeline = at_ticks_of(schedule)
             made = {one.__name__: runs(one(pipeline, "doc"), schedule) for one in (each_tick, nightly, each_week)}
             told[f"{every} {on} {at}"] = made | {"due": [str(day) for day in schedule.names(starts, ends)]}
+    for written, starts, ends in (
+        ("30 2 * * 1-5", date(2024, 3, 27), date(2024, 4, 9)),
+        ("30 2 * * tue-sat", date(2024, 10, 24), date(2024, 11, 6)),
+        ("0 4 1,15 * *", date(2024, 3, 1), date(2024, 5, 15)),
+    ):
+        schedule = Schedule.cron(written, "Europe/Zurich", starts, ends)
+        pipeline = at_ticks_of(schedule)
+        made = {one.__name__: runs(one(pipeline, "doc"), schedule) for one in (each_tick, nightly, each_week)}
+        told[f"cron {written}"] = made | {"due": [str(day) for day in schedule.names(starts, ends)]}
     for hours, starts, ends in (
         (1, date(2013, 3, 9), date(2013, 3, 11)),
         (1, date(2013, 11, 2), date(2013, 11, 4)),
@@ -109,7 +118,13 @@ def told(everything: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture
 def seldom(everything: dict[str, Any]) -> dict[str, Any]:
     """The runs of weekly and monthly schedules."""
-    return {name: of for name, of in everything.items() if "due" in of and not name.startswith("hour")}
+    return {name: of for name, of in everything.items() if name.startswith(("week", "month"))}
+
+
+@pytest.fixture
+def by_cron(everything: dict[str, Any]) -> dict[str, Any]:
+    """The runs of schedules by cron."""
+    return {name: of for name, of in everything.items() if name.startswith("cron")}
 
 
 @pytest.fixture
@@ -178,6 +193,24 @@ def test_a_nightly_run_belongs_to_the_tick_before_it(seldom: dict[str, Any]) -> 
         assert (name, [key for key, *_ in runs]) == (name, of["due"])
         waits = {datetime.fromisoformat(at) - datetime.fromisoformat(begins) for _, at, begins in runs}
         assert (name, all(timedelta(hours=19) <= wait <= timedelta(hours=21) for wait in waits)) == (name, True)
+
+
+def test_ticks_by_cron_have_one_run_each_when_they_begin_and_one_at_night(by_cron: dict[str, Any]) -> None:
+    assert len(by_cron) == 3
+    for name, of in by_cron.items():
+        runs = of["each_tick"]["runs"]
+        assert (name, [key for key, *_ in runs]) == (name, of["due"])
+        assert (name, [at for _, at, _ in runs]) == (name, [begins for *_, begins in runs])
+        assert (name, of["each_tick"]["backfill"]) == (name, [[key, at] for key, at, _ in runs])
+        assert (name, [key for key, *_ in of["nightly"]["runs"]]) == (name, of["due"])
+
+
+def test_a_digest_of_ticks_by_cron_comes_with_the_first_of_a_week_or_with_each_rarer_one(by_cron: dict[str, Any]) -> None:
+    assert [[key for key, *_ in of["each_week"]["runs"]] for of in by_cron.values()] == [
+        ["2024-04-01", "2024-04-08"],
+        ["2024-10-29", "2024-11-05"],
+        ["2024-03-01", "2024-03-15", "2024-04-01", "2024-04-15", "2024-05-01", "2024-05-15"],
+    ]
 
 
 def test_hourly_ticks_have_one_run_each_also_where_the_clock_changes(hourly: dict[str, Any]) -> None:

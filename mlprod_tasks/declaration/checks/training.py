@@ -46,7 +46,7 @@ def _windows(pipeline: Pipeline) -> Iterator[str]:
     for name in ("validation", "test", "train"):
         length = getattr(split, name)
         if length is not None and length < pipeline.schedule.shortest:
-            yield f"split.{name} {length} must be at least one {pipeline.schedule.every}: a window has whole ticks"
+            yield f"split.{name} {length} must be at least one {pipeline.schedule.unit}: a window has whole ticks"
     if split.gap < pipeline.label_delay:
         yield (
             f"split.gap {split.gap} is shorter than label.delay {pipeline.label_delay}: the last training labels would not "

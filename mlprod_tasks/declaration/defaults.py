@@ -97,10 +97,14 @@ def placed(pipeline: Pipeline) -> dict[str, Any]:
     if entity is not None and entity.time is None and not (entity.known_after or entity.ticks_ahead or entity.refresh_ticks):
         fields["tables"] = tuple(table.as_snapshots() if table is entity else table for table in pipeline.tables)
     zone = pipeline.schedule.timezone
-    dated = {table.name for table in pipeline.tables if _is_dated(table)}
-    if dated:
-        tables = fields.get("tables", pipeline.tables)
-        fields["tables"] = tuple(table.as_dated(zone) if table.name in dated else table for table in tables)
+    tables = fields.get("tables", pipeline.tables)
+    tables = tuple(table.as_dated(zone) if _is_dated(table) else table for table in tables)
+    named = {pipeline.entity, pipeline.label.table} if isinstance(pipeline.label, Label) else {pipeline.entity}
+    tables = tuple(
+        table.as_keyed() if not table.key and table.time is not None and table.name not in named else table for table in tables
+    )
+    if tables != pipeline.tables:
+        fields["tables"] = tables
     label = pipeline.label
     if entity is not None and isinstance(label, Label) and not (label.table and label.on):
         table = label.table or entity.name

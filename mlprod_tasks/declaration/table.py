@@ -15,6 +15,7 @@ Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "satur
 NOTHING = timedelta(0)
 AS_OF = "as_of"  # the time of rows that have none of their own: the start of their tick
 BEGINS = "_begins"  # ends the name of the column with the start of a day
+ROW_KEY = "row_key"  # the key of rows that have none
 QUERY = re.compile(r"\s*(select|with)\b", re.IGNORECASE)
 
 
@@ -140,7 +141,9 @@ class Table:
 
     name: the name that features and the label use.
     source: where its rows come from.
-    key: the columns that identify a row.
+    key: the columns that identify a row. (): a table of events, such as a log, whose lines have none: each row gets the column
+    `row_key`, a hash of its values and its number among the rows of its tick that equal it. A row that is corrected is another
+    row then. Rows that are scored or hold the label need a key of their own.
     columns: every column that is read; other columns of the source are ignored.
     doc: what it contains.
     time: the column that gives a row's tick: a timestamp, or a date, which is the start of that day in the pipeline's time
@@ -163,6 +166,7 @@ class Table:
     pipeline sets it for a scored table without a time, with the column `as_of`, the start of the tick, as its time.
     dated_by: the date column of which `time` is the start. The pipeline sets it for a table whose `time` is a date, and adds
     the column with its start, such as `day_begins`.
+    keyed_by_row: whether the key is made of the row. The pipeline sets it for a table without a key.
     """
 
     name: str
@@ -181,6 +185,7 @@ class Table:
     late: Literal["hide", "use"] = "hide"
     snapshots: bool = False
     dated_by: str | None = None
+    keyed_by_row: bool = False
 
     def may_be_empty_on(self, day: date) -> bool:
         """Whether the partition of a tick that starts on that local date may have no rows."""
@@ -214,12 +219,26 @@ class Table:
     @property
     def at_source(self) -> Table:
         """The table as its source has it: without what the system adds."""
-        if self.added is None:
+        table = self.without_row_key
+        columns = tuple(column for column in table.columns if column.name != table.added)
+        if table.dated_by:
+            return replace(table, columns=columns, time=table.dated_by, dated_by=None)
+        if table.snapshots:
+            return replace(table, columns=columns, time=None, ticks_ahead=0, late="hide", snapshots=False)
+        return table
+
+    def as_keyed(self) -> Table:
+        """A table without a key as one whose key is made of its rows."""
+        made = Column(ROW_KEY, "text", "a hash of the row's values, and its number among equal rows")
+        return replace(self, columns=(*self.columns, made), key=(ROW_KEY,), keyed_by_row=True)
+
+    @property
+    def without_row_key(self) -> Table:
+        """The table without the key that is made of its rows."""
+        if not self.keyed_by_row:
             return self
-        columns = tuple(column for column in self.columns if column.name != self.added)
-        if self.dated_by:
-            return replace(self, columns=columns, time=self.dated_by, dated_by=None)
-        return replace(self, columns=columns, time=None, ticks_ahead=0, late="hide", snapshots=False)
+        columns = tuple(column for column in self.columns if column.name != ROW_KEY)
+        return replace(self, columns=columns, key=(), keyed_by_row=False)
 
     @property
     def is_by_tick(self) -> bool:

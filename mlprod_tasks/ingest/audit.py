@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from mlprod_tasks.ingest.expectations import bound, sentence, suite
 from mlprod_tasks.ingest.extract import staging, write_staged
 from mlprod_tasks.ingest.partitions import partitions
 from mlprod_tasks.ingest.quarantine import quarantine
+from mlprod_tasks.ingest.row_keys import repeated_rows
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.digest import of_file
 from mlprod_tasks.platform.ledger import Audit
@@ -142,7 +144,11 @@ def audit(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) 
     file, digest = _publishable(staged, refused, verdicts, path, digest)
     seconds = time.monotonic() - began
     no_tick = _notes(staged).get("without_tick", 0)
-    platform.ledger.put(*[_entry(pipeline, table, verdict, file, digest, seconds, no_tick, platform) for verdict in verdicts])
+    again = [repeated_rows(staged.slice(a, b - a), declared) for a, b in pairwise(map(int, starts))]
+    if sum(again):
+        log.warning("%s.%s %s: %s rows equal another one of their tick", pipeline.name, table, ticks, f"{sum(again):,}")
+    made = _Entries(pipeline, table, file, digest, seconds, no_tick, platform)
+    platform.ledger.put(*[made.of(verdict, repeated) for verdict, repeated in zip(verdicts, again, strict=True)])
     _keep_for_docs(outcome.result, str(ticks), platform)
     audited = _outcome(pipeline, table, ticks, refused, seconds, verdicts)
     if bad := _refusing(verdicts, ticks):
@@ -349,31 +355,36 @@ def _publishable(
     return accepted, of_file(accepted)
 
 
-def _entry(
-    pipeline: Pipeline,
-    table: str,
-    verdict: BatchVerdict,
-    file: Path,
-    digest: str,
-    seconds: float,
-    without_tick: int,
-    platform: Platform,
-) -> Audit:
-    return Audit(
-        pipeline=pipeline.name,
-        table_name=table,
-        tick=verdict.tick,
-        passed=verdict.passed,
-        rows_read=verdict.read,
-        rows_accepted=verdict.read - verdict.refused,
-        rows_refused=verdict.refused,
-        staging=str(file.relative_to(platform.settings.staging)),
-        staging_sha256=digest,
-        at=platform.clock.now(),
-        failures=[asdict(failure) for failure in verdict.failures],
-        seconds=round(seconds, 3),
-        rows_without_tick=without_tick,
-    )
+@dataclass(frozen=True)
+class _Entries:
+    """What the ledger's entries of all ticks share."""
+
+    pipeline: Pipeline
+    table: str
+    file: Path
+    digest: str
+    seconds: float
+    without_tick: int
+    platform: Platform
+
+    def of(self, verdict: BatchVerdict, repeated: int) -> Audit:
+        """The entry of a tick."""
+        return Audit(
+            pipeline=self.pipeline.name,
+            table_name=self.table,
+            tick=verdict.tick,
+            passed=verdict.passed,
+            rows_read=verdict.read,
+            rows_accepted=verdict.read - verdict.refused,
+            rows_refused=verdict.refused,
+            staging=str(self.file.relative_to(self.platform.settings.staging)),
+            staging_sha256=self.digest,
+            at=self.platform.clock.now(),
+            failures=[asdict(failure) for failure in verdict.failures],
+            seconds=round(self.seconds, 3),
+            rows_without_tick=self.without_tick,
+            rows_repeated=repeated,
+        )
 
 
 def _keep_for_docs(result: Any, ticks: str, platform: Platform) -> None:

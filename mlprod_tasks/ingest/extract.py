@@ -20,6 +20,7 @@ from mlprod_tasks.ingest.convert import as_text, convert, lake_type
 from mlprod_tasks.ingest.convert_rows import convert_rows
 from mlprod_tasks.ingest.days import with_start_of_day
 from mlprod_tasks.ingest.partitions import boundaries, partitions, places
+from mlprod_tasks.ingest.row_keys import with_row_key
 from mlprod_tasks.ingest.timeless import refuse_timeless_rows
 from mlprod_tasks.ingest.unread import UNREAD
 from mlprod_tasks.platform import Platform, sources
@@ -72,8 +73,9 @@ def extract(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform
     try:
         looked = [sources.look(at_source, settings, tick) for tick in (wanted.names if declared.is_by_tick else [None])]
         timeless = refuse_timeless_rows(pipeline, at_source, platform)
-        chunks = [_convert_chunk(chunk, declared, settings) for chunk in _read(declared, wanted, settings)]
-        rows = _sort_rows(_concatenate(chunks, declared, pipeline.schedule), declared)
+        unkeyed = declared.without_row_key
+        chunks = [_convert_chunk(chunk, unkeyed, settings) for chunk in _read(declared, wanted, settings)]
+        rows = _sort_rows(with_row_key(_concatenate(chunks, unkeyed, pipeline.schedule), declared), declared)
         newest = _newest(at_source, wanted, rows, settings)
     except (sources.SourceMissing, sources.SourceUnreachable, sources.TimesUnreadable) as error:
         raise type(error)(f"pipeline {pipeline.name!r}, tick {ticks}: {error}") from error

@@ -95,6 +95,7 @@ class Audit(Row):
     seconds: Mapped[float] = mapped_column(default=0.0)
     staging_sha256: Mapped[str] = mapped_column(String(64), default="")  # of that file: publish accepts no other
     rows_without_tick: Mapped[int] = mapped_column(default=0)  # of the whole source table: refused by extract, not in rows_read
+    rows_repeated: Mapped[int] = mapped_column(default=0)  # that equal another row of their tick, where rows have no key
 
 
 class Publication(Row):

@@ -144,7 +144,7 @@ RULES: dict[str, tuple[Change, tuple[str, ...]]] = {
         table_with("planes", source=ml.Files("drop", "planes/{tick}.csv", "csv")),
         ("table 'planes': source.path", "{tick}", "`time`"),
     ),
-    "no key": (table_with("weather", key=()), ("table 'weather': key names no column",)),
+    "no key": (table_with("planes", key=()), ("table 'planes': key names no column",)),
     "a key that is no column": (table_with("weather", key=("station",)), ("key column 'station' is not declared", "humid")),
     "a key given twice": (table_with("weather", key=("origin", "origin", "observed_at")), ("table 'weather': key: 'origin'",)),
     "a key that may be null": (table_with("weather", key=("temp",)), ("table 'weather': key column 'temp'", "nullable")),

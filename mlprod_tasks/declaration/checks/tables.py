@@ -36,7 +36,12 @@ def table_problems(table: Table) -> Iterator[str]:
     for column in table.columns:
         yield from _column(f"{at}: column {column.name!r}", table, column)
     if not table.key:
-        yield f"{at}: key names no column; a row must be identifiable"
+        yield (
+            f"{at}: key names no column; a row must be identifiable. Only a table of events, whose rows are neither scored nor "
+            "hold the label, gets a key that is made of its rows"
+        )
+    if table.keyed_by_row and (late := [column.name for column in table.columns if column.known_at]):
+        yield f"{at}: {listed(late)} is filled in later, but without a key, a row that changes is another row: declare a key"
     for name in table.key:
         if name not in names:
             yield f"{at}: key column {name!r} is not declared; declared are {listed(names)}"

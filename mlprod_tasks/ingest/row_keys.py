@@ -40,4 +40,4 @@ def repeated_rows(rows: pa.Table, table: Table) -> int:
     """How many rows equal another one of their tick; 0 where rows have a key of their own."""
     if not table.keyed_by_row:
         return 0
-    return int(rows.num_rows) - sum(pc.ends_with(rows[ROW_KEY], FIRST).to_pylist())
+    return sum(not first for first in pc.ends_with(rows[ROW_KEY], FIRST).to_pylist())

@@ -13,11 +13,14 @@ from benchmarks.simple_rules import compared
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import workflows
 from mlprod_tasks.declaration import Pipeline, load
+from mlprod_tasks.online.fill import fill_online
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Decision, Measurement, Training
+from mlprod_tasks.serving.run import build_service
 from mlprod_tasks.training.workspace import TrainingFolder, read_window
 from tests.support.airport import airport_platform, raw_flights
 from tests.support.paths import REPOSITORY
+from tests.support.service import request
 
 STARTS, SCORED = date(2013, 2, 16), date(2013, 3, 10)  # the clock is put forward at two in the morning
 HOUR, WEEK = timedelta(hours=1), timedelta(days=7)
@@ -114,3 +117,18 @@ def test_the_model_is_better_than_the_plan(home: Home) -> None:
     assert (found.first, found.last) == (date(2013, 3, 6), date(2013, 3, 9))
     assert found.figures["as planned"]["mean absolute error"] == pytest.approx(planned)
     assert training.metrics["mae"] < planned < found.figures["as in the last hour"]["mean absolute error"]
+
+
+def test_a_request_of_an_airport_gets_what_the_batch_of_the_hour_predicts(home: Home) -> None:
+    served = replace(home.pipeline, serving=ml.Serving())
+    names_of_hours = [tick.name for tick in served.schedule.range(str(SCORED))]
+    fill_online(served, served.schedule.tick(names_of_hours[-1]), home.platform)
+    service = build_service(home.platform, {served.name: served}, keys_needed=False)
+    batch = home.platform.lake.rows(names.predictions(served)).to_pandas().set_index(["tick", "origin"])["score"]
+    rows = [{"origin": airport} for airport in ("EWR", "JFK", "LGA")]
+    for name in names_of_hours:
+        body = {"rows": rows, "moment": served.schedule.tick(name).start.isoformat()}
+        answer = request(service, "POST", f"/v1/pipelines/{served.name}/score", json=body)
+        assert answer.status_code == 200, answer.text
+        told = [one["prediction"] for one in answer.json()["rows"]]
+        assert told == [batch[name, row["origin"]] for row in rows], "bit for bit"

@@ -24,6 +24,7 @@ BENCHMARKS = (
     "groceries",
     "airports",
     "experiments",
+    "experiment_reading",
 )
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration import Pipeline, TickRange
-from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.documents.formatting import format_count, p_value
 from mlprod_tasks.experiments.plan import Plan
 from mlprod_tasks.experiments.units import UNITS, unit_columns
@@ -39,7 +38,7 @@ def problems(
     yield from _sample_ratio(con, planned)
     yield from _saw_both(con, pipeline)
     yield from _answered_by_another(con, pipeline, planned, experiment, ticks, platform)
-    yield from _not_assigned(pipeline, ticks, experiment, platform)
+    yield from _not_assigned(con, pipeline, ticks, experiment, platform)
     yield from _declared_anew(pipeline, ticks, platform)
     yield from _outcomes_missing(planned, rows)
     yield from _differed_before(planned, before)
@@ -80,18 +79,18 @@ def _answered_by_another(
             yield f"{others:,} of {rows:,} rows of {one.name} were answered by {what}"
 
 
-def _not_assigned(pipeline: Pipeline, ticks: TickRange, experiment: str, platform: Platform) -> Iterator[str]:
+def _not_assigned(
+    con: duckdb.DuckDBPyConnection, pipeline: Pipeline, ticks: TickRange, experiment: str, platform: Platform
+) -> Iterator[str]:
     """Ticks that were scored, but assigned no row: the champion was another by then, or the fallback answered all."""
-    name = names.predictions(pipeline)
-    rows = platform.lake.rows(name, [tick.name for tick in ticks], ["tick", "experiment"])
-    scored, assigned = set[TickName](), set[TickName]()
-    for tick, of in zip(rows["tick"].to_pylist(), rows["experiment"].to_pylist(), strict=True):
-        scored.add(tick)
-        if of == experiment:
-            assigned.add(tick)
-    if missing := sorted(scored - assigned):
+    files = platform.lake.files_if_any(names.predictions(pipeline), ticks)
+    query = (
+        f"SELECT tick FROM read_parquet({listed(files)}, union_by_name = true, hive_partitioning = true) GROUP BY tick "
+        "HAVING count(*) FILTER (WHERE experiment = ?) = 0 ORDER BY tick"
+    )
+    if missing := con.execute(query, [experiment]).fetchall():
         yield (
-            f"no row was assigned at {format_count(len(missing), 'tick')}, the first {missing[0]}: the champion was not the "
+            f"no row was assigned at {format_count(len(missing), 'tick')}, the first {missing[0][0]}: the champion was not the "
             "control any more, or could not answer"
         )
 

@@ -11,9 +11,10 @@ from mlprod_tasks.documents.formatting import format_count, format_interval, for
 from mlprod_tasks.experiments.checks import problems
 from mlprod_tasks.experiments.compare import Compared, Looked, compare
 from mlprod_tasks.experiments.looks import Look, bound, complete_ticks, information, planned_looks
+from mlprod_tasks.experiments.metric_sql import MetricFailed
 from mlprod_tasks.experiments.plan import Plan, ticks_a_period
 from mlprod_tasks.experiments.run import last_of, plan_of, stop
-from mlprod_tasks.experiments.units import MetricFailed, moments, moments_of, open_units, opened, unit_columns
+from mlprod_tasks.experiments.units import moments, moments_of, open_units, opened, unit_columns
 from mlprod_tasks.experiments.verdict import ENDED, HARMFUL, RUNNING, VOID, decide
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.experiment_entries import ExperimentReading, ExperimentRun

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,11 +11,22 @@ import pyarrow as pa
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange, UnitMetric
 from mlprod_tasks.declaration.checks.evaluation import words_of
-from mlprod_tasks.declaration.experiment import EXPERIMENT, LATER
+from mlprod_tasks.declaration.experiment import EXPERIMENT
+from mlprod_tasks.experiments.metric_sql import (
+    MetricFailed,
+    empty_columns,
+    failure,
+    later_column,
+    refuse_endless,
+    rows_sql,
+    sums_sql,
+    total_sql,
+)
 from mlprod_tasks.models.kpi import with_value
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.lake import listed
+from mlprod_tasks.platform.ledger import Scoring
 from mlprod_tasks.platform.sql import quoted
 from mlprod_tasks.statistics.treatment_effect import Moments
 
@@ -23,10 +34,8 @@ if TYPE_CHECKING:
     import duckdb
 
 UNITS = "units"
-
-
-class MetricFailed(ValueError):
-    """A metric's SQL cannot be computed for the rows of the use case."""
+PARTS = "parts_of_units"  # the sums of each unit in some of the ticks
+ROWS_AT_ONCE = 2_000_000
 
 
 def unit_columns(pipeline: Pipeline) -> tuple[str, ...]:
@@ -69,25 +78,14 @@ def open_units(
 
     Raises: MetricFailed.
     """
-    scored = _scored(con, pipeline, metrics, ticks, platform, experiment)
-    if scored is None:
-        con.execute(f"CREATE TABLE {table} ({_empty_columns(pipeline, metrics)})")
-        return {}
-    con.register("outcomes_known", features.labels(pipeline, ticks, as_of, platform))
-    key = ", ".join(quoted(name) for name in (*pipeline.entity_table.key, "tick"))
-    con.execute(
-        f"CREATE OR REPLACE TABLE both_known AS SELECT scored.*, label FROM scored LEFT JOIN outcomes_known USING ({key})"
-    )
-    counts = {
-        variant: (int(rows), int(missing))
-        for variant, rows, missing in con.execute(
-            "SELECT variant, count(*), count_if(label IS NULL) FROM both_known GROUP BY variant ORDER BY variant"
-        ).fetchall()
-    }
-    order = ", ".join(quoted(name) for name in (*pipeline.entity_table.key, "tick"))
-    known = con.sql(f"SELECT * FROM both_known WHERE label IS NOT NULL ORDER BY {order}").to_arrow_table()
-    later = _later(con, pipeline, metrics, known, ticks, as_of, platform)
-    _aggregate(con, pipeline, metrics, known, later, table)
+    counts: dict[str, tuple[int, int]] = {}
+    con.execute(f"DROP TABLE IF EXISTS {PARTS}")
+    for some in _chunks(pipeline, ticks, platform):
+        known = _known(con, pipeline, metrics, some, as_of, platform, experiment, counts)
+        if known is not None and known.num_rows:
+            later = _later(con, pipeline, metrics, known, some, as_of, platform)
+            _add_parts(con, pipeline, metrics, known, later)
+    _sum_up(con, pipeline, metrics, table)
     return counts
 
 
@@ -118,12 +116,12 @@ def _scored(
     ticks: TickRange,
     platform: Platform,
     experiment: str | None,
-) -> bool | None:
-    """Create the table `scored` of the rows that are compared; None if there are none."""
+) -> bool:
+    """Create the table `scored` of the rows that are compared; False if there are none."""
     name = names.predictions(pipeline)
     files = platform.lake.files_if_any(name, ticks) if platform.lake.exists(name) else []
     if not files:
-        return None
+        return False
     source = f"read_parquet({listed(files)}, union_by_name = true)"
     there = {column for column, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
     words = {word for metric in metrics for word in words_of(metric.sql) | words_of(metric.per)}
@@ -134,7 +132,7 @@ def _scored(
         con.execute(f"CREATE OR REPLACE TABLE scored AS SELECT {columns}, '' AS variant FROM {source}")
         return True
     if EXPERIMENT not in there:
-        return None
+        return False
     con.execute(
         f"CREATE OR REPLACE TABLE scored AS SELECT {columns}, variant FROM {source} "
         "WHERE experiment = ? AND variant IS NOT NULL",
@@ -143,50 +141,91 @@ def _scored(
     return True
 
 
-def _aggregate(
+def _chunks(pipeline: Pipeline, ticks: TickRange, platform: Platform) -> Iterator[TickRange]:
+    """The ticks in runs of about ROWS_AT_ONCE rows, so that memory does not follow the length of an experiment."""
+    within = Scoring.tick >= ticks.first, Scoring.tick <= ticks.last
+    rows = {one.tick: one.rows for one in platform.ledger.all(Scoring, *within, pipeline=pipeline.name)}
+    first, n = ticks.first, 0
+    for tick in ticks.names:
+        if n and n + rows.get(tick, 0) > ROWS_AT_ONCE:
+            yield pipeline.schedule.range(first, pipeline.schedule.shift(tick, -1))
+            first, n = tick, 0
+        n += rows.get(tick, 0)
+    yield pipeline.schedule.range(first, ticks.last)
+
+
+def _known(
+    con: duckdb.DuckDBPyConnection,
+    pipeline: Pipeline,
+    metrics: Sequence[UnitMetric],
+    ticks: TickRange,
+    as_of: Tick,
+    platform: Platform,
+    experiment: str | None,
+    counts: dict[str, tuple[int, int]],
+) -> pa.Table | None:
+    """The scored rows of some ticks whose outcome is known; None if none were scored.
+
+    Adds the rows of each variant to `counts`.
+    """
+    if not _scored(con, pipeline, metrics, ticks, platform, experiment):
+        return None
+    con.register("outcomes_known", features.labels(pipeline, ticks, as_of, platform))
+    key = ", ".join(quoted(name) for name in (*pipeline.entity_table.key, "tick"))
+    con.execute(
+        f"CREATE OR REPLACE TABLE both_known AS SELECT scored.*, label FROM scored LEFT JOIN outcomes_known USING ({key})"
+    )
+    query = "SELECT variant, count(*), count_if(label IS NULL) FROM both_known GROUP BY variant ORDER BY variant"
+    for variant, rows, missing in con.execute(query).fetchall():
+        before = counts.get(variant, (0, 0))
+        counts[variant] = before[0] + int(rows), before[1] + int(missing)
+    # A fixed order, so that sums round the same way each time.
+    return con.sql(f"SELECT * FROM both_known WHERE label IS NOT NULL ORDER BY {key}").to_arrow_table()
+
+
+def _add_parts(
     con: duckdb.DuckDBPyConnection,
     pipeline: Pipeline,
     metrics: Sequence[UnitMetric],
     known: pa.Table,
     later: Mapping[int, pa.ChunkedArray],
-    table: str,
 ) -> None:
-    """Create the table of units from labelled rows.
+    """Add what labelled rows of some ticks give their units.
 
     later: what happened to each row after it was scored, by position of the metric that reads it.
     """
     import duckdb
 
-    told = with_value(pipeline, known) if known.num_rows else None
-    if told is None:
-        con.execute(f"CREATE TABLE {table} ({_empty_columns(pipeline, metrics)})")
-        return
+    told = with_value(pipeline, known)
     kept = [one for one in known.column_names if one not in told.column_names and one != "label"]
     columns = {**{one: known[one] for one in kept}, **{one: told[one] for one in told.column_names}}
-    con.register("known_rows", pa.table(columns | {_later_column(i): values for i, values in later.items()}))
+    con.register("known_rows", pa.table(columns | {later_column(i): values for i, values in later.items()}))
     unit = ", ".join(f"{quoted(one)} AS u{i}" for i, one in enumerate(unit_columns(pipeline)))
-    sums = ", ".join(_sums(i, metric) for i, metric in enumerate(metrics))
+    sums = ", ".join(sums_sql(i, metric) for i, metric in enumerate(metrics))
     rows = "SELECT * FROM known_rows"
     for i, metric in enumerate(metrics):
-        rows = _computed(i, metric, rows)
+        rows = rows_sql(i, metric, rows)
+    parts = f"SELECT {unit}, variant, {sums} FROM ({rows}) GROUP BY ALL ORDER BY ALL"
     try:
-        con.execute(f"CREATE TABLE {table} AS SELECT {unit}, variant, {sums} FROM ({rows}) GROUP BY ALL ORDER BY ALL")
+        con.execute(f"INSERT INTO {PARTS} {parts}" if _exists(con, PARTS) else f"CREATE TABLE {PARTS} AS {parts}")
     except duckdb.Error as error:
-        raise MetricFailed(_failure(con, pipeline, metrics, type(error).__name__)) from error
-    _refuse_endless(con, pipeline, metrics, table)
+        raise MetricFailed(failure(con, pipeline, metrics, type(error).__name__)) from error
 
 
-def _failure(con: duckdb.DuckDBPyConnection, pipeline: Pipeline, metrics: Sequence[UnitMetric], kind: str) -> str:
-    """Which metrics cannot be computed. The engine's own words would show values of rows."""
-    import duckdb
+def _exists(con: duckdb.DuckDBPyConnection, table: str) -> bool:
+    return bool(con.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = ?", [table]).fetchall()[0][0])
 
-    failed = []
-    for i, metric in enumerate(metrics):
-        try:
-            con.execute(f"SELECT {_sums(i, metric)} FROM ({_computed(i, metric, 'SELECT * FROM known_rows')})").fetchall()
-        except duckdb.Error:
-            failed.append(repr(metric.name))
-    return f"{pipeline.name}: metric {' and '.join(failed)} of experiments cannot be computed for all rows ({kind})"
+
+def _sum_up(con: duckdb.DuckDBPyConnection, pipeline: Pipeline, metrics: Sequence[UnitMetric], table: str) -> None:
+    """Create the table of units from their parts."""
+    if not _exists(con, PARTS):
+        con.execute(f"CREATE TABLE {table} ({empty_columns(len(unit_columns(pipeline)), metrics)})")
+        return
+    unit = ", ".join(f"u{i}" for i, _ in enumerate(unit_columns(pipeline)))
+    sums = ", ".join(total_sql(i, metric) for i, metric in enumerate(metrics))
+    con.execute(f"CREATE TABLE {table} AS SELECT {unit}, variant, {sums} FROM {PARTS} GROUP BY ALL ORDER BY ALL")
+    con.execute(f"DROP TABLE {PARTS}")
+    refuse_endless(con, pipeline, metrics, table)
 
 
 def _later(
@@ -209,40 +248,6 @@ def _later(
             query = f"SELECT label FROM asked_rows LEFT JOIN happened USING ({names}) ORDER BY {names}"
             found[i] = con.sql(query).to_arrow_table()["label"]
     return found
-
-
-def _later_column(position: int) -> str:
-    return f"_{LATER}_{position}"
-
-
-def _computed(position: int, metric: UnitMetric, rows: str) -> str:
-    """SQL of rows with a metric's two numbers as v<i> and w<i>. What happened later is called so for this metric alone."""
-    above, below = f"CAST(({metric.sql}) AS DOUBLE)", f"CAST(({metric.per or '1'}) AS DOUBLE)"
-    if metric.of == "proportion":
-        above = f"CAST(({metric.sql}) AS BOOLEAN)"
-    numbers = f"{above} AS v{position}, {below} AS w{position}"
-    if metric.later is None:
-        return f"SELECT *, {numbers} FROM ({rows})"
-    return f"SELECT * EXCLUDE ({LATER}), {numbers} FROM (SELECT *, {_later_column(position)} AS {LATER} FROM ({rows}))"
-
-
-def _sums(position: int, metric: UnitMetric) -> str:
-    if metric.of == "proportion":
-        return f"bool_or(coalesce(v{position}, false))::DOUBLE AS a{position}, 1.0 AS b{position}"
-    below = f"sum(coalesce(w{position}, 0))" if metric.of == "ratio" else "1.0"
-    return f"sum(coalesce(v{position}, 0)) AS a{position}, {below} AS b{position}"
-
-
-def _refuse_endless(con: duckdb.DuckDBPyConnection, pipeline: Pipeline, metrics: Sequence[UnitMetric], table: str) -> None:
-    for i, metric in enumerate(metrics):
-        ((bad,),) = con.execute(f"SELECT count_if(NOT isfinite(a{i}) OR NOT isfinite(b{i})) FROM {table}").fetchall()
-        if bad:
-            raise MetricFailed(f"{pipeline.name}: metric {metric.name!r} is infinite or no number for {bad:,} units")
-
-
-def _empty_columns(pipeline: Pipeline, metrics: Sequence[UnitMetric]) -> str:
-    units = [f"u{i} VARCHAR" for i, _ in enumerate(unit_columns(pipeline))]
-    return ", ".join([*units, "variant VARCHAR", *(f"a{i} DOUBLE, b{i} DOUBLE" for i, _ in enumerate(metrics))])
 
 
 def opened(platform: Platform) -> Any:

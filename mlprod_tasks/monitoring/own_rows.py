@@ -38,7 +38,9 @@ def own_rows(con: DuckDBPyConnection, source: str, columns: set[str]) -> OwnRows
     same version: another threshold decided it.
     """
     treated = TREATED if columns.issuperset(ASSIGNED) else "false"
-    query = f"SELECT count(*), count_if(fallback AND NOT {treated}), count_if({treated}) FROM {source}"
+    query = (
+        f"SELECT count(*), count(*) FILTER (WHERE fallback AND NOT {treated}), count(*) FILTER (WHERE {treated}) FROM {source}"
+    )
     ((rows, fallback, others),) = con.execute(query).fetchall()
     mine = f"(SELECT * FROM {source} WHERE NOT fallback AND NOT {treated})" if fallback or others else source
     return OwnRows(int(rows), int(fallback), int(others), mine)

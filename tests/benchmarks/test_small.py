@@ -25,6 +25,7 @@ TOGETHER = {
     "results": r"What is lost without each group",
     "replay": r"left alone",
     "experiments": r"\| obrien_fleming \| \d+\.\d% \|",
+    "experiment_reading": r"\| reading with all checks \| \d+\.\d",
     "small_ticks": r"\| audit \| \d+\.\d\d s",
     "commands": r"\| measure \| \d+\.\d\d",
 }

@@ -10,10 +10,13 @@ from scipy import stats
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import features
+from mlprod_tasks.experiments import run as experiments
+from mlprod_tasks.experiments import units
 from mlprod_tasks.experiments.plan import Wanted
 from mlprod_tasks.experiments.read_out import Reading, read_out
 from mlprod_tasks.experiments.run import plan_for, start
 from mlprod_tasks.platform import names
+from mlprod_tasks.platform.experiment_entries import ExperimentReading
 from tests.support.trained_shop import Shop
 
 NEVER = "champion@1.0"
@@ -90,3 +93,14 @@ def test_what_units_did_before_is_taken_out_as_pandas_does_it(customers, scored)
     oracle = stats.ttest_ind(left[1], left[0], equal_var=False).confidence_interval(0.95)
     assert (saved.better_low, saved.better_high) == pytest.approx((oracle.low, oracle.high), rel=1e-6)
     assert 0 < saved.explained < 1
+
+
+def test_ticks_that_are_read_apart_give_the_same_units(customers, scored, monkeypatch):
+    whole = read(customers, scored)
+    customers.platform.ledger.put_instead(ExperimentReading, [], pipeline=customers.pipeline.name)
+    monkeypatch.setattr(units, "ROWS_AT_ONCE", 150)
+    run = experiments.get(customers.pipeline, "again", customers.platform)
+    apart = read_out(customers.pipeline, run, customers.tick(END), customers.platform)
+    assert (apart.units, apart.rows, apart.verdict) == (whole.units, whole.rows, whole.verdict)
+    for one, other in zip(apart.compared, whole.compared, strict=True):
+        assert (one.difference, one.low, one.p) == pytest.approx((other.difference, other.low, other.p))

@@ -1,0 +1,73 @@
+"""The SQL of metrics: two numbers of each row, and their sums over the rows of a unit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mlprod_tasks.declaration import Pipeline, UnitMetric
+from mlprod_tasks.declaration.experiment import LATER
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+class MetricFailed(ValueError):
+    """A metric's SQL cannot be computed for the rows of the use case."""
+
+
+def later_column(position: int) -> str:
+    """The column with what happened later, of the metric at that position."""
+    return f"_{LATER}_{position}"
+
+
+def rows_sql(position: int, metric: UnitMetric, rows: str) -> str:
+    """SQL of rows with a metric's two numbers as v<i> and w<i>. What happened later is called so for this metric alone."""
+    above, below = f"CAST(({metric.sql}) AS DOUBLE)", f"CAST(({metric.per or '1'}) AS DOUBLE)"
+    if metric.of == "proportion":
+        above = f"CAST(({metric.sql}) AS BOOLEAN)"
+    numbers = f"{above} AS v{position}, {below} AS w{position}"
+    if metric.later is None:
+        return f"SELECT *, {numbers} FROM ({rows})"
+    return f"SELECT * EXCLUDE ({LATER}), {numbers} FROM (SELECT *, {later_column(position)} AS {LATER} FROM ({rows}))"
+
+
+def sums_sql(position: int, metric: UnitMetric) -> str:
+    """SQL of a metric's two sums over rows, as a<i> and b<i>."""
+    if metric.of == "proportion":
+        return f"bool_or(coalesce(v{position}, false))::DOUBLE AS a{position}, 1.0 AS b{position}"
+    below = f"sum(coalesce(w{position}, 0))" if metric.of == "ratio" else "1.0"
+    return f"sum(coalesce(v{position}, 0)) AS a{position}, {below} AS b{position}"
+
+
+def total_sql(position: int, metric: UnitMetric) -> str:
+    """SQL of a unit's sums from those of some of its rows."""
+    above, below = "max" if metric.of == "proportion" else "sum", "sum" if metric.of == "ratio" else "max"
+    return f"{above}(a{position}) AS a{position}, {below}(b{position}) AS b{position}"
+
+
+def failure(con: duckdb.DuckDBPyConnection, pipeline: Pipeline, metrics: Sequence[UnitMetric], kind: str) -> str:
+    """Which metrics cannot be computed. The engine's own words would show values of rows."""
+    import duckdb
+
+    failed = []
+    for i, metric in enumerate(metrics):
+        try:
+            con.execute(f"SELECT {sums_sql(i, metric)} FROM ({rows_sql(i, metric, 'SELECT * FROM known_rows')})").fetchall()
+        except duckdb.Error:
+            failed.append(repr(metric.name))
+    return f"{pipeline.name}: metric {' and '.join(failed)} of experiments cannot be computed for all rows ({kind})"
+
+
+def refuse_endless(con: duckdb.DuckDBPyConnection, pipeline: Pipeline, metrics: Sequence[UnitMetric], table: str) -> None:
+    """Refuse units whose sum is infinite or no number. Raises: MetricFailed."""
+    for i, metric in enumerate(metrics):
+        ((bad,),) = con.execute(f"SELECT count_if(NOT isfinite(a{i}) OR NOT isfinite(b{i})) FROM {table}").fetchall()
+        if bad:
+            raise MetricFailed(f"{pipeline.name}: metric {metric.name!r} is infinite or no number for {bad:,} units")
+
+
+def empty_columns(unit: int, metrics: Sequence[UnitMetric]) -> str:
+    """The columns of a table of units without rows. unit: how many columns make one."""
+    columns = [*(f"u{i} VARCHAR" for i in range(unit)), "variant VARCHAR"]
+    return ", ".join([*columns, *(f"a{i} DOUBLE, b{i} DOUBLE" for i, _ in enumerate(metrics))])

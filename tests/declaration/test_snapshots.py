@@ -50,6 +50,7 @@ def test_it_is_read_back_from_its_record_and_its_full_text(declared: ml.Pipeline
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
+        ({"capacity": ml.Capacity(5)}, "capacity counts rows of a tick, and 'customers' has no time"),
         ({"split": ml.Split(ml.days(7), ml.days(7), ml.days(3))}, "has no windows in time: declare SplitByHash"),
         ({"split": ml.SplitByHash(validation=0.5, test=0.5)}, "leave keys to train on"),
         ({"split": ml.SplitByHash(test=0.0)}, "test 0 must be a share of the keys between 0 and 1"),

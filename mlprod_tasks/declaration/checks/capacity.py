@@ -25,6 +25,11 @@ def capacity_problems(pipeline: Pipeline) -> Iterator[str]:
         yield f"capacity.per_tick {capacity.per_tick} must be at least 1"
     if pipeline.task != "binary":
         yield f"capacity is for task 'binary', which acts on rows or not; task {pipeline.task!r} decides nothing: leave it out"
+    if pipeline.entity_table.snapshots:
+        yield (
+            f"capacity counts rows of a tick, and {pipeline.entity_name!r} has no time: its test is part of a snapshot, whose "
+            "best rows are not those of a tick. Leave it out"
+        )
     if pipeline.serving is not None:
         yield (
             "capacity cannot be kept on request: whether a row is among the best of its tick depends on rows that a request "

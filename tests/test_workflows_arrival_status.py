@@ -100,4 +100,5 @@ def test_the_benchmark_compares_it_with_shares(home: Home) -> None:
     whole = trained["label"].value_counts(normalize=True)[sorted(CLASSES)]
     constant = log_loss(rows["label"], np.tile(whole, (len(rows), 1)), labels=sorted(CLASSES))
     assert found.figures["shares of the training"]["log loss"] == pytest.approx(constant)
+    assert found.figures["shares of the training"]["lost"] == pytest.approx(-training.metrics["baseline_value_per_1000"])
     assert found.figures["model"]["log loss"] == training.metrics["log_loss"]

@@ -38,6 +38,7 @@ ELSEWHERE = {
     "recovery": "tests/integration/test_recovery.py",
     "serving": "tests/integration/test_served_benchmarks.py",
     "faults": "tests/integration/test_served_benchmarks.py",
+    "newcomer": "tests/benchmarks/test_newcomer.py",
     "serving_bare": "benchmarks/serving.py",
     "load": "benchmarks/load.py",
     "served_shop": "tests/integration/test_service.py",

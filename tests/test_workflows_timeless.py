@@ -126,6 +126,9 @@ def test_everything_that_is_shown_says_that_it_proves_less(home: Home) -> None:
         text = " ".join((folder / name).read_text().split())
         assert PROVES_LESS in text
         assert "later than all data used" not in text
+    (_, second) = home.trainings()
+    report = " ".join((TrainingFolder(home.platform, second.id).path / "report.html").read_text().split())
+    assert "Of the 1,000 that the champion was made with, 0 have changed since and 0 are gone; 500 more of its rows" in report
     champion = detail(CHURN, home.platform).champion
     assert champion is not None
     assert PROVES_LESS in str(champion.caveat)

@@ -91,7 +91,7 @@ def _sections(known: ReportContext, platform: Platform) -> tuple[Section, ...]:
     return (
         verdict(known),
         metrics(known),
-        change(known, champion),
+        change(known, champion, platform),
         backtest(known),
         slices(known),
         value,

@@ -54,7 +54,7 @@ def training_rows(
         return
     sizes = Snapshot(pipeline, platform, versions)
     for name, ticks in chosen.named():
-        for part in _parts(ticks, sizes.rows_to_score(ticks)):
+        for part in parts_of(ticks, sizes.rows_to_score(ticks)):
             read = _read(pipeline, part, as_of, versions, platform)
             versions = read.versions
             yield _joined(pipeline, name, read)
@@ -123,7 +123,7 @@ def _joined(pipeline: Pipeline, window: str, read: _Read) -> RowsOfWindow:
     return RowsOfWindow(window, joined, usable.left_out + Counter({LABEL: without_label}), read.versions)
 
 
-def _parts(ticks: TickRange, counts: Mapping[TickName, int]) -> Iterator[TickRange]:
+def parts_of(ticks: TickRange, counts: Mapping[TickName, int]) -> Iterator[TickRange]:
     """Split a window into parts of whole ticks, with at most TICKS_AT_ONCE ticks and about ROWS_AT_ONCE rows.
 
     counts: the rows of each tick.

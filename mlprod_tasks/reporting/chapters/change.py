@@ -11,14 +11,16 @@ from mlprod_tasks.documents.mail_content import Grid
 from mlprod_tasks.documents.plot_style import png
 from mlprod_tasks.models.model import Model
 from mlprod_tasks.models.segmented import SegmentedModel
+from mlprod_tasks.platform import Platform
 from mlprod_tasks.reporting.plots import importance as plots
 from mlprod_tasks.reporting.report_context import ReportContext, ReportedChampion
+from mlprod_tasks.training.label_changes import label_changes
 from mlprod_tasks.training.records import classes_in_words
 
 ABSENT = "-"
 
 
-def change(context: ReportContext, champion: ReportedChampion | None) -> Section:
+def change(context: ReportContext, champion: ReportedChampion | None, platform: Platform) -> Section:
     """The differences between the model and the champion."""
     if champion is None:
         return Section("change", "Against the champion", (NotMade("what changed", "There was no champion yet."),))
@@ -27,6 +29,7 @@ def change(context: ReportContext, champion: ReportedChampion | None) -> Section
         return Section("change", "Against the champion", (NotMade("what changed", why),))
     name = f"version {champion.version}"
     blocks: list[Block] = [Grid("Data", ("", f"champion, {name}", "model"), tuple(_data(context.model, champion.model)))]
+    blocks.append(_outcomes(context, champion.model, platform))
     blocks += _recipes(context.model, champion.model, name)
     new, old = set(context.model.feature_names), set(champion.model.feature_names)
     added, removed = sorted(new - old), sorted(old - new)
@@ -42,6 +45,17 @@ def change(context: ReportContext, champion: ReportedChampion | None) -> Section
     else:
         blocks.append(NotMade("the shift of importance", "One of the two learners does not measure it."))
     return Section("change", "Against the champion", tuple(blocks))
+
+
+def _outcomes(context: ReportContext, champion: Model | SegmentedModel, platform: Platform) -> Block:
+    """What became of the outcomes that the champion was made with."""
+    found = label_changes(context.pipeline, champion.facts, context.assembled, platform)
+    if isinstance(found, str):
+        return NotMade("what became of the champion's outcomes", found)
+    return Paragraph(
+        f"Outcomes are taken as they are known at a training. Of the {found.known:,} that the champion was made with, "
+        f"{found.changed:,} have changed since and {found.gone:,} are gone; {found.added:,} more of its rows have one now."
+    )
 
 
 def _data(model: Model | SegmentedModel, champion: Model | SegmentedModel) -> Iterator[tuple[str, ...]]:

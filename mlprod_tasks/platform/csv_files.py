@@ -76,7 +76,7 @@ def read(path: Path, columns: Sequence[str], dialect: Dialect = STANDARD) -> Ite
             if len(record) != len(names):
                 raise Malformed(
                     f"line {records.line} has {_fields(len(record))}, but the header has {len(names)}: "
-                    f"a value with {dialect.separator!r} or a quote is not quoted, or the row is cut off"
+                    f"a value with {dialect.separator!r}, a quote or a line break is not quoted, or the row is cut off"
                 )
             count += 1
             if records.held_lines >= CHUNK_LINES or records.held_bytes >= CHUNK_BYTES:

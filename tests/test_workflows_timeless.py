@@ -8,10 +8,12 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from mlprod_tasks import declaration as ml
 from mlprod_tasks import steps, workflows
 from mlprod_tasks.dashboard.data import detail
 from mlprod_tasks.declaration.split import PROVES_LESS
 from mlprod_tasks.evaluation.results import Evaluation
+from mlprod_tasks.ingest.tables import TablesFailed
 from mlprod_tasks.online.check import compared
 from mlprod_tasks.operations.status import status
 from mlprod_tasks.platform import Platform, names
@@ -202,6 +204,16 @@ def test_rows_of_one_household_are_in_one_part(fresh: Home, tmp_path: Path) -> N
         for customer in read_window(folder, part)["customer"].to_pylist():
             group = (plans.loc[customer, "plan"], plans.loc[customer, "visits"])
             assert seen.setdefault(group, part) == part
+
+
+def test_a_customer_in_two_files_is_refused_by_the_audit(fresh: Home, tmp_path: Path) -> None:
+    deliver(fresh.rows, tmp_path)
+    (tmp_path / "customers.csv").rename(tmp_path / "customers_1.csv")
+    deliver(fresh.rows.tail(2), tmp_path)
+    (tmp_path / "customers.csv").rename(tmp_path / "customers_2.csv")
+    in_files = replace(BY_PART.tables[0].at_source, source=ml.Files("shop", "customers_*.csv", "csv"))
+    with pytest.raises(TablesFailed, match="customer must be unique"):
+        assembled(fresh, replace(BY_PART, tables=(in_files, BY_PART.tables[1])))
 
 
 def test_an_empty_table_is_refused_by_the_audit(fresh: Home, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ shift is put into the ticks from one on; it is found at the first tick at which 
 tick's outcomes counted as known when its labels are complete. Beside it the same on the days as they really were, whose weather
 and season are shifts of their own.
 
-`python -m benchmarks.power [--task regression] [--shuffles N]`: tables in Markdown; some minutes on two idle cores.
+`python -m benchmarks.power [--task regression] [--own] [--shuffles N]`: tables in Markdown; some minutes on two idle cores.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ BEFORE, LONGEST = 5, 5  # quiet ticks before a shift; ticks after which it count
 MOST_FALSE_ALARMS = 1 / 50
 MILES_TO_KM = 1.609344
 
+_own_shifts = False  # of this run: whether shifts of rows are left out
 _world: World  # of this run: what is forked is shared, not sent
 
 
@@ -90,11 +91,13 @@ def main() -> int:
     asked.add_argument("--shuffles", type=int, default=sized(12, 1))
     asked.add_argument("--small", action="store_true", help="a few ticks: only to see that it runs")
     asked.add_argument("--task", choices=tuple(ASKED), default="binary", help="what the flights are asked for")
+    asked.add_argument("--own", action="store_true", help="only shifts of the task's own scores and outcomes")
     asked.add_argument("--shipped", action="store_true", help="the use case's own watches and rules instead of the defaults")
     given = asked.parse_args()
     logging.basicConfig(level=logging.ERROR)
     began = time.perf_counter()
-    global _world
+    global _world, _own_shifts
+    _own_shifts = given.own
     _world = world(given.task, shipped=given.shipped)
     print(f"rows, model and scores: {time.perf_counter() - began:.0f} s", file=sys.stderr)
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("fork")) as pool:
@@ -312,7 +315,7 @@ OF_ROWS = (
 
 def shifts_of(task: str) -> tuple[Injected, ...]:
     """Those of rows, which every task has, and those of the task's scores and outcomes."""
-    every = (*OF_ROWS, *ASKED[task].shifts)
+    every = ASKED[task].shifts if _own_shifts else (*OF_ROWS, *ASKED[task].shifts)
     return sized(every, every[-1:])
 
 

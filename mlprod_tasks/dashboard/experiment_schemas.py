@@ -25,7 +25,8 @@ class DifferenceRow:
 
     low, high: the interval of the difference. lift: the difference as a share of the control's value. gain: whether the whole
     interval is good (true) or bad (false) for the business; None if it holds 0. adjusted: the difference and its interval
-    without what units did before the start explains; None if they were not there before.
+    without what units did before the start explains; None if they were not there before. adjusted_p: of a metric that does not
+    decide, adjusted for how many there are.
     """
 
     metric: str
@@ -38,6 +39,7 @@ class DifferenceRow:
     high: float
     lift: float | None
     p: float | None
+    adjusted_p: float | None
     gain: bool | None
     adjusted: tuple[float, float, float] | None
 
@@ -51,6 +53,22 @@ class DifferencePath:
     difference: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ExposurePath:
+    """The difference in the metric that decides, by ticks since a unit's first row.
+
+    later: the difference without each unit's first period, and its interval. sentence: if it changes beyond doubt.
+    """
+
+    variant: str
+    ages: tuple[int, ...]
+    difference: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    later: tuple[float, float, float] | None
+    sentence: str
 
 
 @dataclass(frozen=True)
@@ -86,6 +104,7 @@ class ExperimentRow:
     variants: tuple[VariantRow, ...]  # the control first
     differences: tuple[DifferenceRow, ...]
     paths: tuple[DifferencePath, ...]
+    exposure: tuple[ExposurePath, ...]
     may_end: bool  # whether rows of ticks to come are still assigned
 
 

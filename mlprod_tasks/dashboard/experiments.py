@@ -14,6 +14,7 @@ from mlprod_tasks.dashboard.experiment_schemas import (
     DifferenceRow,
     ExperimentRow,
     ExperimentsDetail,
+    ExposurePath,
     VariantRow,
 )
 from mlprod_tasks.declaration import Pipeline, UnitMetric
@@ -72,6 +73,7 @@ def _run(
         variants=tuple(_variant(one, shown) for one in run.plan["variants"]),
         differences=tuple(_difference(one, known) for one in shown.get("compared", ())),
         paths=tuple(_paths(readings, wanted["metric"])),
+        exposure=tuple(_exposure(one) for one in shown.get("novelty", ())),
         may_end=ended is None and pipeline.schedule.moment(pipeline.schedule.shift(run.ends, 1)) > until,
     )  # fmt: skip
 
@@ -99,6 +101,7 @@ def _difference(one: Mapping[str, Any], known: Mapping[str, UnitMetric]) -> Diff
     return DifferenceRow(
         metric=one["metric"], unit=_unit(known, one["metric"]), variant=one["variant"], control=one["control"],
         treated=one["treated"], difference=one["difference"], low=one["low"], high=one["high"], lift=one["lift"], p=one["p"],
+        adjusted_p=one.get("adjusted_p"),
         gain=gain, adjusted=None if None in adjusted else adjusted,
     )  # fmt: skip
 
@@ -116,6 +119,19 @@ def _paths(readings: Sequence[ExperimentReading], metric: str) -> list[Differenc
         ticks, difference, low, high = zip(*of_variant, strict=True)
         paths.append(DifferencePath(variant, ticks, difference, low, high))
     return paths
+
+
+def _exposure(one: Mapping[str, Any]) -> ExposurePath:
+    later = one["later"]
+    return ExposurePath(
+        variant=one["variant"],
+        ages=tuple(one["ages"]),
+        difference=tuple(point["value"] for point in one["by_age"]),
+        low=tuple(point["low"] for point in one["by_age"]),
+        high=tuple(point["high"] for point in one["by_age"]),
+        later=None if later is None else (later["value"], later["low"], later["high"]),
+        sentence=one.get("sentence") or "",
+    )
 
 
 def _unit(known: Mapping[str, UnitMetric], metric: str) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlprod_tasks.declaration import UnitMetric
 from mlprod_tasks.experiments.plan import Plan
 from mlprod_tasks.statistics import sequential
+from mlprod_tasks.statistics.multiple_tests import benjamini_hochberg
 from mlprod_tasks.statistics.treatment_effect import Effect, Moments, NoEffect, adjusted, of_means, of_ratios
 
 
@@ -29,7 +30,8 @@ class Compared:
 
     low, high: the interval of the difference; it holds at this look, or at all times if there is no verdict yet. better: the
     difference without what units did before the start explains (CUPED), if they were there before; explained: the share of the
-    variance that this took away.
+    variance that this took away. adjusted_p: of a metric that does not decide: so that the share of false ones among those that
+    are found is kept (Benjamini and Hochberg).
     """
 
     metric: str
@@ -45,6 +47,7 @@ class Compared:
     better_low: float | None = None
     better_high: float | None = None
     explained: float | None = None
+    adjusted_p: float | None = None
 
 
 def compare(
@@ -54,12 +57,27 @@ def compare(
     found: Mapping[str, Mapping[str, Moments]],
     covariate: Mapping[str, Moments],
     looked: Looked | None,
-) -> Iterator[Compared]:
-    """Yield each metric of each treated variant beside the control's; nothing for one without a difference to test.
+) -> tuple[Compared, ...]:
+    """Return each metric of each treated variant beside the control's; nothing for one without a difference to test.
 
     found: the moments of each metric's units, by variant; covariate: of the primary metric now and before the start, by
     variant; looked: None if there may be no verdict now.
     """
+    compared = list(_compared(metrics, primary, planned, found, covariate, looked))
+    others = [(i, one.p) for i, one in enumerate(compared) if one.metric != primary.name and one.p is not None]
+    for (i, _), adjusted_p in zip(others, benjamini_hochberg([p for _, p in others]), strict=True):
+        compared[i] = replace(compared[i], adjusted_p=float(adjusted_p))
+    return tuple(compared)
+
+
+def _compared(
+    metrics: Sequence[UnitMetric],
+    primary: UnitMetric,
+    planned: Plan,
+    found: Mapping[str, Mapping[str, Moments]],
+    covariate: Mapping[str, Moments],
+    looked: Looked | None,
+) -> Iterator[Compared]:
     for metric in metrics:
         of_variant = found[metric.name]
         for one in planned.treated:

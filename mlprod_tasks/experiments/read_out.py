@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange, UnitMetric
-from mlprod_tasks.documents.formatting import format_count, format_interval, format_number
+from mlprod_tasks.documents.formatting import format_count, format_interval, format_number, p_value
 from mlprod_tasks.experiments.checks import problems
 from mlprod_tasks.experiments.compare import Compared, Looked, compare
 from mlprod_tasks.experiments.looks import Look, bound, complete_ticks, information, planned_looks
 from mlprod_tasks.experiments.metric_sql import MetricFailed
+from mlprod_tasks.experiments.novelty import Novelty, novelty
 from mlprod_tasks.experiments.plan import Plan, ticks_a_period
 from mlprod_tasks.experiments.run import last_of, plan_of, stop
 from mlprod_tasks.experiments.units import moments, moments_of, open_units, opened, unit_columns
@@ -36,7 +37,8 @@ class Reading:
     'ended' by a person before there was a verdict.
     look: the share of the planned time at which a verdict could be given; None if there could be none.
     rows: scored rows of each variant, and how many of them have no outcome yet; units: those with an outcome.
-    final: whether the verdict stays, whatever comes later.
+    final: whether the verdict stays, whatever comes later. novelty: how differences change with exposure, of units that come
+    again.
     """
 
     tick: str
@@ -50,17 +52,20 @@ class Reading:
     compared: tuple[Compared, ...]
     problems: tuple[str, ...]
     final: bool = False
+    novelty: tuple[Novelty, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The reading as plain JSON values."""
-        return asdict(self)
+        shown = [{**asdict(one), "sentence": one.sentence} for one in self.novelty]
+        return {**asdict(self), "novelty": shown}
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Reading:
         """Read what `as_json` wrote."""
         rows = {variant: (int(n), int(missing)) for variant, (n, missing) in plain["rows"].items()}
         compared = tuple(Compared(**one) for one in plain["compared"])
-        return cls(**{**plain, "rows": rows, "compared": compared, "problems": tuple(plain["problems"])})
+        shown = tuple(Novelty.from_json(one) for one in plain.get("novelty", ()))
+        return cls(**{**plain, "rows": rows, "compared": compared, "problems": tuple(plain["problems"]), "novelty": shown})
 
 
 def read_out(pipeline: Pipeline, run: ExperimentRun, tick: Tick, platform: Platform) -> Reading:
@@ -168,20 +173,31 @@ def _measured(
     metrics = pipeline.experiments.metrics
     primary = pipeline.experiments.metric(planned.wanted.metric)
     with opened(platform) as con:
-        rows = open_units(con, pipeline, metrics, ticks, tick, platform, experiment=run.name)
+        position = metrics.index(primary)
+        again = None if _once(pipeline) or primary.of == "ratio" else position
+        rows = open_units(con, pipeline, metrics, ticks, tick, platform, experiment=run.name, by_tick=again)
         if not rows:
             sentence = f"no row of {ticks} was assigned"
             return replace(reading, sentence=sentence, problems=(sentence,))
-        before = _before(con, pipeline, planned, primary, metrics.index(primary), run, platform)
+        before = _before(con, pipeline, planned, primary, position, run, platform)
         wrong = tuple(problems(con, pipeline, planned, run.name, ticks, rows, before, platform))
         found = {one.name: moments(con, i, one) for i, one in enumerate(metrics)}
         covariate = moments_of(con, ("a", "x"), BOTH) if before else {}
+        shown = novelty(con, pipeline, planned, ticks) if again is not None and found[primary.name] else ()
     units = {variant: one.n for variant, one in found[primary.name].items()}
     time, looked = _looked(pipeline, run, planned, ticks, look, seen, units)
-    compared = tuple(compare(metrics, primary, planned, found, covariate, looked))
+    compared = compare(metrics, primary, planned, found, covariate, looked)
     verdict, sentence = decide(pipeline, planned, primary, compared, wrong, looked, units)
     return replace(
-        reading, verdict=verdict, sentence=sentence, look=time, rows=rows, units=units, compared=compared, problems=wrong
+        reading,
+        verdict=verdict,
+        sentence=sentence,
+        look=time,
+        rows=rows,
+        units=units,
+        compared=compared,
+        problems=wrong,
+        novelty=shown,
     )
 
 
@@ -207,6 +223,11 @@ def _looked(
     return look.time, Looked(bound(planned, (*before, (look.time, information(planned, units)))), at_end)
 
 
+def _once(pipeline: Pipeline) -> bool:
+    """Whether units are rows that come once, so that nothing is known of them before, and nothing changes with exposure."""
+    return pipeline.population is None and unit_columns(pipeline) == pipeline.entity_table.key
+
+
 def _before(
     con: duckdb.DuckDBPyConnection,
     pipeline: Pipeline,
@@ -219,8 +240,7 @@ def _before(
     """The primary metric's moments before the start, by variant, of units that were there; {} if units do not come again."""
     schedule = pipeline.schedule
     first = max(schedule.first, schedule.shift(run.starts, -planned.periods * ticks_a_period(schedule)))
-    once = pipeline.population is None and unit_columns(pipeline) == pipeline.entity_table.key
-    if once or first >= run.starts or primary.of == "ratio":
+    if _once(pipeline) or first >= run.starts or primary.of == "ratio":
         return {}
     history = schedule.range(first, schedule.shift(run.starts, -1))
     open_units(con, pipeline, (primary,), history, schedule.tick(run.starts), platform, table=BEFORE)
@@ -245,4 +265,10 @@ def told(run: ExperimentRun, reading: Reading) -> str:
         if one.better is not None and one.better_low is not None and one.better_high is not None:
             around = format_interval(one.better_low, one.better_high)
             lines.append(f"    without what units did before: {format_number(one.better)} {around}")
+    for shown in reading.novelty:
+        if shown.later is not None:
+            later = f"{format_number(shown.later.value)} {format_interval(shown.later.low, shown.later.high)}"
+            lines.append(f"  {shown.variant}, without each unit's first period: {later}")
+        if shown.sentence is not None:
+            lines.append(f"  {shown.sentence} ({p_value(shown.p)})")
     return "\n".join(lines)

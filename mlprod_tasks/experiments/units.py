@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 UNITS = "units"
 PARTS = "parts_of_units"  # the sums of each unit in some of the ticks
+AGES = "units_by_tick"  # one metric's sums of each unit at each tick
 ROWS_AT_ONCE = 2_000_000
 
 
@@ -66,13 +67,15 @@ def open_units(
     platform: Platform,
     experiment: str | None = None,
     table: str = UNITS,
+    by_tick: int | None = None,
 ) -> dict[str, tuple[int, int]]:
     """Create a table of the units of scored rows with a known outcome, and count the rows of each variant.
 
     experiment: only the rows that it assigned; None: all rows, without variants ('').
 
     The table has a row a unit and variant: the unit's columns as u0, u1, ...; variant; and for the i-th metric a<i> and b<i>,
-    numerator and denominator (1 where there is none).
+    numerator and denominator (1 where there is none). by_tick: the position of a metric whose numerators by unit and tick are
+    kept too, in the table AGES as a.
 
     Returns: for each variant how many rows were scored, and how many of them have no outcome yet.
 
@@ -84,7 +87,7 @@ def open_units(
         known = _known(con, pipeline, metrics, some, as_of, platform, experiment, counts)
         if known is not None and known.num_rows:
             later = _later(con, pipeline, metrics, known, some, as_of, platform)
-            _add_parts(con, pipeline, metrics, known, later)
+            _add_parts(con, pipeline, metrics, known, later, by_tick)
     _sum_up(con, pipeline, metrics, table)
     return counts
 
@@ -189,6 +192,7 @@ def _add_parts(
     metrics: Sequence[UnitMetric],
     known: pa.Table,
     later: Mapping[int, pa.ChunkedArray],
+    by_tick: int | None,
 ) -> None:
     """Add what labelled rows of some ticks give their units.
 
@@ -205,9 +209,13 @@ def _add_parts(
     rows = "SELECT * FROM known_rows"
     for i, metric in enumerate(metrics):
         rows = rows_sql(i, metric, rows)
-    parts = f"SELECT {unit}, variant, {sums} FROM ({rows}) GROUP BY ALL ORDER BY ALL"
+    wanted = {PARTS: f"SELECT {unit}, variant, {sums} FROM ({rows}) GROUP BY ALL ORDER BY ALL"}
+    if by_tick is not None:
+        ours = f"SELECT {unit}, variant, tick, {sums_sql(by_tick, metrics[by_tick])} FROM ({rows}) GROUP BY ALL"
+        wanted[AGES] = f"SELECT * EXCLUDE (a{by_tick}, b{by_tick}), a{by_tick} AS a FROM ({ours}) ORDER BY ALL"
     try:
-        con.execute(f"INSERT INTO {PARTS} {parts}" if _exists(con, PARTS) else f"CREATE TABLE {PARTS} AS {parts}")
+        for table, parts in wanted.items():
+            con.execute(f"INSERT INTO {table} {parts}" if _exists(con, table) else f"CREATE TABLE {table} AS {parts}")
     except duckdb.Error as error:
         raise MetricFailed(failure(con, pipeline, metrics, type(error).__name__)) from error
 

@@ -58,6 +58,7 @@ def _tell(
             f"It ran on rows of {what['first']} to {what['last']}, with units {units or 'none'}. Planned were "
             f"{run.plan['units']:,} units in the smallest variant, a smallest difference of "
             f"{format_number(wanted['difference'])} in {wanted['metric']}, and the design {wanted['design']}.",
+            *(one["sentence"] for one in what.get("novelty", ()) if one.get("sentence")),
             NEXT[reading.verdict],
         ),
         grids=(_differences(what["compared"]),) if what["compared"] else (),
@@ -73,11 +74,17 @@ def _differences(compared: Sequence[dict[str, Any]]) -> Grid:
         (
             one["metric"], one["variant"], format_number(one["control"]), format_number(one["treated"]),
             format_number(one["difference"]), format_interval(one["low"], one["high"]),
-            "" if one["lift"] is None else f"{one['lift']:+.1%}", p_value(one["p"]),
+            "" if one["lift"] is None else f"{one['lift']:+.1%}", _p(one),
         )
         for one in compared
     )  # fmt: skip
     return Grid("Differences", ("metric", "variant", "control", "treated", "difference", "interval", "lift", "p"), rows)
+
+
+def _p(one: dict[str, Any]) -> str:
+    """The p-value, adjusted for the number of metrics if this one does not decide."""
+    adjusted = one.get("adjusted_p")
+    return p_value(one["p"]) if adjusted is None else f"{p_value(adjusted)}, adjusted"
 
 
 def _picture(pipeline: Pipeline, run: ExperimentRun, platform: Platform) -> bytes | None:

@@ -37,6 +37,11 @@ class Moments:
         """Return the moments of values, (units, columns)."""
         return cls(len(values), values.mean(axis=0), np.atleast_2d(np.cov(values, rowvar=False, ddof=1)))
 
+    @classmethod
+    def of_one(cls, n: int, mean: float, variance: float) -> Moments:
+        """Return the moments of n values of one column."""
+        return cls(n, np.array([mean]), np.array([[variance]]))
+
 
 @dataclass(frozen=True)
 class Effect:

@@ -62,6 +62,9 @@ def test_what_is_shown_is_the_ledgers_own(platform: Platform, pipeline: Pipeline
     assert path.low == tuple(row.reading["compared"][0]["low"] for row in readings)
     assert held_out.variant == "fallback"
     assert not one.may_end
+    (exposure,) = one.exposure
+    assert (exposure.variant, exposure.ages, exposure.later) == ("3@0.4", tuple(range(14)), pytest.approx((0.6, -0.9, 2.1)))
+    assert [d.adjusted_p for d in one.differences] == [None, 0.9, None]
 
 
 def test_a_report_shows_it_as_it_stood_at_its_tick(platform: Platform, pipeline: Pipeline) -> None:
@@ -110,7 +113,8 @@ def test_it_can_be_read(browser: Any, address: str, width: int, scheme: str) -> 
     (row,) = shown["cheaper"].find_elements("css selector", '[data-metric="saved/3@0.4"]')
     cells = [cell.text.split("\n")[0] for cell in row.find_elements("css selector", "th, td")]
     assert cells[:7] == ["saved", "3@0.4", "8.1 USD", "9.49 USD", "1.39", "17.1 %", "0.004"]
-    assert len(shown["cheaper"].find_elements("css selector", ".cone svg path.line")) == 2
+    assert len(shown["cheaper"].find_elements("css selector", ".cone svg path.line")) == 3
+    assert "it may not last" in shown["cheaper"].find_element("css selector", "[data-exposure]").text
     width_of_bar = "return arguments[0].querySelector('rect.n2').getAttribute('width')"
     assert float(browser.execute_script(width_of_bar, shown["cheaper"])) == pytest.approx(100 * 1155 / 4200)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width

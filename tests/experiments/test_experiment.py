@@ -6,6 +6,7 @@ from datetime import date, timedelta
 
 import pyarrow.compute as pc
 import pytest
+from scipy import stats
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.experiments import run as experiments
@@ -113,7 +114,11 @@ def test_never_acting_is_found_to_be_worse_and_only_at_the_end(never):
     assert saved.low < saved.difference < saved.high < 0
     assert set(reading.units) == {"control", NEVER}
     assert reading.problems == ()
-    assert {one.metric for one in reading.compared} == {"saved", "acted", "per_item"}
+    others = {one.metric: one for one in reading.compared if one.metric != "saved"}
+    assert set(others) == {"acted", "per_item"}
+    oracle = stats.false_discovery_control([one.p for one in others.values()])
+    assert [one.adjusted_p for one in others.values()] == pytest.approx(list(oracle))
+    assert saved.adjusted_p is None
 
 
 def test_what_is_read_is_what_pandas_finds(never):

@@ -1,5 +1,6 @@
 """Units that come again: customers with several orders, and what they did before the experiment began."""
 
+import json
 from dataclasses import replace
 from datetime import date
 
@@ -12,8 +13,9 @@ from mlprod_tasks import declaration as ml
 from mlprod_tasks import features
 from mlprod_tasks.experiments import run as experiments
 from mlprod_tasks.experiments import units
+from mlprod_tasks.experiments.novelty import Around
 from mlprod_tasks.experiments.plan import Wanted
-from mlprod_tasks.experiments.read_out import Reading, read_out
+from mlprod_tasks.experiments.read_out import Reading, read_out, told
 from mlprod_tasks.experiments.run import plan_for, start
 from mlprod_tasks.platform import names
 from mlprod_tasks.platform.experiment_entries import ExperimentReading
@@ -104,3 +106,56 @@ def test_ticks_that_are_read_apart_give_the_same_units(customers, scored, monkey
     assert (apart.units, apart.rows, apart.verdict) == (whole.units, whole.rows, whole.verdict)
     for one, other in zip(apart.compared, whole.compared, strict=True):
         assert (one.difference, one.low, one.p) == pytest.approx((other.difference, other.low, other.p))
+
+
+@pytest.fixture
+def long(customers, scored) -> tuple[Shop, Reading]:
+    """Two weeks of customers that come again, read at the end."""
+    planned = plan_for(customers.pipeline, Wanted("saved", 30.0), [NEVER], customers.platform, periods=2)
+    run = start(customers.pipeline, "again", planned, "Ann", "", customers.platform)
+    scored(customers, run.starts, run.ends)
+    return customers, read_out(customers.pipeline, run, customers.tick("2024-02-09"), customers.platform)
+
+
+def aged(shop: Shop) -> pd.DataFrame:
+    """What each customer saved at each tick, with the days since its first one."""
+    found = rows(shop, FIRST, "2024-02-07", "2024-02-09").dropna(subset="variant")
+    by_tick = found.groupby(["variant", "customer", "tick"], as_index=False)["saved"].sum()
+    days = pd.to_datetime(by_tick["tick"])
+    return by_tick.assign(age=(days - days.groupby(by_tick["customer"]).transform("min")).dt.days)
+
+
+def test_how_the_difference_changes_with_exposure_is_what_pandas_finds(long):
+    shop, reading = long
+    (shown,) = reading.novelty
+    by_tick = aged(shop)
+    several = by_tick.groupby(["variant", "customer"]).filter(lambda one: one["age"].nunique() > 1)
+    slopes = several.groupby(["variant", "customer"])[["age", "saved"]].apply(
+        lambda one: np.polyfit(one["age"], one["saved"], 1)[0]
+    )
+    oracle = stats.ttest_ind(slopes[NEVER], slopes["control"], equal_var=False)
+    assert shown.slope.value == pytest.approx(slopes[NEVER].mean() - slopes["control"].mean())
+    assert shown.p == pytest.approx(oracle.pvalue)
+    later = by_tick[by_tick["age"] >= 7].groupby(["variant", "customer"])["saved"].sum()
+    assert shown.later.value == pytest.approx(later[NEVER].mean() - later["control"].mean())
+    interval = stats.ttest_ind(later[NEVER], later["control"], equal_var=False).confidence_interval(0.95)
+    assert (shown.later.low, shown.later.high) == pytest.approx((interval.low, interval.high))
+    first = by_tick[by_tick["age"] == 0].groupby("variant")["saved"].mean()
+    assert shown.by_age[0].value == pytest.approx(first[NEVER] - first["control"])
+    assert Reading.from_json(json.loads(json.dumps(reading.as_json()))) == reading
+
+
+def test_an_effect_that_fades_is_said(long):
+    shown = replace(long[1].novelty[0], slope=Around(-0.5, -0.7, -0.3), p=0.0001)
+    assert shown.sentence == f"the difference of {NEVER} falls with the time since a unit's first row: it may not last"
+    assert shown.sentence in told(
+        experiments.get(long[0].pipeline, "again", long[0].platform), replace(long[1], novelty=(shown,))
+    )
+    assert replace(shown, p=0.2).sentence is None
+
+
+def test_units_that_come_once_have_no_novelty(never):
+    reading = read_out(
+        never.pipeline, experiments.get(never.pipeline, "never", never.platform), never.tick(END), never.platform
+    )
+    assert reading.novelty == ()

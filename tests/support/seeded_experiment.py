@@ -26,6 +26,16 @@ def compared(metric: str, variant: str, control: float, difference: float, half:
         "metric": metric, "variant": variant, "control": control, "treated": control + difference, "difference": difference,
         "low": difference - half, "high": difference + half, "lift": difference / control, "p": p,
         **(more if metric == "saved" else dict.fromkeys(more)), "explained": None,
+        "adjusted_p": None if metric == "saved" else p,
+    }  # fmt: skip
+
+
+def fading(days: int) -> dict[str, Any]:
+    """A difference that fades with the days since a unit's first row."""
+    by_age = [{"value": 1.9 - 0.1 * age, "low": 0.4 - 0.1 * age, "high": 3.4 - 0.1 * age} for age in range(days)]
+    return {
+        "variant": "3@0.4", "slope": {"value": -0.1, "low": -0.15, "high": -0.05}, "p": 0.001, "later": by_age[-1],
+        "ages": list(range(days)), "by_age": by_age, "sentence": "the difference of 3@0.4 falls: it may not last",
     }  # fmt: skip
 
 
@@ -68,7 +78,7 @@ def seed(
             "tick": str(starts + (day + 1) * DAY), "first": str(starts), "last": str(starts + (day - 1) * DAY),
             "verdict": "better" if final else "running",
             "sentence": found,
-            "look": day / 14, "final": final, "problems": [],
+            "look": day / 14, "final": final, "problems": [], "novelty": [fading(day)],
             "rows": {"control": [n + 20, 20], "3@0.4": [n + 31, 31], "fallback": [n // 4, 0]},
             "units": {"control": n, "3@0.4": n, "fallback": n // 4},
             "compared": [

@@ -9,15 +9,15 @@
   const EDGE = { left: 52, right: 24, top: 10, bottom: 22 };
   const interval = (low, high) => `[${mlprod.number(low)}, ${mlprod.number(high)}]`;
 
-  // The difference and its interval at each tick that was read, with a line at zero.
-  function drawn(path, unit) {
-    const plot = h("div", { class: "cone", role: "img", "aria-label": told(path, unit) });
+  // A difference and its interval at each of some points, with a line at zero. marks: the points in words.
+  function drawn(path, marks, text) {
+    const plot = h("div", { class: "cone", role: "img", "aria-label": text });
     const draw = () => {
       const width = Math.max(240, plot.clientWidth);
       const inner = { w: width - EDGE.left - EDGE.right, h: HEIGHT - EDGE.top - EDGE.bottom };
       const [low, high] = [Math.min(0, ...path.low), Math.max(0, ...path.high)];
       const pad = (high - low || 1) * 0.06;
-      const x = (i) => EDGE.left + (path.ticks.length < 2 ? 0.5 : i / (path.ticks.length - 1)) * inner.w;
+      const x = (i) => EDGE.left + (marks.length < 2 ? 0.5 : i / (marks.length - 1)) * inner.w;
       const y = (value) => EDGE.top + inner.h * (1 - (value - low + pad) / (high - low + 2 * pad));
       const points = (values) => values.map((value, i) => `${x(i).toFixed(1)},${y(value).toFixed(1)}`);
       const svg = s("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, "aria-hidden": "true" });
@@ -25,8 +25,8 @@
         svg.append(s("line", { class: value === 0 ? "zero" : "grid", x1: EDGE.left, x2: width - EDGE.right, y1: y(value), y2: y(value) }));
         svg.append(s("text", { class: "axis", x: EDGE.left - 7, y: y(value) + 3.5, "text-anchor": "end" }, mlprod.number(value)));
       }
-      const every = Math.max(1, Math.ceil(path.ticks.length / Math.max(2, Math.floor(inner.w / 62))));
-      path.ticks.forEach((tick, i) => i % every === 0 && svg.append(s("text", { class: "axis", x: x(i), y: HEIGHT - 6, "text-anchor": "middle" }, mlprod.day(tick))));
+      const every = Math.max(1, Math.ceil(marks.length / Math.max(2, Math.floor(inner.w / 62))));
+      marks.forEach((mark, i) => i % every === 0 && svg.append(s("text", { class: "axis", x: x(i), y: HEIGHT - 6, "text-anchor": "middle" }, mark)));
       svg.append(s("path", { class: "band n0", d: `M${points(path.high).join("L")}L${points(path.low).reverse().join("L")}Z` }));
       svg.append(s("path", { class: "line n0", d: `M${points(path.difference).join("L")}` }));
       path.difference.forEach((value, i) => svg.append(s("circle", { class: "dot n0", cx: x(i), cy: y(value), r: 2 })));
@@ -43,8 +43,16 @@
 
   function paths(one) {
     return one.paths.filter((path) => path.ticks.length > 1).map((path) => h("figure", { class: "chart", "data-variant": path.variant },
-      h("figcaption", {}, h("h4", {}, `${one.metric}: ${path.variant} less control`), h("p", {}, "with its interval at each tick at which it was read")), drawn(path, one.unit),
+      h("figcaption", {}, h("h4", {}, `${one.metric}: ${path.variant} less control`), h("p", {}, "with its interval at each tick at which it was read")), drawn(path, path.ticks.map(mlprod.day), told(path, one.unit)),
       mlprod.tableOnDemand(`${one.metric} of ${path.variant}, tick by tick`, () => mlprod.table("", ["tick", "difference", "interval"], path.ticks.map((tick, i) => [tick, mlprod.number(path.difference[i]), interval(path.low[i], path.high[i])]).reverse(), [1]))));
+  }
+
+  // How the difference changes with the time since a unit's first row.
+  function exposure(one) {
+    return one.exposure.filter((path) => path.ages.length > 1).map((path) => h("figure", { class: "chart", "data-exposure": path.variant },
+      h("figcaption", {}, h("h4", {}, `${one.metric}: ${path.variant} less control, by ticks since a unit's first row`),
+        path.later && h("p", {}, `without each unit's first period: ${mlprod.number(path.later[0])} ${interval(path.later[1], path.later[2])}`)),
+      drawn(path, path.ages.map(String), `${path.variant} less control, by ticks since a unit's first row`), path.sentence && h("p", { class: "bad" }, path.sentence)));
   }
 
   function differences(one) {
@@ -53,7 +61,7 @@
       cells: [
         h("b", {}, row.metric), row.variant, mlprod.number(row.control, "number", row.unit), mlprod.number(row.treated, "number", row.unit),
         h("span", { class: row.gain === null ? null : row.gain ? "good" : "bad" }, mlprod.number(row.difference), h("span", { class: "sub rows" }, interval(row.low, row.high))),
-        row.lift === null ? "–" : share(row.lift), row.p === null ? "–" : mlprod.number(row.p),
+        row.lift === null ? "–" : share(row.lift), row.p === null ? "–" : [mlprod.number(row.p), row.adjusted_p !== null && h("span", { class: "sub rows" }, `adjusted ${mlprod.number(row.adjusted_p)}`)],
         row.adjusted === null ? "–" : [mlprod.number(row.adjusted[0]), h("span", { class: "sub rows" }, interval(row.adjusted[1], row.adjusted[2]))],
       ],
     }));
@@ -81,7 +89,7 @@
       h("dl", { class: "facts" }, [
         fact("Rows of", `${one.starts} to ${one.ends}`), one.last && fact("Read", `${one.first} to ${one.last}`), fact("Design", one.design.replace("_", "-")),
         fact("Significance, power", `${share(one.alpha)}, ${share(one.power)}`), fact("By", one.by), one.reason && fact("Why", one.reason), ended].filter(Boolean)),
-      progress(one), differences(one), h("div", { class: "charts" }, paths(one)), end && h("div", { class: "buttons" }, end));
+      progress(one), differences(one), h("div", { class: "charts" }, paths(one), exposure(one)), end && h("div", { class: "buttons" }, end));
   }
 
   // The fields of a plan.

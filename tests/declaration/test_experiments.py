@@ -6,6 +6,7 @@ import pytest
 
 from mlprod_tasks import declaration as ml
 from tests.support.shop import SHOP
+from tests.support.timeless_customers import CHURN
 
 SAVED = ml.UnitMetric("saved", "value", "what acting saved")
 
@@ -37,6 +38,11 @@ def test_a_metric_is_found_by_its_name() -> None:
 def test_what_cannot_be_compared_is_refused(experiments: ml.Experiments, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         replace(SHOP, experiments=experiments)
+
+
+def test_rows_without_a_time_have_no_experiment() -> None:
+    with pytest.raises(ValueError, match="the same row is scored at many ticks until its outcome comes"):
+        replace(CHURN, experiments=ml.Experiments((SAVED,)))
 
 
 def test_a_feature_may_not_be_called_as_a_column_that_experiments_add() -> None:

@@ -20,6 +20,11 @@ def experiment_problems(pipeline: Pipeline) -> Iterator[str]:
     experiments = pipeline.experiments
     if experiments is None:
         return
+    if pipeline.entity_table.snapshots:
+        yield (
+            f"experiments: rows of {pipeline.entity_name!r} have no time: the same row is scored at many ticks until its "
+            "outcome comes, so nothing tells what a variant did to it. Leave experiments out"
+        )
     if not experiments.metrics:
         yield "experiments: metrics is empty: give at least one that versions are compared by"
     yield from repeated("experiments: metrics", (metric.name for metric in experiments.metrics))

@@ -64,7 +64,7 @@ def breached(rows: pd.DataFrame, pipeline: Pipeline, profile: ReferenceProfile) 
     with engine(threads=1) as con:
         con.register("tick", pa.Table.from_pandas(rows, preserve_index=False))
         counts = count(con, "tick", [column.bins for column in profile.features]).columns
-    observed = Observed(len(rows), 0, counts, types={})
+    observed = Observed(len(rows), 0, 0, counts, types={})
     readings = [one for one in inputs(profile, observed, together=False) if one.what == "feature_psi"]
     assert len(readings) == len(OWN)
     return {one.slice for one in readings if bounds.of(one.what, one.slice).broken_by(one.value)}

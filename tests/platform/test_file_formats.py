@@ -232,11 +232,3 @@ def test_a_dialect_that_cannot_be_is_refused_when_it_is_declared(given: dict[str
 def test_a_name_that_cannot_be_is_refused_with_one_that_can(column: ml.Column, said: str, orders_pipeline, use_case) -> None:
     with pytest.raises(ValueError, match=said):
         orders_pipeline(columns=(*use_case.table("orders").columns, column))
-
-
-def test_a_date_as_the_time_of_a_table_is_refused_with_the_remedy(orders_pipeline, use_case) -> None:
-    columns = [
-        c if c.name != "ordered_at" else ml.Column("ordered_at", "date", "day") for c in use_case.table("orders").columns
-    ]
-    with pytest.raises(ValueError, match="declare it with kind 'timestamp'; a date is the midnight that it begins with"):
-        orders_pipeline(columns=tuple(columns))

@@ -27,7 +27,7 @@ from mlprod_tasks.promotion.reproduce import reproduce
 from mlprod_tasks.reporting.write import report
 from mlprod_tasks.steps import register
 from mlprod_tasks.training import assemble as assembling
-from mlprod_tasks.training import fit_model, segments, workspace
+from mlprod_tasks.training import fit_model, segments, training_rows, workspace
 from mlprod_tasks.training.feature_history import History
 from mlprod_tasks.training.records import SearchResult
 from mlprod_tasks.training.search import search
@@ -179,8 +179,8 @@ def test_a_backtest_says_before_it_starts_that_a_window_does_not_fit_into_memory
 
 def test_a_set_is_assembled_in_parts_of_few_rows_with_the_same_rows(shop, monkeypatch):
     sets = []
-    for training_id, most in (("one", assembling.ROWS_AT_ONCE), ("two", 1), ("three", 500)):
-        monkeypatch.setattr(assembling, "ROWS_AT_ONCE", most)
+    for training_id, most in (("one", training_rows.ROWS_AT_ONCE), ("two", 1), ("three", 500)):
+        monkeypatch.setattr(training_rows, "ROWS_AT_ONCE", most)
         assembling.assemble(shop.pipeline, shop.tick(), training_id, "test", shop.platform)
         sets.append(pq.ParquetFile(TrainingFolder(shop.platform, training_id).training_set))
     assert max(sets[2].metadata.row_group(i).num_rows for i in range(sets[2].num_row_groups)) <= 500

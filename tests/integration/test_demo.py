@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import psutil
-import pytest
 
 from tests.support.paths import REPOSITORY
 
@@ -29,15 +28,12 @@ def test_everything_that_the_demo_promises_really_happens(tmp_path: Path) -> Non
     assert left_running(home) == []
 
 
-@pytest.mark.parametrize(("use_case", "ingested", "scored"), [("household_spend", 42, 7), ("departures", 1620, 12)])
-def test_other_use_cases_show_their_history_a_model_and_some_ticks(
-    use_case: str, ingested: int, scored: int, tmp_path: Path
-) -> None:
+def test_another_use_case_shows_its_history_a_model_and_some_ticks(tmp_path: Path) -> None:
     home = tmp_path / "demo"
-    command = [sys.executable, "-m", "demo", "--use", use_case, "--exit", "--home", str(home)]
+    command = [sys.executable, "-m", "demo", "--use", "departures", "--exit", "--home", str(home)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
-    assert re.search(rf"^ticks +{ingested} ingested, {scored} scored$", done.stdout, re.M), done.stdout
+    assert re.search(r"^ticks +1620 ingested, 12 scored$", done.stdout, re.M), done.stdout
     assert re.search(r"^training .*: version 1, test \w+ [0-9.]+, of a constant", done.stdout, re.M), done.stdout
     assert left_running(home) == []
 

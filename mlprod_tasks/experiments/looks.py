@@ -92,15 +92,18 @@ def information(planned: Plan, units: dict[str, int]) -> float:
     return min((units.get(one.name, 0) for one in planned.variants), default=0) / planned.units
 
 
+LEAST_GROWTH = 1.01  # of the units since the look before: with hardly any new ones, two looks are one
+
+
 def bound(planned: Plan, seen: tuple[tuple[float, float], ...]) -> float | None:
-    """The bound of |z| at the last of the looks of a sequential design; None if nothing came since the look before.
+    """The bound of |z| at the last of the looks of a sequential design; None if hardly anything came since the look before.
 
     seen: the share of the planned time and of the planned units at each look, in order. What may be spent follows from the
     time; how looks hang together, from the units (Lan and DeMets, Biometrics 45, 1989).
     """
     grown = [seen[0]] if seen[0][1] > 0 else []
     for time, share in seen[1:]:
-        if share > (grown[-1][1] if grown else 0.0):
+        if share > (LEAST_GROWTH * grown[-1][1] if grown else 0.0):
             grown.append((time, share))
     if not grown or grown[-1] != seen[-1]:
         return None

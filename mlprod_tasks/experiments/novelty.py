@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from mlprod_tasks.declaration import Pipeline, TickRange
+from mlprod_tasks.declaration import Pipeline, TickRange, UnitMetric
 from mlprod_tasks.experiments.plan import Plan, ticks_a_period
 from mlprod_tasks.experiments.units import AGES, moments_of, unit_columns
 from mlprod_tasks.platform.tick_columns import tick_array
@@ -43,8 +43,9 @@ class Around:
 class Novelty:
     """How the difference of a treated variant in the metric that decides changes with exposure.
 
-    slope: by how much it grows a tick since a unit's first row; p: of a slope of 0. later: the difference without each unit's
-    first period (a week or month); None if nothing is left. ages, by_age: the difference by ticks since the first row.
+    slope: by how much it grows a tick since a unit's first row in the experiment; p: of a slope of 0. later: the difference
+    without each unit's first period (a week or month); None if nothing is left. ages, by_age: the difference by ticks since the
+    first row.
     """
 
     variant: str
@@ -70,10 +71,12 @@ class Novelty:
         return cls(plain["variant"], Around(**plain["slope"]), plain["p"], later, tuple(plain["ages"]), by_age)
 
 
-def novelty(con: duckdb.DuckDBPyConnection, pipeline: Pipeline, planned: Plan, ticks: TickRange) -> tuple[Novelty, ...]:
+def novelty(
+    con: duckdb.DuckDBPyConnection, pipeline: Pipeline, planned: Plan, metric: UnitMetric, ticks: TickRange
+) -> tuple[Novelty, ...]:
     """Return how the difference changes with exposure, of each treated variant for which that can be told.
 
-    The table AGES must exist: the metric that decides, by unit and tick.
+    metric: the one that decides; the table AGES must have its numerators by unit and tick.
     """
     _age(con, pipeline, ticks)
     units = ", ".join(f"u{i}" for i, _ in enumerate(unit_columns(pipeline)))
@@ -81,9 +84,9 @@ def novelty(con: duckdb.DuckDBPyConnection, pipeline: Pipeline, planned: Plan, t
         f"CREATE OR REPLACE TABLE slopes AS SELECT variant, regr_slope(a, age) AS a FROM {AGED} GROUP BY variant, {units} "
         "HAVING count(DISTINCT age) > 1 ORDER BY ALL"
     )
-    skipped = ticks_a_period(pipeline.schedule)
+    skipped, total = ticks_a_period(pipeline.schedule), "max(a)" if metric.of == "proportion" else "sum(a)"
     con.execute(
-        f"CREATE OR REPLACE TABLE later_units AS SELECT variant, sum(a) AS a FROM {AGED} WHERE age >= {skipped} "
+        f"CREATE OR REPLACE TABLE later_units AS SELECT variant, {total} AS a FROM {AGED} WHERE age >= {skipped} "
         f"GROUP BY variant, {units} ORDER BY ALL"
     )
     slopes, later = moments_of(con, ("a",), "slopes"), moments_of(con, ("a",), "later_units")

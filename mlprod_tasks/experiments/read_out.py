@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange, UnitMetric
 from mlprod_tasks.documents.formatting import format_count, format_interval, format_number, p_value
 from mlprod_tasks.experiments.checks import problems
-from mlprod_tasks.experiments.compare import Compared, Looked, compare
+from mlprod_tasks.experiments.compare import Compared, Looked, compare, for_several
 from mlprod_tasks.experiments.looks import Look, bound, complete_ticks, information, planned_looks
 from mlprod_tasks.experiments.metric_sql import MetricFailed
 from mlprod_tasks.experiments.novelty import Novelty, novelty
@@ -78,6 +78,9 @@ def read_out(pipeline: Pipeline, run: ExperimentRun, tick: Tick, platform: Platf
     recorded = _recorded(pipeline, run, platform)
     if (verdict := _final(recorded)) is not None:
         return verdict
+    if (sentence := _undeclared(pipeline, run)) is not None:
+        shown = Reading(str(tick), str(run.starts), None, VOID, sentence, None, {}, {}, (), (sentence,))
+        return _kept(pipeline, run, shown, platform)
     complete = complete_ticks(pipeline, run, tick, platform)
     seen: list[Reading] = []
     for look in planned_looks(pipeline, run):
@@ -93,6 +96,15 @@ def read_out(pipeline: Pipeline, run: ExperimentRun, tick: Tick, platform: Platf
     if seen and seen[-1].tick == str(tick):
         return seen[-1]
     return _kept(pipeline, run, _read(pipeline, run, tick, complete, None, seen, platform), platform)
+
+
+def _undeclared(pipeline: Pipeline, run: ExperimentRun) -> str | None:
+    """What the plan names and the declaration lacks; None if it has all."""
+    metric = plan_of(run).wanted.metric
+    declared = () if pipeline.experiments is None else pipeline.experiments.metrics
+    if any(one.name == metric for one in declared):
+        return None
+    return f"{pipeline.name} does not declare metric {metric!r} any more, by which {run.name!r} is decided: declare it again"
 
 
 def verdict_of(pipeline: Pipeline, run: ExperimentRun, platform: Platform) -> Reading | None:
@@ -183,10 +195,10 @@ def _measured(
         wrong = tuple(problems(con, pipeline, planned, run.name, ticks, rows, before, platform))
         found = {one.name: moments(con, i, one) for i, one in enumerate(metrics)}
         covariate = moments_of(con, ("a", "x"), BOTH) if before else {}
-        shown = novelty(con, pipeline, planned, ticks) if again is not None and found[primary.name] else ()
+        shown = novelty(con, pipeline, planned, primary, ticks) if again is not None and found[primary.name] else ()
     units = {variant: one.n for variant, one in found[primary.name].items()}
     time, looked = _looked(pipeline, run, planned, ticks, look, seen, units)
-    compared = compare(metrics, primary, planned, found, covariate, looked)
+    compared = for_several(list(compare(metrics, primary, planned, found, covariate, looked)), primary)
     verdict, sentence = decide(pipeline, planned, primary, compared, wrong, looked, units)
     return replace(
         reading,

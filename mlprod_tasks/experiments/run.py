@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import select
 
 from mlprod_tasks.declaration import Pipeline, Tick
-from mlprod_tasks.declaration.experiment import CONTROL
+from mlprod_tasks.declaration.experiment import CONTROL, HOLD_OUT
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.experiments.assignment import Variant
 from mlprod_tasks.experiments.plan import CannotPlan, Plan, Wanted, declared, plan, ticks_a_period
@@ -179,7 +179,7 @@ def _treated(pipeline: Pipeline, read: re.Match[str], champion: int, share: floa
     what, _, _ = read[0].partition("=")
     version = int(read["version"]) if read["version"].isdigit() else champion
     threshold = None if read["threshold"] is None else _threshold(pipeline, what, read["threshold"])
-    if read["version"] == "fallback":
+    if read["version"] == HOLD_OUT:
         return _held_out(pipeline, what, champion, share, threshold, platform)
     if version == champion and threshold is None:
         raise CannotPlan(f"variant {what!r} is the champion, which is the control: give another version, or a threshold")
@@ -197,7 +197,7 @@ def _held_out(
         raise CannotPlan(f"variant {what!r}: the fallback decides by its own threshold: leave it out")
     if platform.ledger.get(Fallback, pipeline.name, champion) is None:
         raise CannotPlan(f"variant {what!r}: no fallback is stored for version {champion}")
-    return Variant(what, champion, share, held_out=True)
+    return Variant(HOLD_OUT, champion, share, held_out=True)
 
 
 def _threshold(pipeline: Pipeline, text: str, written: str) -> float:

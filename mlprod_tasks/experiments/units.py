@@ -132,7 +132,9 @@ def _scored(
     wanted += [one for one in pipeline.feature_names if one in words]
     columns = ", ".join(quoted(one) for one in dict.fromkeys(wanted) if one in there)
     if experiment is None:
-        con.execute(f"CREATE OR REPLACE TABLE scored AS SELECT {columns}, '' AS variant FROM {source}")
+        # Rows without a unit would be assigned to no variant.
+        whole = " AND ".join(f"{quoted(one)} IS NOT NULL" for one in unit_columns(pipeline) if one in there)
+        con.execute(f"CREATE OR REPLACE TABLE scored AS SELECT {columns}, '' AS variant FROM {source} WHERE {whole}")
         return True
     if EXPERIMENT not in there:
         return False

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.declaration.experiment import ASSIGNED, EXPERIMENT, HOLD_OUT, VARIANT
 from mlprod_tasks.declaration.feature import Expression, names_of
 from mlprod_tasks.declaration.task import HIGH, LOW, PREDICTION, PROBABILITIES
 from mlprod_tasks.documents.formatting import format_count, format_number
@@ -60,7 +61,11 @@ class _Stored:
 
     @property
     def fallback_reason(self) -> str | None:
-        return self.scoring.fallback_reason if self.scoring is not None and self.by_fallback else None
+        if not self.by_fallback:
+            return None
+        if set(ASSIGNED) <= set(self.row.column_names) and self.row[VARIANT][0].as_py() == HOLD_OUT:
+            return f"experiment {self.row[EXPERIMENT][0].as_py()} keeps its unit from the model"
+        return None if self.scoring is None else self.scoring.fallback_reason
 
     @property
     def current(self) -> Scoring | None:

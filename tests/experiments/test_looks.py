@@ -154,6 +154,17 @@ def test_a_metric_that_cannot_be_computed_voids_it_without_showing_values(never)
     assert read(shop, run, "2024-02-02").final
 
 
+@pytest.mark.parametrize(
+    "left", [None, ml.Experiments((ml.UnitMetric("other", "value", "another one"),))], ids=("none", "others")
+)
+def test_an_experiment_whose_metric_is_not_declared_any_more_says_so_and_goes_on_when_it_is(never, left):
+    run = experiments.get(never.pipeline, "never", never.platform)
+    early = read_out(never.declared(experiments=left).pipeline, run, never.tick("2024-02-01"), never.platform)
+    assert (early.verdict, early.final) == ("void", False)
+    assert "does not declare metric 'saved' any more" in early.sentence
+    assert read(never, run, "2024-02-02").verdict == "worse"
+
+
 def planned(design: str, periods: int = 4) -> Plan:
     """A plan of 1,000 units a variant."""
     from mlprod_tasks.experiments.assignment import Variant
@@ -171,7 +182,11 @@ def test_bounds_spend_by_time_and_hang_together_by_units():
     assert bound(planned("pocock"), busy) == bounds((0.5, 1.1, 1.7, 2.4), 0.05, "pocock", (0.25, 0.5, 0.75, 1.0))[-1]
 
 
-@pytest.mark.parametrize("seen", [((0.25, 0.0),), ((0.25, 0.3), (0.5, 0.3))], ids=("nothing", "nothing more"))
+@pytest.mark.parametrize(
+    "seen",
+    [((0.25, 0.0),), ((0.25, 0.3), (0.5, 0.3)), ((0.25, 0.3), (0.5, 0.302))],
+    ids=("nothing", "nothing more", "hardly anything"),
+)
 def test_a_look_at_which_nothing_came_decides_nothing(seen):
     assert bound(planned("obrien_fleming"), seen) is None
 

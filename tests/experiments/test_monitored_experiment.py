@@ -102,6 +102,13 @@ def test_a_hold_out_is_no_fault_of_the_model(held_out):
     assert verify(held_out.pipeline, held_out.tick("2024-01-25"), held_out.platform).replayed == 0.0
 
 
+def test_a_row_that_is_held_out_says_why_the_fallback_answered_it(held_out):
+    rows = predictions(held_out)
+    key = rows.filter(pc.equal(rows["variant"], "fallback"))["order_id"][0].as_py()
+    told = explain(held_out.pipeline, [key], held_out.platform)
+    assert (told.fallback, told.fallback_reason) == (True, "experiment worth keeps its unit from the model")
+
+
 def test_a_hold_out_tells_what_the_model_is_worth(held_out):
     run = experiments.get(held_out.pipeline, "worth", held_out.platform)
     reading = read_out(held_out.pipeline, run, held_out.tick("2024-02-02"), held_out.platform)

@@ -63,6 +63,15 @@ def test_all_orders_of_a_customer_have_one_variant_and_none_without_one(customer
     assert found.loc[found["customer"].isna(), "variant"].isna().all()
 
 
+def test_a_plan_counts_units_that_can_be_assigned(customers):
+    planned = plan_for(customers.pipeline, Wanted("saved", 30.0), [NEVER], customers.platform)
+    found = rows(customers, str(planned.usual.first), str(planned.usual.last), "2024-01-24")
+    assert found["customer"].isna().any()
+    units = found.dropna(subset="customer").groupby("customer")["saved"].sum()
+    assert planned.usual.units == len(units)
+    assert (planned.usual.mean, planned.usual.sd) == pytest.approx((units.mean(), units.std()))
+
+
 def test_a_unit_is_the_sum_of_its_rows(customers, scored):
     reading = read(customers, scored)
     found = rows(customers, FIRST, LAST, END).dropna(subset="variant")
@@ -143,6 +152,19 @@ def test_how_the_difference_changes_with_exposure_is_what_pandas_finds(long):
     first = by_tick[by_tick["age"] == 0].groupby("variant")["saved"].mean()
     assert shown.by_age[0].value == pytest.approx(first[NEVER] - first["control"])
     assert Reading.from_json(json.loads(json.dumps(reading.as_json()))) == reading
+
+
+def test_a_proportion_after_the_first_week_is_one_of_units(long):
+    shop, _ = long
+    run = experiments.get(shop.pipeline, "again", shop.platform)
+    run.plan = {**run.plan, "wanted": {**run.plan["wanted"], "metric": "acted"}}
+    shop.platform.ledger.put_instead(ExperimentReading, [], pipeline=shop.pipeline.name)
+    (shown,) = read_out(shop.pipeline, run, shop.tick("2024-02-09"), shop.platform).novelty
+    found = rows(shop, FIRST, "2024-02-07", "2024-02-09").dropna(subset="variant")
+    days = pd.to_datetime(found["tick"])
+    later = found[(days - days.groupby(found["customer"]).transform("min")).dt.days >= 7]
+    acted = later.groupby(["variant", "customer"])["decision"].any().groupby("variant").mean()
+    assert shown.later.value == pytest.approx(acted[NEVER] - acted["control"])
 
 
 def test_an_effect_that_fades_is_said(long):

@@ -72,7 +72,7 @@ def absolute_errors(score: Floats, outcome: Floats) -> Floats:
 
 def log_losses(score: ClassScores, outcome: Any) -> Floats:
     """Return the negative log likelihood of each row's class; that of an unknown class is the largest."""
-    known = np.array([one is not None for one in outcome], bool) & np.isfinite(score.shares).all(axis=1)
+    known = np.array([one is not None for one in outcome], bool) & _answered(score)
     losses = np.full(len(outcome), np.nan)
     losses[known] = class_metrics.row_losses(outcome[known], score[known])
     return losses
@@ -101,7 +101,14 @@ def _of_each_class(ours: ClassScores, theirs: ClassScores) -> dict[str, tuple[Fl
 
 
 def _share(scores: ClassScores, name: str) -> Floats:
-    return scores.shares[:, scores.classes.index(name)] if name in scores.classes else np.zeros(len(scores))
+    if name in scores.classes:
+        return scores.shares[:, scores.classes.index(name)]
+    return np.where(_answered(scores), 0.0, np.nan)
+
+
+def _answered(scores: ClassScores) -> NDArray[np.bool_]:
+    """Whether each row has probabilities, (n,). Where nothing was answered, no class is known either."""
+    return np.asarray(np.isfinite(scores.shares).any(axis=1), bool)
 
 
 PROBABILITIES_OF_YES = Compared(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from scipy import stats
 from sklearn.metrics import log_loss
@@ -87,6 +88,18 @@ def test_too_few_rows_of_classes_are_not_compared() -> None:
     found = scores(pair, RAMP, WRONG, COMPARED)
     assert found.passed is None
     assert "too few rows to compare probabilities" in found.sentence
+
+
+@pytest.mark.parametrize("answered", [0, FEWEST - 1])
+def test_a_version_that_answers_nothing_has_no_probabilities_to_compare(answered: int) -> None:
+    champion = some(2, 1)
+    texts = [json.dumps(dict.fromkeys(CLASSES[:2], 0.5))] * answered + [None] * (len(champion.outcome) - answered)
+    logged = COMPARED.read_scores(pa.table({"probabilities": pa.array(texts, pa.string())}))
+    for pair in (Pair(champion, group(3, logged, champion.outcome)), Pair(group(3, logged, champion.outcome), champion)):
+        assert scores(pair, RAMP, WRONG, COMPARED).passed is None
+        found = quality(pair, WRONG, COMPARED)
+        assert found.passed is None
+        assert "its quality cannot be measured" in found.sentence
 
 
 @pytest.fixture

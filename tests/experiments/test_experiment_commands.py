@@ -1,5 +1,9 @@
 """`mlprod experiment` in a shell, from the plan to the verdict."""
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +14,7 @@ from mlprod_tasks.cli import main
 from mlprod_tasks.experiments import run as experiments
 from mlprod_tasks.experiments.plan import CannotPlan
 from mlprod_tasks.experiments.run import CannotStart, NoExperiment
+from tests.support.paths import REPOSITORY
 from tests.support.trained_shop import Shop
 
 DECLARED = """
@@ -60,6 +65,31 @@ def test_an_experiment_is_started_and_ended(never: Shop, mlprod: Callable[..., R
     ended = mlprod("stop", "returns", "second", "--by", "bob")
     assert f"second ended: {run.starts} is the first tick that it does not assign" in ended.output
     assert "second: ended: bob ended it before there was a verdict" in mlprod("status", "returns", "second").output
+
+
+def asked(what: str, **given: object) -> dict[str, object]:
+    """What the process answers in which the page's action runs."""
+    call = json.dumps({"what": what, "pipeline": "returns", "given": given})
+    environment = os.environ | {"PYTHONPATH": f"{REPOSITORY / 'plugins'}{os.pathsep}{REPOSITORY}"}
+    command = [sys.executable, "-m", "mlprod_airflow.page.apart"]
+    done = subprocess.run(command, input=call, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    answer: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def test_the_page_plans_starts_and_ends_one_as_the_shell_does(never: Shop, mlprod: Callable[..., Result]) -> None:
+    wanted = {"variants": ["champion@1.0"], "metric": "saved", "difference": 1.2, "design": "fixed", "periods": None}
+    assert asked("plan_experiment", **wanted) == {"done": mlprod("plan", "returns", *WANTED).output.rstrip()}
+    begun = asked("experiment", **wanted, name="second", by="ada", reason="a question")
+    run = experiments.get(never.pipeline, "second", never.platform)
+    assert begun == {"done": f"second of returns runs from {run.starts} to {run.ends}"}
+    assert asked("experiment", **wanted, name="third", by="ada", reason="too")["status"] == 409
+    ended = asked("end_experiment", name="second", by="bob", reason="enough")
+    assert ended == {"done": f"second of returns is ended: {run.starts} is the first tick that it does not assign"}
+    assert asked("plan_experiment", **{**wanted, "metric": "sold"})["error"] == (
+        "metric 'sold' is not declared; metrics are saved, acted, per_item"
+    )
 
 
 @pytest.mark.parametrize(

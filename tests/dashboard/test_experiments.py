@@ -121,3 +121,40 @@ def test_it_can_be_read(browser: Any, address: str, width: int, scheme: str) -> 
     browser.execute_script("document.querySelectorAll('#experiments details').forEach((one) => (one.open = true))")
     assert [one for one in browser.execute_script(CONTRASTS) if one[0] < 4.5] == []
     assert browser.find_elements("css selector", "#experiments button") == [], "a report changes nothing"
+
+
+def test_a_plan_is_read_in_the_dialog_before_it_is_started(browser: Any, address: str) -> None:
+    look(browser, address)
+    browser.execute_script(
+        """
+        window.posted = [];
+        const post = async (action, body) => {
+          window.posted.push([action, body]);
+          return action === "plan_experiment" ? "needs 1,030 units" : "begun";
+        };
+        const ask = mlprod.asker({ name: "flights", may: ["experiment"] }, post, async () => {});
+        document.body.append(ask("experiment", "Start an experiment…", { metrics: [["saved", "what deciding saved", "USD"]] }));
+        document.querySelector('[data-action="experiment"]').click();
+        """
+    )
+    (dialog,) = browser.find_elements("css selector", "dialog[open]")
+
+    def press(text: str) -> None:
+        next(one for one in dialog.find_elements("css selector", "button") if one.text == text).click()
+
+    for name, value in {"variants": "3, fallback=10%", "difference": "0.8"}.items():
+        dialog.find_element("css selector", f'[name="{name}"]').send_keys(value)
+    press("Only plan")
+    assert dialog.find_element("css selector", ".plan").text == "needs 1,030 units"
+    press("Start an experiment")
+    assert len(browser.execute_script("return window.posted")) == 1, "a name and a reason are missing"
+    dialog.find_element("css selector", '[name="experiment"]').send_keys("cheaper")
+    dialog.find_element("css selector", '[name="reason"]').send_keys("is it worth it?")
+    press("Start an experiment")
+    (planned, started) = browser.execute_script("return window.posted")
+    wanted = {"variants": "3, fallback=10%", "metric": "saved", "difference": 0.8, "design": "fixed", "periods": None}
+    assert (planned[0], wanted.items() <= planned[1].items()) == ("plan_experiment", True), planned
+    assert (started[0], {**wanted, "experiment": "cheaper", "reason": "is it worth it?"}.items() <= started[1].items()) == (
+        "experiment", True,
+    ), started  # fmt: skip
+    assert browser.find_elements("css selector", "dialog[open]") == []

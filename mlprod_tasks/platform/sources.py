@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import os
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,17 +34,18 @@ __all__ = [
     "TimesUnreadable",
     "TypeNotRead",
     "as_arrow",
-    "file_names",
     "look",
     "naive_times",
     "newest",
     "read",
     "rows_with_unusual_times",
     "size",
+    "ticks_of_files",
     "unusual_times",
 ]
 CHUNK_ROWS = 100_000
 SEPARATORS = (",", ";", "\t", "|")
+TICK = r"\d{4}-\d\d-\d\d(?:T\d{4}Z)?"  # how ticks are written in the names of files
 ENCODINGS = ("utf-8", "utf-16", "cp1252")  # what spreadsheets write
 
 
@@ -173,9 +176,17 @@ def size(table: Table, settings: Settings) -> int:
     return DatabaseSource(table, settings).size()
 
 
-def file_names(table: Table, settings: Settings) -> list[str]:
-    """The names of the files of a table. Raises: SourceMissing, SourceUnreachable."""
-    return [path.name for path in _paths(table, settings, None)]
+def ticks_of_files(table: Table, settings: Settings) -> list[str]:
+    """What stands for `{tick}` in the paths of a table's files, ascending; none where there is no file.
+
+    Raises: SourceUnreachable.
+    """
+    assert isinstance(table.source, Files)
+    folder, path = _folder(table, table.source, settings), table.source.path
+    before, *after = fnmatch.translate(os.path.normpath(path)).split(re.escape("{tick}"))
+    named = re.compile(f"{before}(?P<tick>{TICK}){'(?P=tick)'.join(after)}")
+    files = (os.path.relpath(file, folder) for file in _files_like(folder, path.replace("{tick}", "*")))
+    return sorted({found["tick"] for file in files if (found := named.match(file))})
 
 
 def newest(table: Table, settings: Settings) -> str | None:
@@ -236,20 +247,29 @@ def _remedy(table: Table, declared: Sequence[str], path: Path | None) -> str:
 
 def _paths(table: Table, settings: Settings, tick: TickName | None) -> list[Path]:
     assert isinstance(table.source, Files)
-    folder = Path(settings.connection(table.source.connection).removeprefix("file://"))
-    if not folder.is_dir():
-        raise SourceUnreachable(
-            f"table {table.name!r}: connection {table.source.connection!r} names the folder {folder}, which does not exist. "
-            "Mount it, or set the connection to the right folder"
-        )
+    folder = _folder(table, table.source, settings)
     pattern = table.source.path.replace("{tick}", str(tick)) if tick else table.source.path
-    paths = sorted(Path(path) for path in glob.glob(str(folder / pattern)))
+    paths = _files_like(folder, pattern)
     if not paths:
         raise SourceMissing(
             f"table {table.name!r}: no file {pattern!r} in {folder}. Deliver it and clear the task, or correct `source.path` "
             "in the declaration"
         )
     return paths
+
+
+def _folder(table: Table, source: Files, settings: Settings) -> Path:
+    folder = Path(settings.connection(source.connection).removeprefix("file://"))
+    if not folder.is_dir():
+        raise SourceUnreachable(
+            f"table {table.name!r}: connection {source.connection!r} names the folder {folder}, which does not exist. "
+            "Mount it, or set the connection to the right folder"
+        )
+    return folder
+
+
+def _files_like(folder: Path, pattern: str) -> list[Path]:
+    return sorted(Path(path) for path in glob.glob(str(folder / pattern)))
 
 
 def _columns_of(table: Table, source: Files, path: Path) -> list[str]:

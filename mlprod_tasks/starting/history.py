@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mlprod_tasks.declaration import Files, Pipeline, Schedule, Table, Tick, TickRange
+from mlprod_tasks.declaration import Pipeline, Schedule, Table, Tick, TickRange
 from mlprod_tasks.ingest.convert import convert
 from mlprod_tasks.platform import Platform, sources
 from mlprod_tasks.platform.settings import Settings
@@ -18,11 +17,10 @@ from mlprod_tasks.training.split import HistoryTooShort, windows
 
 # Ticks that are scored and monitored if the history is long enough: so many with complete outcomes, so many in all.
 WITH_OUTCOMES, REPLAYED = 14, 28
-DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 class NoHistory(LookupError):
-    """The scored table has no row with a time that the schedule covers."""
+    """The scored table has no row, or no file, of a tick that the schedule has so far."""
 
 
 @dataclass(frozen=True)
@@ -45,36 +43,58 @@ def history(pipeline: Pipeline, platform: Platform, most: int | None = None) -> 
     Raises: NoHistory; HistoryTooShort; SourceMissing, SourceUnreachable.
     """
     schedule = pipeline.schedule
+    if schedule.moment(schedule.first) > platform.clock.now():
+        raise NoHistory(
+            f"{pipeline.name}: the schedule starts with tick {schedule.first}, which is not due yet: start it earlier"
+        )
     scored = pipeline.entity_table if pipeline.population is None else pipeline.table(pipeline.population.seen_in)
     if scored.snapshots:
         return _of_snapshots(pipeline, scored, platform, REPLAYED if most is None else most)
+    last = _last_file(pipeline, scored, platform) if scored.is_by_tick else _last_row(pipeline, scored, platform)
+    ticks = schedule.range(schedule.first, last.name)
+    wanted = min(WITH_OUTCOMES + pipeline.label_delay_ticks, REPLAYED) if most is None else most
+    return History(ticks, _replayed(pipeline, list(ticks), wanted))
+
+
+def _last_row(pipeline: Pipeline, scored: Table, platform: Platform) -> Tick:
+    """The last tick with rows. Raises: NoHistory."""
+    schedule = pipeline.schedule
     newest = _newest(scored, schedule, platform.settings)
     first = schedule.tick(schedule.first)
     if newest is None or newest < first.start:
         raise NoHistory(
             f"table {scored.name!r} has no row with {scored.time!r} after the schedule's start, {first}: look at the source, "
-            "at `time` and at `schedule.first`"
+            "at `time` and at `starts` of the schedule"
         )
     last = schedule.last_at(min(newest + scored.known_after, platform.clock.now()))
     if scored.ticks_ahead == 0 and last.end <= platform.clock.now() and (schedule.last is None or last.name < schedule.last):
-        last = schedule.tick_at(last.end)  # rows of the last interval are in the partition of the tick that ends it
-    ticks = schedule.range(str(first), str(last))
-    wanted = min(WITH_OUTCOMES + pipeline.label_delay_ticks, REPLAYED) if most is None else most
-    return History(ticks, _replayed(pipeline, list(ticks), wanted))
+        return schedule.tick_at(last.end)  # rows of the last interval are in the partition of the tick that ends it
+    return last
+
+
+def _last_file(pipeline: Pipeline, scored: Table, platform: Platform) -> Tick:
+    """The last tick that has a file, where each has one of its own. Raises: NoHistory."""
+    schedule = pipeline.schedule
+    last_due = schedule.last_at(platform.clock.now()).name
+    due = {str(name): name for name in schedule.names(schedule.first, last_due)}
+    found = [due[text] for text in sources.ticks_of_files(scored, platform.settings) if text in due]
+    if not found:
+        raise NoHistory(
+            f"table {scored.name!r} has no file of a tick from {schedule.first} to {last_due}: look at the names of files, at "
+            "`path` and at the schedule"
+        )
+    return schedule.tick(found[-1])
 
 
 def _of_snapshots(pipeline: Pipeline, scored: Table, platform: Platform, most: int) -> History:
     """The ticks that have a file; of a source that is read as it is now, only the newest tick."""
     schedule = pipeline.schedule
-    last = schedule.last_at(platform.clock.now())
     if not scored.is_by_tick:
+        last = schedule.last_at(platform.clock.now())
         only = schedule.range(last.name)
         events = any(table.time is not None and not table.snapshots for table in pipeline.tables)
         return History(schedule.range(schedule.first, last.name) if events else only, only)
-    newest = _newest_of_names(scored, platform.settings)
-    if newest is None or newest < schedule.tick(schedule.first).start:
-        raise NoHistory(f"table {scored.name!r} has no file of a tick from {schedule.first} on")
-    ticks = schedule.range(schedule.first, schedule.last_at(newest).name)
+    ticks = schedule.range(schedule.first, _last_file(pipeline, scored, platform).name)
     return History(ticks, schedule.range(ticks.names[-min(most, len(ticks))], ticks.last))
 
 
@@ -104,8 +124,6 @@ def _newest(dated: Table, schedule: Schedule, settings: Settings) -> datetime | 
         raise NoHistory(f"table {table.name!r} has no time, so its rows belong to no ticks and cannot be replayed")
     if (text := sources.newest(table, settings)) is not None:
         return _latest([pa.array([text])], zone)
-    if table.is_by_tick:
-        return _newest_of_names(table, settings)
     column = table.column(table.time)
     time_alone = replace(table, columns=(column,), key=(column.name,))
     return _latest((rows[column.name] for rows in sources.read(time_alone, settings, None, None)), zone)
@@ -119,12 +137,3 @@ def _latest(arrays: Iterable[pa.Array], zone: str) -> datetime | None:
         found = pc.max(times).as_py()
         newest = found if newest is None or (found is not None and found > newest) else newest
     return newest
-
-
-def _newest_of_names(table: Table, settings: Settings) -> datetime | None:
-    """The end of the tick of the last file, where each tick has a file of its own."""
-    assert isinstance(table.source, Files)
-    every = replace(table, source=replace(table.source, path=table.source.path.replace("{tick}", "*")))
-    names = (DATE.search(name) for name in sources.file_names(every, settings))
-    days = [date.fromisoformat(found[0]) for found in names if found]
-    return None if not days else datetime.fromisoformat(f"{max(days)}T00:00:00+00:00")

@@ -9,7 +9,7 @@ import pytest
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.platform.database import reason
-from mlprod_tasks.platform.sources import SourceMissing, SourceUnreachable, look, newest, read
+from mlprod_tasks.platform.sources import SourceMissing, SourceUnreachable, look, newest, read, ticks_of_files
 
 START, END = datetime(2024, 3, 14, tzinfo=UTC), datetime(2024, 3, 15, tzinfo=UTC)
 COLUMNS = (
@@ -148,3 +148,25 @@ def test_the_newest_time_of_a_column_that_is_called_like_a_word_of_sql(make_plat
     table = table_of(ml.Database("shop", "events"), columns=columns, time="order")
     settings = make_platform(shop=f"sqlite:///{tmp_path / 'shop.db'}").settings
     assert newest(table, settings) == "2024-03-14 12:00:00"
+
+
+@pytest.mark.parametrize(
+    ("path", "ticks"),
+    [
+        ("daily/{tick}.csv", ["2024-01-01", "2024-01-02"]),
+        ("./daily/{tick}.csv", ["2024-01-01", "2024-01-02"]),
+        ("*/{tick}.csv", ["2024-01-01", "2024-01-02", "2024-01-06"]),
+        ("{tick}/*.csv", ["2024-01-05"]),
+        ("{tick}/{tick}.csv", []),
+        ("2024-01-05/{tick}.c[s]v", ["2024-01-06"]),
+        ("orders-{tick}.csv", ["2024-11-03T0515Z"]),
+        ("none/{tick}.csv", []),
+    ],
+)
+def test_files_tell_their_ticks_by_their_paths(tmp_path: Path, make_platform, path: str, ticks: list[str]) -> None:
+    names = ["daily/2024-01-01.csv", "daily/2024-01-02.csv", "2024-01-05/2024-01-06.csv", "orders-2024-11-03T0515Z.csv"]
+    for name in (*names, "orders-all.csv", "daily/2024-01-03.csv.part"):
+        (tmp_path / "shop" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "shop" / name).touch()
+    settings = make_platform(shop=str(tmp_path / "shop")).settings
+    assert ticks_of_files(table_of(ml.Files("shop", path, "csv")), settings) == ticks

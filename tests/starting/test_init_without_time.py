@@ -1,5 +1,7 @@
 """`mlprod init` and `mlprod try` on a plain CSV without any time."""
 
+from dataclasses import replace
+from datetime import date, time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration.split import PROVES_LESS
+from mlprod_tasks.platform.ledger import Scoring
 from mlprod_tasks.platform.settings import Settings, from_environment
 from mlprod_tasks.starting.init_pipeline import Declared, init_pipeline
 from mlprod_tasks.starting.samples import CannotStart
@@ -79,3 +82,21 @@ def test_a_trial_trains_scores_and_says_what_it_does_not_prove(tmp_path: Path) -
     assert len(trial.decisions) == 1
     assert "nothing" in trial.decisions[0]
     assert PROVES_LESS in " ".join(page.read_text().split())
+
+
+def test_a_trial_reads_the_file_of_each_tick_to_the_last(tmp_path: Path) -> None:
+    table = started(tmp_path, customers()).pipeline.tables[0].at_source
+    days = [date(2024, 3, 1), date(2024, 3, 2), date(2024, 3, 3)]
+    for day in days:
+        customers().to_csv(tmp_path / f"customers-{day}.csv", index=False)
+    pipeline = ml.Pipeline(
+        name="churn",
+        alert_to=("shop@example.com",),
+        tables=(replace(table, source=replace(table.source, path="customers-{tick}.csv")),),
+        entity="customers",
+        schedule=ml.Schedule(at=time(4), timezone="UTC", starts=days[0]),
+        label=ml.Label(sql="churned = 'yes'", delay=ml.days(28)),
+    )
+    trial, _ = try_pipeline(pipeline, settings_of(tmp_path), tmp_path / "trial", lambda _: None)
+    scored = {one.tick: one.rows for one in trial.platform.ledger.all(Scoring, pipeline="churn")}
+    assert scored == dict.fromkeys(days, 200)

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import date
+from datetime import date, time, timedelta
 from pathlib import Path
 
 import pytest
@@ -153,3 +153,25 @@ def test_data_before_the_schedule_starts_is_no_history(tmp_path: Path) -> None:
     late = replace(pipeline, schedule=replace(pipeline.schedule, starts=date(2024, 6, 1)))
     with pytest.raises(NoHistory, match=r"'parcels' has no row with 'sent_at' after the schedule's start, 2024-06-01"):
         history(late, platform_in(tmp_path / "trial", late, settings))
+    future = replace(pipeline, schedule=replace(pipeline.schedule, starts=date(9000, 1, 1)))
+    with pytest.raises(NoHistory, match="starts with tick 9000-01-01, which is not due yet"):
+        history(future, platform_in(tmp_path / "trial", future, settings))
+
+
+@pytest.mark.parametrize("at", [time(0), time(4), time(23)])
+@pytest.mark.parametrize("zone", ["America/Los_Angeles", "UTC", "Asia/Tokyo"])
+@pytest.mark.parametrize("ticks_ahead", [0, 1])
+def test_where_ticks_have_files_the_last_file_ends_the_history(tmp_path: Path, at: time, zone: str, ticks_ahead: int) -> None:
+    write_parcels(tmp_path, days=3)
+    settings = settings_of(tmp_path)
+    for day in range(90):
+        (tmp_path / "data" / f"of-2023-01-01-{date(2024, 1, 2) + timedelta(days=day)}.csv").touch()
+    (tmp_path / "data" / "of-2023-01-01-9000-01-01.csv").touch()  # not due
+    pipeline = load(settings.pipelines / "late_parcels.py")
+    files = ml.Files("parcels", "of-2023-01-01-{tick}.csv", "csv")
+    tables = (replace(pipeline.tables[0], source=files, ticks_ahead=ticks_ahead),)
+    by_tick = replace(pipeline, tables=tables, schedule=replace(pipeline.schedule, at=at, timezone=zone))
+    assert str(history(by_tick, platform_in(tmp_path / "trial", by_tick, settings)).ticks) == "2024-01-02..2024-03-31"
+    without = replace(by_tick, tables=(replace(tables[0], source=replace(files, path="{tick}.csv")),))
+    with pytest.raises(NoHistory, match="'parcels' has no file of a tick from 2024-01-02 to"):
+        history(without, platform_in(tmp_path / "trial", without, settings))

@@ -24,7 +24,7 @@ from mlprod_tasks.models.tasks import task_of
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.training import workspace
 from mlprod_tasks.training.records import Assembled, Trained
-from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION
+from mlprod_tasks.training.split import TEST, VALIDATION
 from mlprod_tasks.training.workspace import TrainingFolder, failing, update
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evalua
             champion_recorded=now.recorded,
             mean_outcome=mean,
             classes=classes,
-            simple=simple_baselines(pipeline, workspace.read_window(folder, TRAIN), rows),
+            simple=simple_baselines(pipeline, folder, rows),
         )
         comparison = None if champion is None or now.version is None else compare(now.version, outcome, ours, champion)
         sliced = slices(pipeline, rows, outcome, ours.score, ours.worth, seed=pipeline.model.seed)

@@ -13,17 +13,19 @@ from mlprod_tasks.models.learners.rows import predict
 from mlprod_tasks.models.stored_rows import Rows
 from mlprod_tasks.models.tasks import task_of
 from mlprod_tasks.training import fit_model
+from mlprod_tasks.training.split import TRAIN
+from mlprod_tasks.training.workspace import TrainingFolder, read_window
 
 
-def simple_baselines(pipeline: Pipeline, train: Rows, rows: Rows) -> dict[str, Estimates]:
+def simple_baselines(pipeline: Pipeline, folder: TrainingFolder, rows: Rows) -> dict[str, Estimates]:
     """Measure the candidates that are a LastValue or SeasonalMean on labelled rows, by name.
 
-    train: the rows that they are fitted to.
+    They are fitted to the training window, which is read only if there are any.
     """
     declared = [one for one in pipeline.model.candidates if isinstance(one, LastValue | SeasonalMean)]
     if not declared:
         return {}
-    prepared = fit_model.prepare(pipeline, train, rows)
+    prepared = fit_model.prepare(pipeline, read_window(folder, TRAIN), rows)
     task, outcome = task_of(pipeline), prepared.validation_outcome
     measured = {}
     for learner in declared:

@@ -177,8 +177,7 @@ def likelier(logits: float) -> Change:
     def change(world: World, rows: Rows, nth: int, random: np.random.Generator) -> Rows:
         score = read_scores(rows[PROBABILITIES].to_pylist())
         shares = score.shares.copy()
-        last = shares[:, score.classes.index(CLASSES[-1])]
-        shares[:, score.classes.index(CLASSES[-1])] = last / (1 - last) * np.exp(logits) * (1 - last)
+        shares[:, score.classes.index(CLASSES[-1])] *= np.exp(logits)
         moved = ClassScores(score.classes, shares / shares.sum(axis=1, keepdims=True))
         return with_predictions(rows, Predictions(moved, world.model.rule.chosen(moved)))
 

@@ -58,8 +58,7 @@ class ModelFacts(Versioned):
     test. versions: of the lake tables with its rows. segment: the only one it was fitted to. training_rate, validation_rate:
     shares of positives, or mean outcomes; None of classes. recipe: the declared model as JSON, with the parameters from a
     search. training_classes, validation_classes: the rows of each class, if outcomes are classes. training_quantile: of
-    outcomes, if one is predicted. split: as declared, if rows
-    were not split by time.
+    outcomes, if one is predicted. split: as declared, if rows were not split by time.
     """
 
     pipeline: str = ""

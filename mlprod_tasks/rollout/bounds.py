@@ -84,7 +84,7 @@ def percentile_bounds(values: Floats, worth: float, wrong: float, quantile: floa
 
     They are 0 or infinity if rows are too few.
 
-    worth: the effective number of rows, see `_effective_rows`.
+    worth: how many independent rows would tell as much.
     """
     from scipy.stats import binom
 

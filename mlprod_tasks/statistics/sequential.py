@@ -70,7 +70,8 @@ def bounds(shares: tuple[float, ...], alpha: float, spending: str, times: tuple[
 
 def _check_ascending(shares: tuple[float, ...], most: float) -> None:
     if not shares or shares[0] <= 0 or shares[-1] > most or any(b <= a for a, b in pairwise(shares)):
-        raise ValueError(f"looks at shares {shares} of the information: give ascending ones, above 0 and at most 1")
+        beyond = "" if most == inf else f" and at most {most:g}"
+        raise ValueError(f"looks at shares {shares} of what is planned: give ascending ones, above 0{beyond}")
 
 
 def crossed(shares: Sequence[float], limits: Sequence[float], drift: float = 0.0) -> Floats:

@@ -57,6 +57,13 @@ def test_looks_ascend_to_the_planned_end(shares: tuple[float, ...]) -> None:
         bounds(shares, 0.05, "pocock")
 
 
+def test_looks_may_be_beyond_the_planned_information_but_not_the_planned_time() -> None:
+    with pytest.raises(ValueError, match=r"looks at shares \(1.2, 1.1\) of what is planned: give ascending ones, above 0$"):
+        bounds((1.2, 1.1), 0.05, "pocock", (0.5, 1.0))
+    with pytest.raises(ValueError, match=r"looks at shares \(0.5, 1.1\) of what is planned: .* above 0 and at most 1$"):
+        bounds((0.5, 1.2), 0.05, "pocock", (0.5, 1.1))
+
+
 def test_an_always_valid_interval_holds_the_truth_at_all_times_together() -> None:
     random = np.random.default_rng(3)
     n = np.arange(1, 2001)

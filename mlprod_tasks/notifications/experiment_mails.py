@@ -55,7 +55,12 @@ def _tell(
         headline=f"Experiment {run.name} of {pipeline.name}: {reading.verdict}.",
         paragraphs=(
             what["sentence"],
-            f"It ran on rows of {what['first']} to {what['last']}, with units {units or 'none'}. Planned were "
+            (
+                "None of its rows was read. "
+                if what["last"] is None
+                else f"It ran on rows of {what['first']} to {what['last']}, with units {units or 'none'}. "
+            )
+            + "Planned were "
             f"{run.plan['units']:,} units in the smallest variant, a smallest difference of "
             f"{format_number(wanted['difference'])} in {wanted['metric']}, and the design {wanted['design']}.",
             *(one["sentence"] for one in what.get("novelty", ()) if one.get("sentence")),

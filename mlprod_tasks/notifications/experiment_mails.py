@@ -50,18 +50,15 @@ def _tell(
 ) -> bool:
     wanted, what = run.plan["wanted"], reading.reading
     units = ", ".join(f"{name} {n:,}" for name, n in what["units"].items())
+    read = f"It ran on rows of {what['first']} to {what['last']}, with units {units or 'none'}."
+    if what["last"] is None:
+        read = "None of its rows was read."
     content = Content(
         subject=f"[{pipeline.name}] experiment {run.name}: {reading.verdict}",
         headline=f"Experiment {run.name} of {pipeline.name}: {reading.verdict}.",
         paragraphs=(
             what["sentence"],
-            (
-                "None of its rows was read. "
-                if what["last"] is None
-                else f"It ran on rows of {what['first']} to {what['last']}, with units {units or 'none'}. "
-            )
-            + "Planned were "
-            f"{run.plan['units']:,} units in the smallest variant, a smallest difference of "
+            f"{read} Planned were {run.plan['units']:,} units in the smallest variant, a smallest difference of "
             f"{format_number(wanted['difference'])} in {wanted['metric']}, and the design {wanted['design']}.",
             *(one["sentence"] for one in what.get("novelty", ()) if one.get("sentence")),
             NEXT[reading.verdict],

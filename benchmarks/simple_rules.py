@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mlprod_tasks import workflows
-from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.declaration import Pipeline, Tick, load
 from mlprod_tasks.evaluation.gates.verdict import GatesRefused
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Training
@@ -35,6 +36,23 @@ class Compared:
     last: date
     rows: int
     figures: Figures
+
+
+def compare_use_cases(
+    connection: str, fill: Callable[[str], object], days: Mapping[str, Sequence[date]], comparing: Mapping[str, Comparing]
+) -> None:
+    """Print a table for each use case and training.
+
+    connection, fill: the database of them all. days: by use case: it is trained as of the last tick until the end of each.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        platform = new_platform(Path(name), connection, fill)
+        for use_case, find in comparing.items():
+            pipeline = load(PIPELINES / f"{use_case}.py")
+            moments = [pipeline.schedule.tick(pipeline.schedule.at_or_before(day)) for day in days[use_case]]
+            print(f"\n{use_case}\n")
+            for training in trainings(pipeline, moments, platform):
+                print(table(compared(pipeline, training, platform, find)), end="\n\n", flush=True)
 
 
 def compared(pipeline: Pipeline, training: Training, platform: Platform, comparing: Comparing) -> Compared:

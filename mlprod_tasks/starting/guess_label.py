@@ -207,7 +207,7 @@ def _outcome(column: ColumnGuess) -> tuple[str, str, str]:
     counted = dict(profile.top)
     rare = min(values, key=lambda value: counted.get(str(value), 0))
     yes = next((value for value in values if str(value).lower() in YES), rare)
-    (other,) = [str(value) for value in values if value != yes]
+    (other,) = [value for value in values if value != yes]
     shown = literal(yes) if isinstance(yes, str) else str(yes)
     return f"{name} = {shown}", "yes_no", f"{yes!r} against {other!r}"
 

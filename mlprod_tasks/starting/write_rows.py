@@ -20,27 +20,17 @@ MOST_SHARES = 3
 
 
 @dataclass(frozen=True)
-class RowsOfTable:
-    """Each row of a table is scored once, and one of its columns, or a condition over them, is its outcome."""
+class RowsWithOutcome:
+    """Rows of a table are scored, and one of its columns, or a condition over them, is their outcome."""
 
     label: LabelGuess
     guessed: FeatureGuess
-    windows: WindowGuess
 
     @property
-    def question(self) -> str:
+    def what(self) -> str:
+        """What is asked of a row, without the question mark."""
         label = self.label
-        what = f"Will it be that {label.sql}" if label.kind == "yes_no" else f"What will {label.column.name} be"
-        return (
-            f"{what}? Asked every {self.windows.every} for the rows of {label.table.name} of the {self.windows.every} before."
-        )
-
-    @property
-    def use(self) -> TableUse:
-        label = self.label
-        joined = frozenset(name for join in self.guessed.joins for pair in join.on for name in pair)
-        outcome = (label.table.name, label.column.name)
-        return TableUse(outcome, label.known_at, self.windows.known_after, joined, label.table.name)
+        return f"Will it be that {label.sql}" if label.kind == "yes_no" else f"What will {label.column.name} be"
 
     @property
     def name(self) -> str:
@@ -51,15 +41,42 @@ class RowsOfTable:
         joined = {join.table.name for join in self.guessed.joins}
         return [self.label.table, *(table for table in usable if table.name in joined)]
 
-    def functions(self) -> Iterator[str]:
-        """Functions that the features call."""
-        if self.guessed.groups:
-            yield from _history(self.label, self.windows)
-
     def entity(self) -> Iterator[str]:
         yield f'    entity="{self.label.table.name}",'
         if self.label.kind != "yes_no":
             yield f'    task="{TASK[self.label.kind]}",'
+
+    def use_until(self, known_after: int) -> TableUse:
+        """What is made of the tables. known_after: hours until outcomes are known."""
+        label = self.label
+        joined = frozenset(name for join in self.guessed.joins for pair in join.on for name in pair)
+        return TableUse((label.table.name, label.column.name), label.known_at, known_after, joined, label.table.name)
+
+    @property
+    def linear(self) -> str:
+        """The plain model beside LightGBM."""
+        return "LinearRegression" if self.label.kind == "number" else "LogisticRegression"
+
+
+@dataclass(frozen=True)
+class RowsOfTable(RowsWithOutcome):
+    """Each row is scored once, at the tick after its time."""
+
+    windows: WindowGuess
+
+    @property
+    def question(self) -> str:
+        every = self.windows.every
+        return f"{self.what}? Asked every {every} for the rows of {self.label.table.name} of the {every} before."
+
+    @property
+    def use(self) -> TableUse:
+        return self.use_until(self.windows.known_after)
+
+    def functions(self) -> Iterator[str]:
+        """Functions that the features call."""
+        if self.guessed.groups:
+            yield from _history(self.label, self.windows)
 
     def features(self) -> Iterator[str]:
         yield from _features(self.label, self.guessed, self.windows)
@@ -73,11 +90,6 @@ class RowsOfTable:
             f'    label=ml.Label("{label.table.name}", {{{on}}}, {quoted_text(label.sql)}, delay={delay}{kind}),',
             f"{label.of}; {label.delay_why}",
         )
-
-    @property
-    def linear(self) -> str:
-        """The plain model beside LightGBM."""
-        return "LinearRegression" if self.label.kind == "number" else "LogisticRegression"
 
 
 def own_features(features: FeatureGuess) -> Iterator[str]:
@@ -153,14 +165,19 @@ def _trailing(
 
 def _joined(join: Join, label: LabelGuess, windows: WindowGuess) -> Iterator[str]:
     table = join.table
-    on = ", ".join(f'"{mine}": "{theirs}"' for mine, theirs in join.on)
-    mark = "" if join.how.startswith("the database") else MARK
-    yield f"        # {mark}{table.name} joins by {on.replace(chr(34), '')}: {join.how}"
+    yield how_joined(join)
     if table.time:
         sums = [f'ml.Sum("{column.name}")' for column in numbers(table)]
         yield from _trailing(table.name, table.name, join.on, ["ml.Count()", *sums], label, windows)
         return
     yield look_up(table, join.on, {column.name for column in label.table.columns})
+
+
+def how_joined(join: Join) -> str:
+    """A comment that says by which columns another table joins, and how sure that is."""
+    on = ", ".join(f"{mine}: {theirs}" for mine, theirs in join.on)
+    mark = "" if join.how.startswith("the database") else MARK
+    return f"        # {mark}{join.table.name} joins by {on}: {join.how}"
 
 
 def look_up(table: TableGuess, on: Sequence[tuple[str, str]], taken: Collection[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -77,14 +77,7 @@ class SegmentedModel:
 
         (rows, features + 1), the base last. None if the model of any row has no exact contributions. Raises: ModelInputError.
         """
-        rows = self._table(features)
-        added = np.empty((rows.num_rows, len(self.inputs) + 1))
-        for answering, at in self._models_with_rows(rows):
-            of_part = answering.contributions(rows.take(at))
-            if of_part is None:
-                return None
-            added[at] = of_part
-        return added
+        return self._added(features, (), lambda answering, rows: answering.contributions(rows))
 
     def class_contributions(self, features: Any) -> Floats | None:
         """Return each feature's addition to each class by the row's model, (rows, classes, features + 1), the base last.
@@ -93,10 +86,17 @@ class SegmentedModel:
         """
         if self.rule is None:
             return None
+        classes = (len(self.rule.classes),)
+        return self._added(features, classes, lambda answering, rows: answering.class_contributions(rows))
+
+    def _added(
+        self, features: Any, of_row: tuple[int, ...], added_by: Callable[[Model, pa.Table], Floats | None]
+    ) -> Floats | None:
+        """Return what `added_by` gives for the rows of each model, (rows, *of_row, features + 1); None if it does for any."""
         rows = self._table(features)
-        added = np.empty((rows.num_rows, len(self.rule.classes), len(self.inputs) + 1))
+        added = np.empty((rows.num_rows, *of_row, len(self.inputs) + 1))
         for answering, at in self._models_with_rows(rows):
-            of_part = answering.class_contributions(rows.take(at))
+            of_part = added_by(answering, rows.take(at))
             if of_part is None:
                 return None
             added[at] = of_part

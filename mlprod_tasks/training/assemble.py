@@ -87,8 +87,8 @@ def _windows(pipeline: Pipeline, as_of: Tick, before: Assembled | None, platform
     """The ticks of each window; of a table without a time all three have its newest snapshot."""
     if isinstance(pipeline.split, Split):
         return windows(pipeline.split, as_of, pipeline.label_delay_ticks, pipeline.schedule)
-    same = before is not None and before.as_of == as_of.name
-    return newest_snapshot(pipeline, as_of, before.versions if before is not None and same else None, platform)
+    versions = before.versions if before is not None and before.as_of == as_of.name else None
+    return newest_snapshot(pipeline, as_of, versions, platform)
 
 
 def _begin(

@@ -69,11 +69,13 @@ def test_each_segment_has_a_model_of_its_rows_alone_and_all_score_the_same_class
     predicted = made.predict(ROWS)
     classes = predicted.score.classes
     assert set(classes) == set(CLASSES)
-    one = declared()
+    one, added = declared(), made.class_contributions(ROWS)
     for channel in ("web", "app"):
         alone = fit_model.fit_model(one, of(TRAIN, channel), of(VALIDATION, channel), ModelFacts(), classes=classes)
         at = _is(ROWS, channel)
         assert (predicted.score.shares[at] == alone.predict(of(ROWS, channel)).score.shares).all()
+        logs = np.log(alone.raw(alone.matrix(of(ROWS, channel))))
+        assert added[at].sum(axis=2) == pytest.approx(logs - logs.mean(axis=1, keepdims=True), abs=1e-6)
     broken = predicted.score.of(np.full(500, BROKEN, object))[_is(ROWS, "web")]
     assert broken.max() < 1e-6, "its own rows never had that class"
     single = SingleRow(made)

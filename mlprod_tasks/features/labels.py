@@ -54,12 +54,13 @@ def labels(
     *,
     versions: Mapping[str, int] | None = None,
     connection: duckdb.DuckDBPyConnection | None = None,
+    examples: bool = False,
 ) -> pa.Table:
     """The table of `known_labels`; a warning names rows for which the label cannot be computed.
 
     Raises: TableMissing.
     """
-    known = known_labels(pipeline, ticks, as_of, platform, versions=versions, connection=connection)
+    known = known_labels(pipeline, ticks, as_of, platform, versions=versions, connection=connection, examples=examples)
     if known.failed.num_rows:
         log.warning("%s: %s", pipeline.name, _failure(pipeline, known.failed))
     return known.table

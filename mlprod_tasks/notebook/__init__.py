@@ -4,7 +4,7 @@ import mlprod_tasks.notebook as mlprod
 
 returns = mlprod.use_case("returns")
 returns.labelled("2024-01-01", "2024-01-31")
-returns.compare(add=[mlprod.declare.Expression("is_large", "amount > 100", "bool")])
+returns.compare(add=[mlprod.declare.Expression("is_large", "amount > 100", "bool", "over 100 francs")])
 """
 
 from mlprod_tasks import declaration as declare

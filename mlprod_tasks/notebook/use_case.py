@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Backtest, Pipeline, Tick, TickRange, load
 from mlprod_tasks.declaration.feature import Feature
-from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.evaluation.compare_features import compare_features
 from mlprod_tasks.notebook.comparison import Comparison
 from mlprod_tasks.notebook.frames import Frame, Kind, frame
 from mlprod_tasks.notebook.versions import Version, opened_version, trainings
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform import platform as configured
-from mlprod_tasks.profiling.labelled_features import labelled_features, newest_ticks
+from mlprod_tasks.profiling.labelled_features import labelled_features, newest_ticks, newest_within
 from mlprod_tasks.starting.trial_folder import platform_of_last
 
 MOST_ROWS = 100_000  # by default, of the newest ticks
@@ -59,13 +58,16 @@ class UseCase:
         stored = names.raw(self.pipeline, name)
         if self.pipeline.table(name).time is None:
             return frame(self.platform.lake.rows(stored), kind)
-        ticks = _newest(self.platform.lake.rows_of_ticks(stored)) if first is None else self._ticks(first, last).names
+        if first is None and last is None:
+            ticks = newest_within(self.platform.lake.rows_of_ticks(stored), MOST_ROWS)
+        else:
+            ticks = list(self._ticks(first, last).names)
         return frame(self.platform.lake.rows(stored, ticks).sort_by("tick"), kind)
 
     def features(self, first: str | None = None, last: str | None = None, *, kind: Kind = "pandas") -> Frame:
         """The key, `tick`, `predict_at` and features of each row, made only from what was known at its predict_at.
 
-        Raises: TableMissing.
+        Of a table without a time these are the rows to score; `labelled` has those that train, too. Raises: TableMissing.
         """
         return frame(features.build(self.pipeline, self._ticks(first, last), self.platform).table, kind)
 
@@ -87,7 +89,7 @@ class UseCase:
         Raises: TableMissing.
         """
         ticks = self._ticks(first, last)
-        return frame(features.labels(self.pipeline, ticks, self._as_of(as_of), self.platform), kind)
+        return frame(features.labels(self.pipeline, ticks, self._as_of(as_of), self.platform, examples=True), kind)
 
     def compare(
         self, add: Sequence[Feature] = (), drop: Sequence[str] = (), *, as_of: str | None = None, folds: int | None = None
@@ -150,15 +152,3 @@ class UseCase:
             for name, text in rows.items()
         )
         return f"<b>{escape(pipeline.name)}</b><table>{cells}</table>"
-
-
-def _newest(counts: Mapping[TickName, int]) -> list[TickName]:
-    """The newest ticks with at most MOST_ROWS rows; at least one."""
-    chosen: list[TickName] = []
-    total = 0
-    for day in sorted(counts, reverse=True):
-        total += counts[day]
-        if chosen and total > MOST_ROWS:
-            break
-        chosen.append(day)
-    return chosen

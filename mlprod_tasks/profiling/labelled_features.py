@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -43,15 +44,20 @@ def labelled_features(pipeline: Pipeline, ticks: TickRange, as_of: Tick, platfor
 
 def newest_ticks(pipeline: Pipeline, platform: Platform, most_rows: int) -> TickRange:
     """The newest ticks in the lake that together have no more rows than that; at least one. Raises: TableMissing."""
-    counts = _rows_of_ticks(pipeline, platform)
-    days = sorted(counts)
-    total, first = 0, days[-1]
-    for day in reversed(days):
-        total += counts[day]
-        if total > most_rows and day != days[-1]:
+    chosen = newest_within(_rows_of_ticks(pipeline, platform), most_rows)
+    return pipeline.schedule.range(str(chosen[-1]), str(chosen[0]))
+
+
+def newest_within(counts: Mapping[TickName, int], most_rows: int) -> list[TickName]:
+    """The newest ticks, newest first, that together have no more rows than that; at least one if there is any."""
+    chosen: list[TickName] = []
+    total = 0
+    for tick in sorted(counts, reverse=True):
+        total += counts[tick]
+        if chosen and total > most_rows:
             break
-        first = day
-    return pipeline.schedule.range(str(first), str(days[-1]))
+        chosen.append(tick)
+    return chosen
 
 
 def _rows_of_ticks(pipeline: Pipeline, platform: Platform) -> dict[TickName, int]:

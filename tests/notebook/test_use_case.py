@@ -1,5 +1,9 @@
 """A use case in a notebook: frames of every kind, versions and their evaluations, features tried in one call."""
 
+import re
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -7,12 +11,14 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from mlprod_tasks import notebook, workflows
 from mlprod_tasks.evaluation.compare_features import CannotCompare
 from mlprod_tasks.notebook import UseCase, declare, use_case
 from mlprod_tasks.notebook.frames import arrow, frame
 from mlprod_tasks.notebook.versions import NoChampion
 from mlprod_tasks.platform import names
 from mlprod_tasks.training.workspace import TrainingFolder
+from tests.support import timeless_customers as timeless
 from tests.support.shop import SHOP
 from tests.support.trained_shop import Shop, raw_tables
 
@@ -64,8 +70,29 @@ def test_without_ticks_frames_have_the_newest_ones(returns: UseCase) -> None:
     assert set(returns.table("returns", "2024-01-22")["tick"].astype(str)) == {"2024-01-22"}
     with pytest.raises(ValueError, match="first tick"):
         returns.features(last="2024-01-22")
+    with pytest.raises(ValueError, match="first tick"):
+        returns.table("orders", last="2024-01-22")
     with pytest.raises(KeyError, match="no table 'order'; it has orders, returns"):
         returns.table("order")
+
+
+def test_rows_without_a_time_have_the_labels_that_they_train_with(tmp_path: Path) -> None:
+    rows, platform = timeless.customers(), timeless.new_platform(tmp_path)
+    pipeline = replace(timeless.BY_PART, tables=(timeless.CUSTOMERS,), features=timeless.BY_PART.features[:2])
+    timeless.deliver(rows, tmp_path)
+    workflows.ingest(pipeline, pipeline.schedule.range(timeless.FIRST), platform)
+    opened = UseCase(pipeline, platform)
+    known = dict(zip(rows["customer"][: timeless.KNOWN], rows["churned"], strict=False))
+    labels = opened.labels()
+    assert dict(zip(labels["customer"], labels["label"], strict=True)) == known
+    labelled = opened.labelled().dropna(subset="label")
+    assert dict(zip(labelled["customer"], labelled["label"], strict=True)) == known
+    assert sorted(opened.features()["customer"]) == list(range(timeless.KNOWN, timeless.ROWS))
+
+
+def test_the_example_of_the_room_can_be_declared() -> None:
+    (example,) = re.findall(r"mlprod\.(declare\.Expression\(.*?\))\]", str(notebook.__doc__))
+    assert eval(example, {"declare": declare}).name == "is_large"
 
 
 def test_other_kinds_of_frames_are_refused_with_those_that_there_are() -> None:

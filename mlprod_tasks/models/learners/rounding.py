@@ -8,6 +8,7 @@ TREES = ("Forest", "ExtraTrees", "GradientBoosting", "DecisionTree", "ExtraTree"
 LIBRARIES = ("sklearn.", "lightgbm.", "xgboost.", "catboost.")
 # Preparations that treat each value by itself.
 BY_VALUE = ("sklearn.preprocessing.", "sklearn.impute._base", "sklearn.compose.", "sklearn.feature_selection.")
+OF_ROWS = ("KernelCenterer", "Normalizer")  # they add up the values of a row
 
 
 def rounds_by_row(estimator: Any) -> bool:
@@ -29,7 +30,9 @@ def _by_value(step: Any) -> bool:
         return all(_by_value(inner) for _, inner in getattr(step, "steps", ()) or step.transformer_list)
     if hasattr(step, "transformers_"):
         return all(_by_value(inner) for _, inner, _ in step.transformers_)
-    return _of(BY_VALUE, step) and type(step).__name__ != "KernelCenterer"
+    if type(step).__name__ == "FunctionTransformer":
+        return step.func is None  # any other function may multiply matrices
+    return _of(BY_VALUE, step) and type(step).__name__ not in OF_ROWS
 
 
 def _of(modules: tuple[str, ...], value: Any) -> bool:

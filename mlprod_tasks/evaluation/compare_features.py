@@ -15,7 +15,7 @@ from mlprod_tasks.declaration.refusals import sentences
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.evaluation.compare import paired_differences
 from mlprod_tasks.evaluation.evaluate import measure_performance
-from mlprod_tasks.evaluation.folds import fold_windows, moments, too_few_rows
+from mlprod_tasks.evaluation.folds import fold_windows, moments, overlapping, too_few_rows
 from mlprod_tasks.evaluation.results import Estimates
 from mlprod_tasks.models.feature_frame import outcome_of
 from mlprod_tasks.models.model_facts import ModelFacts
@@ -96,12 +96,13 @@ def compare_features(
     if not compared:
         raise HistoryTooShort("no fold can be fitted: " + "; ".join(left_out))
     before, after = set(pipeline.feature_names), changed.feature_names
+    shared = overlapping(folds, pipeline.windows.test, pipeline.schedule)
     return FeatureComparison(
         pipeline,
         tuple(name for name in after if name not in before),
         tuple(name for name in pipeline.feature_names if name not in set(after)),
         tuple(compared),
-        {name: mean_of_differences([fold.differences[name] for fold in compared]) for name in compared[0].differences},
+        {name: mean_of_differences([fold.differences[name] for fold in compared], shared) for name in compared[0].differences},
         tuple(left_out),
     )
 

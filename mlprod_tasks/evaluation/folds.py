@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from math import ceil
 
 from mlprod_tasks.declaration import Backtest, Pipeline, Schedule, Tick, TickRange
 from mlprod_tasks.declaration.rhythm import TickName
@@ -18,6 +19,11 @@ def moments(declared: Backtest, test: timedelta, as_of: Tick, schedule: Schedule
     """Return the ticks of the folds, earliest first; the last is the training's."""
     step = schedule.ticks_in(declared.step or test)
     return [schedule.shift(as_of.name, -i * step) for i in reversed(range(declared.windows))]
+
+
+def overlapping(declared: Backtest, test: timedelta, schedule: Schedule) -> int:
+    """Return how many folds apart test windows share no ticks: 1 unless the step is shorter than the window."""
+    return ceil(schedule.ticks_in(test) / schedule.ticks_in(declared.step or test))
 
 
 def fold_windows(pipeline: Pipeline, day: TickName) -> tuple[Tick, Windows]:

@@ -51,15 +51,17 @@ def normal(value: float, error: float, low: float = -np.inf, high: float = np.in
     return max(low, value - z * error), min(high, value + z * error)
 
 
-def mean_of_differences(parts: Sequence[Difference]) -> Difference:
-    """Return the mean of differences on disjoint rows, with its interval and two-sided p-value.
+def mean_of_differences(parts: Sequence[Difference], overlapping: int = 1) -> Difference:
+    """Return the mean of differences, with its interval and two-sided p-value.
 
-    The variance of a mean of independent estimates is the sum of their variances over the square of their number; each
-    variance follows from the width of the estimate's own interval, taken as normal. NaN if one of them has no value.
+    The variance of a sum of independent estimates is the sum of their variances; each follows from the width of the estimate's
+    own interval, taken as normal. overlapping: parts that are so many places apart share no rows; 1 if none do. The standard
+    error of all is at most the sum of those of such independent parts. NaN if one of the parts has no value.
     """
     values, widths = [one.value for one in parts], [one.high - one.low for one in parts]
     value = float(np.mean(values))
-    error = sqrt(sum((width / (2 * Z)) ** 2 for width in widths)) / len(parts)
+    independent = (widths[first::overlapping] for first in range(overlapping))
+    error = sum(sqrt(sum((width / (2 * Z)) ** 2 for width in some)) for some in independent) / len(parts)
     if np.isnan(value) or np.isnan(error):
         return Difference(value, nan, nan, nan)
     if error == 0:

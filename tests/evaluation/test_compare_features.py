@@ -3,6 +3,7 @@
 from dataclasses import replace
 from math import sqrt
 
+import numpy as np
 import pytest
 from scipy import stats
 
@@ -75,6 +76,20 @@ def test_a_history_that_is_too_short_for_some_folds_says_which_and_for_all_is_re
         compared(shop, add=[PER_ITEM], day="2024-01-05")
 
 
+def test_folds_that_share_rows_tell_no_more_than_each_of_them(shop: Shop) -> None:
+    made = compared(shop, add=[PER_ITEM], folds=ml.Backtest(windows=3, step=ml.days(3)))
+    first, second, third = (fold.differences["roc_auc"] for fold in made.folds)
+    apart = sqrt((first.high - first.low) ** 2 + (third.high - third.low) ** 2)
+    mean = made.mean["roc_auc"]
+    assert mean.value == pytest.approx((first.value + second.value + third.value) / 3)
+    assert mean.high - mean.low > (apart + second.high - second.low) / 3, "windows of a week that are six days apart share one"
+    again = compared(shop, add=[PER_ITEM], folds=ml.Backtest(windows=3, step=ml.days(4)))
+    first, second, third = (fold.differences["roc_auc"] for fold in again.folds)
+    apart = sqrt((first.high - first.low) ** 2 + (third.high - third.low) ** 2)
+    mean = again.mean["roc_auc"]
+    assert mean.high - mean.low == pytest.approx((apart + second.high - second.low) / 3)
+
+
 def test_changes_that_cannot_be_compared_are_refused_with_what_there_is(shop: Shop) -> None:
     with_history = shop.declared(features=(*shop.pipeline.features, HISTORY))
     with pytest.raises(CannotCompare, match="give features to `add`"):
@@ -101,3 +116,16 @@ def test_the_mean_of_differences_is_that_of_independent_estimates() -> None:
     assert (same.value, same.p) == (0.0, 1.0)
     unknown = mean_of_differences([parts[0], Difference(float("nan"), float("nan"), float("nan"), float("nan"))])
     assert unknown.p != unknown.p
+
+
+def test_the_error_of_a_mean_over_overlapping_windows_is_not_understated() -> None:
+    random = np.random.default_rng(0)
+    blocks = random.normal(0.0, 1.0, (20_000, 7))
+    windows = np.stack([blocks[:, i : i + 2].mean(axis=1) for i in range(6)], axis=1)  # each shares a block with the next
+    half = stats.norm.ppf(0.975) * sqrt(0.5)
+    held = {}
+    for overlapping in (1, 2):
+        mean = mean_of_differences([Difference(0.0, -half, half, 1.0)] * 6, overlapping)
+        held[overlapping] = (np.abs(windows.mean(axis=1)) <= mean.high).mean()
+    assert held[1] < 0.9, "as if they were independent"
+    assert 0.95 <= held[2] < 0.97

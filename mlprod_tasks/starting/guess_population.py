@@ -57,7 +57,7 @@ def guess_population(
     spread = spread_of(table)
     seen = next((days for days in SEEN if spread.days >= 4 * days), SEEN[-1])
     length, windows = _fitting(spread, _keys_at_a_tick(table, key, seen), within)
-    same = [one for one in tables if one is not table and one.key and _same_kind(one, key)]
+    same = [one for one in tables if one is not table and one.can_be_declared and _same_kind(one, key)]
     return PopulationGuess(
         table, key, of, kind, what, length, seen, windows,
         tuple(one for one in same if not one.time and one.key == (key.name,)), tuple(one for one in same if one.time),
@@ -79,7 +79,7 @@ def _find(tables: Sequence[TableGuess], each: str) -> tuple[TableGuess, ColumnGu
     table, column = found[0]
     if not table.time:
         raise CannotStart(f"--each {each}: {no_time(table)}")
-    if not table.key:
+    if not table.can_be_declared:
         raise CannotStart(f"--each {each}: {no_key(table)}")
     if column.kind not in ("int", "text"):
         raise CannotStart(f"--each {each}: {column.name} is a {column.kind}; a column that names things, text or whole number")

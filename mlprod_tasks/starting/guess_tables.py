@@ -75,6 +75,16 @@ class TableGuess:
     def rows(self) -> int:
         return int(self.sample.rows.num_rows)
 
+    @property
+    def is_log(self) -> bool:
+        """Whether these are events without a key, whose rows may get one that is made of them: none is filled in later."""
+        return not self.key and bool(self.time) and not any(column.known_at for column in self.columns)
+
+    @property
+    def can_be_declared(self) -> bool:
+        """Whether its rows can be told apart."""
+        return bool(self.key) or self.is_log
+
     def column(self, name: str) -> ColumnGuess:
         return next(column for column in self.columns if column.name == name)
 

@@ -65,7 +65,7 @@ def init_pipeline(
     samples, connections = _samples(sources, only, settings)
     with engine() as connection:
         tables = [guess_table(sample, connection) for sample in tracked(samples, "look at", lambda one: one.name)]
-        usable = [table for table in tables if table.key]
+        usable = [table for table in tables if table.can_be_declared]
         asked: Asked
         if each:
             asked = KeysOfTable(guess_population(tables, each, predict, within, choose))
@@ -152,7 +152,7 @@ def _candidates(tables: Sequence[TableGuess]) -> list[tuple[str, str]]:
 
 
 def _why_not(table: TableGuess) -> str:
-    return "no columns tell its rows apart" if not table.key else "it does not join the scored table"
+    return "no columns tell its rows apart" if not table.can_be_declared else "it does not join the scored table"
 
 
 def _written(text: str, name: str, folder: Path) -> Path:

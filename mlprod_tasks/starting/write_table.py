@@ -36,7 +36,8 @@ def written_table(table: TableGuess, use: TableUse, windows: WindowGuess | PartG
     yield f"{table.name} = ml.Table("
     yield f'    "{table.name}",'
     yield f"    {_source(table)}),"
-    yield said(f"    key={python_tuple(table.key)},", f"{table.key_why}", sure=table.key_why.startswith("the database"))
+    key_why = "no columns tell rows apart: each gets a hash of its values as its key" if table.is_log else table.key_why
+    yield said(f"    key={python_tuple(table.key)},", key_why, sure=key_why.startswith("the database"))
     if table.time:
         yield said(f'    time="{table.time}",', table.time_why)
     if any(_known_at(column, table, use) for column in table.columns):

@@ -77,6 +77,32 @@ def test_a_text_with_a_few_values_is_one_of_several_classes(tmp_path: Path) -> N
     assert trial.passed, [one.sentence for one in trial.gates]
 
 
+def test_lines_of_a_log_need_no_key(tmp_path: Path) -> None:
+    lines = [line for number, *line in purchases() for _ in range(2 if number % 10 == 0 else 1)]
+    file = written(tmp_path / "visits.csv", "seen_at customer_id spent", lines)
+    declared = started(tmp_path, file, predict="any", each="customer_id")
+    assert "key=(),  # guess: no columns tell rows apart" in declared.path.read_text()
+    table = declared.pipeline.table("visits")
+    assert (table.keyed_by_row, table.key) == (True, ("row_key",))
+    trial = tried(declared.pipeline, tmp_path)
+    assert not trial.stopped
+    assert trial.rows == {"visits": len(lines)}
+    with pytest.raises(CannotStart, match=r"tell its rows apart: add one that numbers them"):
+        started(tmp_path, file, predict="spent")
+    late = [(*line, *((line[0], "cash") if number % 3 else ("", ""))) for number, line in enumerate(lines)]
+    later = written(tmp_path / "later.csv", "seen_at customer_id spent paid_at paid_by", late)
+    with pytest.raises(CannotStart, match=r"--each customer_id: later.csv: .* tell its rows apart"):
+        started(tmp_path, later, predict="any", each="customer_id")
+
+
+def test_a_log_is_counted_by_what_it_shares_with_the_scored_rows(bought: Path, tmp_path: Path) -> None:
+    lines = [line for _, *line in purchases() for _ in range(2)]
+    log = written(tmp_path / "clicks.csv", "clicked_at customer_id spent", lines)
+    pipeline = started(tmp_path, bought, log, predict="amount").pipeline
+    assert pipeline.table("clicks").keyed_by_row
+    assert [one.table for one in pipeline.features if isinstance(one, Trailing) and one.name == "clicks"] == ["clicks"]
+
+
 def test_each_customer_is_scored_every_week_by_what_comes_next(bought: Path, tmp_path: Path) -> None:
     people = written(tmp_path / "customers.csv", "customer_id segment", [(n, "abc"[n % 3] * 2) for n in range(60)])
     declared = started(tmp_path, bought, people, predict="any", each="customer_id")

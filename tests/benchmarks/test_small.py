@@ -39,6 +39,7 @@ ELSEWHERE = {
     "serving": "tests/integration/test_served_benchmarks.py",
     "faults": "tests/integration/test_served_benchmarks.py",
     "newcomer": "tests/benchmarks/test_newcomer.py",
+    "bandits": "tests/benchmarks/test_bandits.py",
     "serving_bare": "benchmarks/serving.py",
     "load": "benchmarks/load.py",
     "served_shop": "tests/integration/test_service.py",

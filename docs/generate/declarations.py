@@ -49,6 +49,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "serving": ("Serving", "Ramp"),
     "experiments": ("Experiments", "UnitMetric", "Guardrail"),
+    "bandits": (
+        "Bandit", "ThompsonSampling", "EpsilonGreedy", "UCB1", "LinearThompson", "LinUCB", "AroundModel",
+    ),
     "loading": ("load", "load_all", "DeclarationError"),
 }  # fmt: skip
 STANDARD = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from mlprod_tasks.declaration.bandit import Bandit
 from mlprod_tasks.declaration.declared import declared
 from mlprod_tasks.declaration.outcome import Outcome
 
@@ -66,11 +67,13 @@ class Experiments:
     unit: the columns of the scored row's key, or features, that make a unit: all its rows get the same variant; by default the
     row's key.
     guardrails: metrics that a version may not harm.
+    bandit: how units are given more and more to what earns most, if `mlprod bandit start` is to do so.
     """
 
     metrics: tuple[UnitMetric, ...]
     unit: tuple[str, ...] = ()
     guardrails: tuple[Guardrail, ...] = ()
+    bandit: Bandit | None = None
 
     def metric(self, name: str) -> UnitMetric:
         """The metric of that name. Raises: KeyError."""

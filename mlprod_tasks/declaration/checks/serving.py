@@ -51,7 +51,7 @@ def serving_problems(pipeline: Pipeline) -> Iterator[str]:
                 "What the request itself gives needs no default"
             )
             continue
-        kind = _kind(pipeline, stored[name], name)
+        kind = kind_of_feature(pipeline, stored[name], name)
         if kind is not None and type(value).__name__ != {"text": "str"}.get(kind, kind):
             yield f"serving.defaults: {name!r} is {kind}, which {value!r} is not"
 
@@ -70,9 +70,10 @@ def _ramp_problems(ramp: Ramp) -> Iterator[str]:
         yield f"serving.ramp.confidence {ramp.confidence} must lie between 0.5 and 1"
 
 
-def _kind(pipeline: Pipeline, feature: Feature, name: str) -> str | None:
-    """The kind of a stored feature; None if the feature's declaration is wrong, which other rules report."""
-    assert not isinstance(feature, Expression)
+def kind_of_feature(pipeline: Pipeline, feature: Feature, name: str) -> str | None:
+    """The kind of a column of a feature; None if the feature's declaration is wrong, which other rules report."""
+    if isinstance(feature, Expression):
+        return feature.kind
     table = next((table for table in pipeline.tables if table.name == feature.table), None)
     if isinstance(feature, Trailing):
         return kinds_of(feature, table)[name]

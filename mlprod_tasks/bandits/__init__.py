@@ -1,0 +1,1 @@
+"""Give units more and more to what earns most: shares of arms from rewards as they come in."""

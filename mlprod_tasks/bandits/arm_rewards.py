@@ -1,0 +1,97 @@
+"""What arms earned: the sums from which every policy computes its shares. They add up in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ArmRewards:
+    """Sums over the rewards of each arm.
+
+    n, total, squares: (arms,) how many, their sum, and that of their squares. products: (arms, 1 + features, 1 + features) sums
+    of the outer product of each row's 1 and features; earned: (arms, 1 + features) of these times the reward; both without
+    features if no policy asks for them.
+    """
+
+    n: Floats
+    total: Floats
+    squares: Floats
+    products: Floats
+    earned: Floats
+
+    @classmethod
+    def none(cls, arms: int, features: int = 0) -> ArmRewards:
+        """No rewards."""
+        wide = 1 + features
+        return cls(np.zeros(arms), np.zeros(arms), np.zeros(arms), np.zeros((arms, wide, wide)), np.zeros((arms, wide)))
+
+    @classmethod
+    def of(cls, arms: int, arm: Ints, reward: Floats, features: Floats | None = None) -> ArmRewards:
+        """Sum up rewards. arm, reward: (rows,); features: (rows, features).
+
+        Raises: ValueError if a reward or feature is not finite.
+        """
+        x = np.ones((len(arm), 1)) if features is None else np.hstack([np.ones((len(arm), 1)), features])
+        if not np.isfinite(reward).all() or not np.isfinite(x).all():
+            raise ValueError("a reward or feature is infinite or no number")
+        mine = [arm == one for one in range(arms)]
+        return cls(
+            np.array([float(of.sum()) for of in mine]),
+            np.array([float(reward[of].sum()) for of in mine]),
+            np.array([float((reward[of] ** 2).sum()) for of in mine]),
+            np.stack([x[of].T @ x[of] for of in mine]),
+            np.stack([x[of].T @ reward[of] for of in mine]),
+        )
+
+    def __add__(self, other: ArmRewards) -> ArmRewards:
+        return ArmRewards(*(mine + theirs for mine, theirs in zip(self._parts(), other._parts(), strict=True)))
+
+    def weighted(self, weight: float) -> ArmRewards:
+        """The same, each reward counted so often."""
+        return ArmRewards(*(weight * part for part in self._parts()))
+
+    @property
+    def mean(self) -> Floats:
+        """The mean reward of each arm, (arms,); that of all for an arm without any."""
+        middle = self.total.sum() / max(1.0, self.n.sum())
+        return np.where(self.n > 0, self.total / np.where(self.n > 0, self.n, 1.0), middle)
+
+    def as_json(self) -> dict[str, Any]:
+        """The sums as plain JSON values."""
+        return {name: part.tolist() for name, part in zip(self.__dataclass_fields__, self._parts(), strict=True)}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> ArmRewards:
+        """Read what `as_json` wrote."""
+        return cls(**{name: np.array(part, float) for name, part in plain.items()})
+
+    def _parts(self) -> tuple[Floats, ...]:
+        return self.n, self.total, self.squares, self.products, self.earned
+
+
+def remembered(by_tick: Mapping[int, ArmRewards], last: int, discount: float = 1.0, window: int | None = None) -> ArmRewards:
+    """Return what counts of rewards as of a tick, in whatever order they came.
+
+    by_tick: the rewards of each tick by its number, from 0; last: the tick up to which they are known. A reward weighs less by
+    `discount` with each tick that has passed since its own; with a window, only those of so many last ticks count.
+    """
+    counted = sorted(tick for tick in by_tick if tick <= last and (window is None or tick > last - window))
+    arms, features = _shape(by_tick)
+    # In one order, so that sums round the same way each time.
+    parts = (by_tick[tick].weighted(discount ** (last - tick)) for tick in counted)
+    return reduce(ArmRewards.__add__, parts, ArmRewards.none(arms, features))
+
+
+def _shape(by_tick: Mapping[int, ArmRewards]) -> tuple[int, int]:
+    some = next(iter(by_tick.values()))
+    return len(some.n), some.earned.shape[1] - 1

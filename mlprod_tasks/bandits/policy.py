@@ -1,0 +1,152 @@
+"""How the shares of arms follow from what they earned: pure functions of rewards and a seed.
+
+A policy here says with which probability each arm is given, not which one comes next: rewards come in batches, many units are
+given arms between two of them, and each needs the probability with which it got its own.
+"""
+
+from __future__ import annotations
+
+from functools import singledispatch
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlprod_tasks.bandits.arm_rewards import ArmRewards
+from mlprod_tasks.bandits.linear import fitted
+from mlprod_tasks.declaration.bandit import (
+    UCB1,
+    AroundModel,
+    Bandit,
+    EpsilonGreedy,
+    LinearThompson,
+    LinUCB,
+    Policy,
+    ThompsonSampling,
+)
+
+Floats = NDArray[np.float64]
+DRAWS = 10_000  # an arm's probability of being the best is known to half a point of percent
+ROW_DRAWS = 512  # of each row's
+ROWS_AT_ONCE = 50_000
+
+
+def shares(bandit: Bandit, known: ArmRewards, counted: ArmRewards, seed: int, proportion: bool) -> Floats:
+    """Return the share of each arm, (arms,), of a policy that asks for no features.
+
+    known: all rewards; counted: those that are not forgotten, with their weights; proportion: whether a reward is 0 or 1.
+    Until each arm has had the rewards of the warm-up, all have equal shares; no arm has less than the floor.
+    """
+    if warming(bandit, known):
+        return _start(bandit.policy, len(known.n))
+    return with_floor(_shares(bandit.policy, counted, seed, proportion), bandit.floor)
+
+
+def row_shares(bandit: Bandit, known: ArmRewards, counted: ArmRewards, features: Floats, seed: int) -> Floats:
+    """Return the share of each arm for each row, (rows, arms), of a policy that chooses by features, (rows, features).
+
+    A row's shares do not depend on the other rows.
+    """
+    arms = len(known.n)
+    if warming(bandit, known):
+        return np.full((len(features), arms), 1 / arms)
+    chunks = [features[at : at + ROWS_AT_ONCE] for at in range(0, len(features), ROWS_AT_ONCE)]
+    found = [with_floor(_row_shares(bandit.policy, counted, some, seed), bandit.floor) for some in chunks]
+    return np.concatenate(found) if found else np.empty((0, arms))
+
+
+def warming(bandit: Bandit, known: ArmRewards) -> bool:
+    """Whether an arm has had less rewards than the warm-up asks for."""
+    return bool(known.n.min() < bandit.warm_up)
+
+
+def best_probabilities(counted: ArmRewards, seed: int, proportion: bool, draws: int = DRAWS) -> Floats:
+    """Return the probability of each arm to be the best, (arms,), from draws of what each may be worth.
+
+    A proportion has a Beta distribution with the uniform prior (Thompson, Biometrika 25, 1933); a mean a normal one, as if each
+    arm had had one more reward, the mean of all.
+    """
+    random = np.random.default_rng(seed)
+    if proportion:
+        drawn = random.beta(1 + counted.total, 1 + np.maximum(counted.n - counted.total, 0.0), (draws, len(counted.n)))
+    else:
+        middle = counted.total.sum() / max(1.0, counted.n.sum())
+        mean = (counted.total + middle) / (counted.n + 1)
+        drawn = random.normal(mean, np.sqrt(_variances(counted) / (counted.n + 1)), (draws, len(counted.n)))
+    return np.asarray(np.bincount(drawn.argmax(axis=1), minlength=len(counted.n)) / draws)
+
+
+def with_floor(shares: Floats, floor: float) -> Floats:
+    """Return shares of which none is less than the floor, (..., arms)."""
+    return np.asarray(floor + (1 - floor * shares.shape[-1]) * shares)
+
+
+def _start(policy: Policy, arms: int) -> Floats:
+    """The shares before there are rewards enough: a policy that learns nothing does not change."""
+    return _around(policy, arms) if isinstance(policy, AroundModel) else np.full(arms, 1 / arms)
+
+
+def _around(policy: AroundModel, arms: int) -> Floats:
+    return np.array([1 - policy.share, *[policy.share / (arms - 1)] * (arms - 1)])
+
+
+def _variances(counted: ArmRewards) -> Floats:
+    """The variance of a reward of each arm, (arms,): one that had few is taken to vary as all do."""
+    within = np.maximum(counted.squares - counted.n * counted.mean**2, 0.0)
+    pooled = within.sum() / max(1.0, counted.n.sum() - len(counted.n))
+    return np.asarray((within + pooled) / np.maximum(counted.n, 1.0))
+
+
+def _best(values: Floats) -> Floats:
+    """All for the best arm, (..., arms); alike among equal ones."""
+    at_best = values == values.max(axis=-1, keepdims=True)
+    return np.asarray(at_best / at_best.sum(axis=-1, keepdims=True))
+
+
+@singledispatch
+def _shares(policy: Policy, counted: ArmRewards, seed: int, proportion: bool) -> Floats:
+    raise TypeError(f"{type(policy).__name__} chooses by features: ask for the shares of rows")
+
+
+@_shares.register
+def _(policy: EpsilonGreedy, counted: ArmRewards, seed: int, proportion: bool) -> Floats:
+    return with_floor(_best(counted.mean), policy.epsilon / len(counted.n))
+
+
+@_shares.register
+def _(policy: UCB1, counted: ArmRewards, seed: int, proportion: bool) -> Floats:
+    rewards = max(1.0, float(counted.n.sum()))
+    with np.errstate(divide="ignore"):
+        bonus = policy.scale * np.sqrt(2 * np.log(rewards) / counted.n)  # an arm of which nothing is known comes first
+    return _best(counted.mean + bonus)
+
+
+@_shares.register
+def _(policy: ThompsonSampling, counted: ArmRewards, seed: int, proportion: bool) -> Floats:
+    return best_probabilities(counted, seed, proportion)
+
+
+@_shares.register
+def _(policy: AroundModel, counted: ArmRewards, seed: int, proportion: bool) -> Floats:
+    return _around(policy, len(counted.n))
+
+
+@singledispatch
+def _row_shares(policy: Policy, counted: ArmRewards, features: Floats, seed: int) -> Floats:
+    raise TypeError(f"{type(policy).__name__} chooses by no features")
+
+
+@_row_shares.register
+def _(policy: LinearThompson, counted: ArmRewards, features: Floats, seed: int) -> Floats:
+    linear = fitted(counted, policy.ridge)
+    mean, spread = linear.expected(features), linear.noise * linear.spread(features)
+    drawn = np.random.default_rng(seed).standard_normal((ROW_DRAWS, len(counted.n)))
+    won = np.zeros_like(mean)
+    for one in drawn:  # the same draws for each row, so that its shares are its own
+        won[np.arange(len(mean)), (mean + spread * one).argmax(axis=1)] += 1
+    return np.asarray(won / ROW_DRAWS)
+
+
+@_row_shares.register
+def _(policy: LinUCB, counted: ArmRewards, features: Floats, seed: int) -> Floats:
+    linear = fitted(counted, policy.ridge)
+    return _best(linear.expected(features) + policy.alpha * linear.noise * linear.spread(features))

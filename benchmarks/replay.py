@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -30,6 +31,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from benchmarks.hindsight import Replayed, print_calibration, print_hindsight
 from benchmarks.size import LAST_SMALL, SMALL, sized
 from demo.business_database import fill
 from mlprod_tasks import declaration as ml
@@ -67,10 +69,11 @@ def main() -> int:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--last", type=date.fromisoformat, default=LAST, help="the last tick")
     asked.add_argument("--picture", type=Path, help="where to draw it, as PNG")
+    asked.add_argument("--home", type=Path, help="keep what was done in this folder, and read it from there the next time")
     asked.add_argument("--small", action="store_true", help="a few ticks: only to see that it runs")
     given = asked.parse_args()
     logging.basicConfig(level=logging.ERROR)
-    with tempfile.TemporaryDirectory() as folder:
+    with nullcontext(given.home) if given.home else tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "monitor"
         pipeline, platform = begun(home)
         shutil.copytree(home, beside := Path(folder) / "monthly")
@@ -82,12 +85,22 @@ def main() -> int:
             logged(pipeline, platform, rows, retrained),
             run_monthly(pipeline, platform_of(beside), rows, days),
         ]
+        print_hindsight(Replayed(pipeline, platform, days, rows))
+        print_calibration(rows, {one.name: one.score for one in courses})
         print_alarms(pipeline, platform, days)
         print_months(pipeline, rows, courses)
         print_summary(pipeline, rows, courses)
         if given.picture:
             given.picture.write_bytes(drawn(pipeline, platform, rows, courses))
     return 0
+
+
+def kept(home: Path, last: date = LAST) -> Replayed:
+    """The replay that was kept in a folder."""
+    platform = platform_of(home / "monitor")
+    pipeline = replayed(ml.load(REPOSITORY / "pipelines" / "flight_delays.py"))
+    days = [FIRST + n * DAY for n in range((last - FIRST).days + 1)]
+    return Replayed(pipeline, platform, days, labelled(pipeline, platform, days))
 
 
 def platform_of(home: Path) -> Platform:

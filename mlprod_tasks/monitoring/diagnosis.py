@@ -30,7 +30,7 @@ REMEDIES: Mapping[str, str] = {
 }
 
 # Breaches that only a fault causes at once, not a change of the world.
-_FAULTS = frozenset(
+DATA_FAULTS = frozenset(
     ("volume", "freshness", "null_share", "new_categories", "lost_categories", "out_of_range", "type_changes", "join_coverage",
      "data_delay", "label_coverage", "label_delay", "online_nulls", "changed_features", "unscored_rows")
 )  # fmt: skip
@@ -110,7 +110,7 @@ def causes(pipeline: Pipeline, measurements: Sequence[Measurement]) -> dict[tupl
     outcome = _outcome_cause(measurements, kinds)
     for row in breached:
         family = KINDS[row.what].family
-        if row.what in _FAULTS:
+        if row.what in DATA_FAULTS:
             kinds.setdefault((row.what, row.slice), DATA_FAULT)
         elif family == "outcome":
             kinds[row.what, row.slice] = outcome
@@ -135,7 +135,7 @@ def _input_causes(pipeline: Pipeline, breached: Sequence[Measurement]) -> dict[t
     source. Measurements over all features, or of scores, get the cause of the features that moved.
     """
     upstream = {name: other.pipeline for other in pipeline.monitoring.upstream for name in other.features}
-    faulty = {row.slice for row in breached if row.what in _FAULTS or row.value is None}
+    faulty = {row.slice for row in breached if row.what in DATA_FAULTS or row.value is None}
     kinds: dict[tuple[str, str], str] = {}
     for row in breached:
         if KINDS[row.what].by != "feature":
@@ -144,11 +144,11 @@ def _input_causes(pipeline: Pipeline, breached: Sequence[Measurement]) -> dict[t
             kinds[row.what, row.slice] = f"{UPSTREAM_SHIFT} {upstream[row.slice]}"
         else:
             kinds[row.what, row.slice] = DATA_FAULT if row.slice in faulty else COVARIATE_SHIFT
-    of_features = _most_urgent([*kinds.values(), *(DATA_FAULT for row in breached if row.what in _FAULTS)])
+    of_features = _most_urgent([*kinds.values(), *(DATA_FAULT for row in breached if row.what in DATA_FAULTS)])
     for row in breached:
         if row.what == "fallback_share":
             kinds[row.what, row.slice] = PIPELINE_FAULT
-        elif row.what in _FAULTS:
+        elif row.what in DATA_FAULTS:
             kinds.setdefault((row.what, row.slice), DATA_FAULT)
         elif KINDS[row.what].by != "feature":
             kinds[row.what, row.slice] = of_features

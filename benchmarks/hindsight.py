@@ -147,9 +147,7 @@ def print_hindsight(replayed: Replayed) -> None:
     print(f"| all rules | {judged(list(fired), 0)} |")
     quiet = n - len({tick for hits in fired.values() for tick, _ in hits})
     print(f"\n{quiet} of {n} ticks without an alarm. An alarm is right if the model was worse than on its reference from the")
-    print(
-        f"label delay before it to {AHEAD} ticks after it; for 'last week too', or on the last {WEEK} ticks with known outcomes.\n"
-    )
+    print(f"label delay before it to {AHEAD} ticks after it; for 'last week too', or on the last {WEEK} ticks with outcomes.\n")
 
 
 def spread(why: Sequence[tuple[str, ...]]) -> str:

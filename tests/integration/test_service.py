@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks import served_shop
+from benchmarks.elastic import MOST, Fleet, surge
 from benchmarks.load import Client, Load, Outcome, order
 from benchmarks.replicas import MOST_AT_ONCE, Nginx, Redis, Replica, allow_open_files, start_all, wait_for, where_is
 from mlprod_tasks.declaration import Pipeline
@@ -34,6 +35,7 @@ class Service:
     """What runs, and where."""
 
     folder: Path
+    variables: dict[str, str]
     platform: Platform
     pipeline: Pipeline
     replicas: tuple[Replica, Replica]
@@ -75,7 +77,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         with first, second, Nginx([first, second], folder / "run") as nginx:
             start_all([first, second])
             nginx.start()
-            yield Service(folder, platform, served_shop.declared(), (first, second), nginx, redis)
+            yield Service(folder, variables, platform, served_shop.declared(), (first, second), nginx, redis)
 
 
 def test_a_replica_that_is_killed_costs_no_request_and_the_log_at_most_its_last_seconds(service: Service) -> None:
@@ -112,6 +114,22 @@ def test_replicas_that_are_ended_one_after_the_other_cost_no_request_and_no_row_
     logged, twice = service.wait_for_the_log(outcome)
     assert {one.request_id for one in outcome.asked} <= logged
     assert not twice
+
+
+def test_replicas_that_come_and_go_with_the_load_cost_no_request_and_no_row_of_the_log(service: Service) -> None:
+    run = service.folder / "elastic"
+    places = [Replica(number, service.variables, run) for number in range(11, 11 + MOST)]
+    with places[0], places[1], places[2], Nginx(places, run) as nginx:
+        places[0].start()
+        nginx.start()
+        told = surge(Fleet(places), nginx.url, run, rate=RATE, times=8.0)
+    assert max(told.replicas) == MOST
+    assert told.replicas[-1] == 1
+    for outcome in (told.steady, told.surge):
+        assert len(outcome) > 8 * RATE
+        assert outcome.statuses() == {200: len(outcome)}
+        logged, _ = service.wait_for_the_log(outcome)
+        assert {one.request_id for one in outcome.asked} <= logged
 
 
 def test_another_champion_takes_over_without_a_failed_request(service: Service) -> None:

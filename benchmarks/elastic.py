@@ -1,9 +1,9 @@
 """The number of replicas follows load: a surge comes and goes, and replicas behind nginx are started and ended by their CPU.
 
-What decides is what a HorizontalPodAutoscaler decides by: the mean CPU of the replicas against a target, with its tolerance, its limits on
-how fast, and its waiting before a replica is taken away. Only the times are shorter, and the target is small, so that few requests are a
-surge: a third more than one replica needs for the load before it. nginx is told all places where a replica may come to be; in a cluster it asks
-for their names.
+What decides is what a HorizontalPodAutoscaler decides by: the mean CPU of the replicas against a target, with its
+tolerance, its limits on how fast, and its waiting before a replica is taken away. Only the times are shorter, and the
+target is small, so that few requests are a surge: a third more than one replica needs for the load before it. nginx is told
+all places where a replica may come to be; in a cluster it asks for their names.
 
 `python -m benchmarks.elastic`. Needs nginx and redis-server. About a minute.
 """

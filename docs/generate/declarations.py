@@ -26,8 +26,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "SinceFirst", "SinceLast", "MeanGap", "Std", "CountDistinct", "Quantile", "Slope", "EVER", "days", "hours",
     ),
     "label": (
-        "AtTick", "Before", "Label", "Outcome", "Any", "CostMatrix", "ValueFunction", "PredictionValue", "ClassValue",
-        "Capacity", "Kpi",
+        "AtTick", "Before", "Label", "Outcome", "Any", "Happens", "CostMatrix", "ValueFunction", "PredictionValue",
+        "ClassValue", "Capacity", "Kpi",
     ),
     "training": (
         "Split", "SplitByColumn", "SplitByHash", "Model", "RateTable", "MeanTable", "ShareTable", "Backtest", "Approval",

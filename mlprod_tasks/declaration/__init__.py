@@ -78,7 +78,7 @@ from mlprod_tasks.declaration.monitoring import (
     Upstream,
     Watch,
 )
-from mlprod_tasks.declaration.outcome import Any, Outcome
+from mlprod_tasks.declaration.outcome import Any, Happens, Outcome
 from mlprod_tasks.declaration.pipeline import Pipeline, Publish
 from mlprod_tasks.declaration.population import Population
 from mlprod_tasks.declaration.schedule import Schedule, Tick, TickRange
@@ -160,6 +160,7 @@ __all__ = [
     "Files",
     "First",
     "Guardrail",
+    "Happens",
     "HistGradientBoosting",
     "Invariance",
     "Kpi",

@@ -129,8 +129,13 @@ def later(
 
 
 def label_partitions(pipeline: Pipeline, first: TickName, last: TickName) -> list[TickName]:
-    """The partitions of the labels' table with the outcomes of the ticks from `first` to `last`."""
+    """The partitions of the labels' table with the outcomes of the ticks from `first` to `last`.
+
+    Of a table without a time, which is read as a whole, the first tick by which they are complete: any later one will do.
+    """
     schedule = pipeline.schedule
+    if pipeline.table(pipeline.label.table).time is None:
+        return [schedule.shift(last, pipeline.label_delay_ticks)]
     return schedule.names(schedule.shift(first, 1), schedule.shift(last, pipeline.label_delay_ticks))
 
 

@@ -15,10 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import Any as AnyRow
-from mlprod_tasks.declaration import Count, First, Last, Outcome, Pipeline, Sum, Table, Tick, TickRange, Trailing
+from mlprod_tasks.declaration import Count, First, Happens, Last, Outcome, Pipeline, Table, Tick, TickRange, Trailing
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.features import rows as scored
 from mlprod_tasks.features import trailing
+from mlprod_tasks.features.column_moments import column_moments
 from mlprod_tasks.features.ending_windows import end_sql, values_until
 from mlprod_tasks.features.events import read_events
 from mlprod_tasks.features.keys import KeyCodes, key_codes
@@ -65,7 +66,9 @@ def outcome_labels(
     asked = _asked(snapshot, outcome, ticks, connection)
     covered = _covered(snapshot, outcome, ticks, platform)
     windows = [_window(pipeline, outcome, tick) for tick in ticks]
-    if outcome.until is not None:
+    if isinstance(outcome.of, Happens):
+        parts = [_labels_of_moments(snapshot, outcome, asked, windows, covered, as_of, connection)]
+    elif outcome.until is not None:
         parts = [_labels_until(snapshot, outcome, asked, windows, covered, as_of, connection)]
     else:
         ready = [one for one in windows if one.complete <= min(covered[one.tick], as_of.start)]
@@ -124,22 +127,56 @@ def _labels_until(
     connection: duckdb.DuckDBPyConnection,
 ) -> pa.Table:
     """The labels of rows whose windows end at moments of their own, or are the longest."""
-    key, days = snapshot.pipeline.entity_table.key, tick_array((window.tick for window in windows), snapshot.pipeline.schedule)
-    place = pc.index_in(asked["tick"], days).to_numpy()
-    table, feature = _events_table(snapshot, outcome), _feature(outcome)
-    starts = asked["predict_at"].cast(pa.int64()).to_numpy()
-    longest = starts + _microseconds(one.length for one in windows)[place]
-    ends = np.minimum(pc.fill_null(asked[ENDS], 2**62).to_numpy(), longest)
-    known_at = ends + snapshot.pipeline.table(outcome.table).known_after // MICROSECOND
-    seen = _microseconds(min(covered[one.tick], as_of.start) - EPOCH for one in windows)[place]
-    ready = np.flatnonzero((known_at <= seen) & (ends > starts))
-    rows, starts, ends, known_at = asked.take(ready), starts[ready], ends[ready], known_at[ready]
-    span = (int(starts.min()), int(ends.max())) if ready.size else (0, 0)
+    key, table, feature = snapshot.pipeline.entity_table.key, _events_table(snapshot, outcome), _feature(outcome)
+    rows, starts, ends, known_at = _complete(snapshot, outcome, asked, windows, covered, as_of)
+    ready = rows["tick"]
+    span = (int(starts.min()), int(ends.max())) if len(ready) else (0, 0)
     events = _events(snapshot, table, feature, *span, as_of, connection)
     codes = scored.combined(outcome.by, lambda mine, theirs: key_codes(rows[mine], events[f"key_{theirs}"]))
     values = events["value_0"] if "value_0" in events.column_names else None
-    value = values_until(events["at_0"], values, codes, starts, ends, isinstance(outcome.of, Sum))
+    value = values_until(events["at_0"], values, codes, starts, ends, feature.aggregates[0])
     return _labels(outcome, rows, key, pa.chunked_array([value]), pa.chunked_array([known_at]).cast(MOMENT))
+
+
+def _labels_of_moments(
+    snapshot: Snapshot,
+    outcome: Outcome,
+    asked: pa.Table,
+    windows: Sequence[_Window],
+    covered: Mapping[TickName, datetime],
+    as_of: Tick,
+    connection: duckdb.DuckDBPyConnection,
+) -> pa.Table:
+    """The labels of rows whose outcome is a moment in a column. Those for which it came before have none."""
+    rows, starts, ends, known_at = _complete(snapshot, outcome, asked, windows, covered, as_of)
+    found = column_moments(snapshot, outcome, rows, as_of, connection)
+    inside = (found.begins >= starts) & (found.ends <= ends)
+    told = pa.array(inside, mask=~found.told | (found.begins < starts))
+    known_at = np.where(inside, np.maximum(known_at, found.entered), known_at)
+    known = pa.chunked_array([known_at]).cast(MOMENT)
+    columns = {name: rows[name] for name in (*snapshot.pipeline.entity_table.key, "tick")}
+    return pa.table(columns | {"label": told, "label_known_at": known}).filter(told.is_valid())
+
+
+def _complete(
+    snapshot: Snapshot,
+    outcome: Outcome,
+    asked: pa.Table,
+    windows: Sequence[_Window],
+    covered: Mapping[TickName, datetime],
+    as_of: Tick,
+) -> tuple[pa.Table, np.ndarray, np.ndarray, np.ndarray]:
+    """The rows whose outcomes are complete, where their windows start and end, and when they are complete: microseconds."""
+    days = tick_array((window.tick for window in windows), snapshot.pipeline.schedule)
+    place = pc.index_in(asked["tick"], days).to_numpy()
+    starts = asked["predict_at"].cast(pa.int64()).to_numpy()
+    ends = starts + _microseconds(one.length for one in windows)[place]
+    if outcome.until is not None:
+        ends = np.minimum(pc.fill_null(asked[ENDS], 2**62).to_numpy(), ends)
+    known_at = ends + snapshot.pipeline.table(outcome.table).known_after // MICROSECOND
+    seen = _microseconds(min(covered[one.tick], as_of.start) - EPOCH for one in windows)[place]
+    ready = np.flatnonzero((known_at <= seen) & (ends > starts))
+    return asked.take(ready), starts[ready], ends[ready], known_at[ready]
 
 
 def _microseconds(lengths: Iterable[timedelta]) -> np.ndarray:
@@ -163,7 +200,8 @@ def _label(outcome: Outcome, value: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _feature(outcome: Outcome) -> Trailing:
     """The outcome as a trailing feature; what it is called does not matter."""
-    of = Count("outcome", where=outcome.of.where) if isinstance(outcome.of, AnyRow) else replace(outcome.of, name="outcome")
+    of = outcome.of
+    of = Count("outcome", where=of.where) if isinstance(of, AnyRow | Happens) else replace(of, name="outcome")
     return Trailing("label", outcome.table, outcome.by, (outcome.within,), (of,))
 
 
@@ -213,6 +251,10 @@ def _covered(snapshot: Snapshot, outcome: Outcome, ticks: TickRange, platform: P
     """Up to which moment each tick is followed by partitions without a gap; one may have been published without rows."""
     pipeline = snapshot.pipeline
     table, schedule = outcome.table, pipeline.schedule
+    if pipeline.table(table).time is None:  # read as a whole at every tick: what counts is the last time
+        read = platform.ledger.all(Publication, pipeline=pipeline.name, table_name=table)
+        until = schedule.moment(max((one.tick for one in read), default=ticks.first))
+        return dict.fromkeys(ticks.names, until)
     last = schedule.shift(ticks.last, pipeline.outcome_delay_ticks(outcome))
     between = (Publication.tick > ticks.first) & (Publication.tick <= last) & (Publication.rows == 0)
     empty = platform.ledger.all(Publication, between, pipeline=pipeline.name, table_name=table)

@@ -233,13 +233,16 @@ def _outcome_readings(tick: Tick, evidence: _Evidence, measuring: _Measuring) ->
 
 def _evidence(pipeline: Pipeline, tick: Tick, platform: Platform) -> _Evidence:
     first, *_, last = [tick.name, *features.label_partitions(pipeline, tick.name, tick.name)]
+    whole = pipeline.table(pipeline.label.table).time is None
     published = platform.ledger.all(
         Publication,
-        (Publication.tick > first) & (Publication.tick <= last),
+        Publication.tick >= last if whole else (Publication.tick > first) & (Publication.tick <= last),
         pipeline=pipeline.name,
         table_name=pipeline.label.table,
     )
     labels = tuple((row.tick, row.delta_version) for row in published)
+    if whole and labels:  # the first reading by which the outcomes are complete, or the next one
+        labels = ((last, min(labels)[1]),)
     predictions = platform.lake.files_if_any(names.predictions(pipeline), pipeline.schedule.range(tick.name))
     return _Evidence(tuple(predictions), labels)
 

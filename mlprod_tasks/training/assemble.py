@@ -211,6 +211,8 @@ def _classes(counts: Mapping[str, _WindowCounts]) -> PerWindow[dict[str, int]]:
 
 def _warn_of_missing_labels(pipeline: Pipeline, chosen: Windows, as_of: Tick, platform: Platform) -> None:
     """Log which partitions of labels are missing: their rows have no label in the set."""
+    if pipeline.table(pipeline.label.table).time is None:  # it has none
+        return
     ingested = platform.lake.ticks(names.raw(pipeline, pipeline.label.table))
     published = platform.ledger.all(Publication, pipeline=pipeline.name, table_name=pipeline.label.table)
     ingested |= {one.tick for one in published}  # perhaps without rows

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from mlprod_tasks.declaration.aggregate import First, Last, Sum
 from mlprod_tasks.declaration.checks.features import NUMERIC, condition_problems, mentioned, pair_problems
 from mlprod_tasks.declaration.checks.tables import IDENTIFIER, listed, repeated
-from mlprod_tasks.declaration.outcome import Outcome
+from mlprod_tasks.declaration.feature import AsOf, Expression, Lookup, Trailing
+from mlprod_tasks.declaration.outcome import Happens, Outcome
 from mlprod_tasks.declaration.population import Population
+from mlprod_tasks.declaration.reads import taken_from, words_in
 from mlprod_tasks.declaration.table import AS_OF
 from mlprod_tasks.declaration.target import AtTick
 
@@ -69,7 +71,9 @@ def later_problems(pipeline: Pipeline, outcome: Outcome, at: str) -> Iterator[st
     yield from pair_problems(at, outcome.by, pipeline.entity_table, table)
     if not isinstance(pipeline.predict_at, AtTick):
         yield f"{at}: its window begins at the tick: leave predict_at out, or declare a Label"
-    if table.time is None or table.ticks_ahead:
+    if isinstance(outcome.of, Happens):
+        yield from _moment(pipeline, outcome, outcome.of.column, table, at)
+    elif table.time is None or table.ticks_ahead:
         yield f"{at}: the table must have a `time` and no ticks_ahead: its rows tell when something happened"
     if outcome.within <= timedelta(0) or outcome.within.microseconds:
         yield f"{at}: within must be positive and whole seconds"
@@ -85,6 +89,47 @@ def later_problems(pipeline: Pipeline, outcome: Outcome, at: str) -> Iterator[st
             yield f"{at}: Sum reads {name!r}, which is known later than its row: declare its table's known_after instead"
 
 
+def _moment(pipeline: Pipeline, outcome: Outcome, name: str, table: Table, at: str) -> Iterator[str]:
+    """The rules of an outcome that a column tells."""
+    what = f"{at}: Happens {name!r}"
+    if set(outcome.by.values()) != set(table.key):
+        yield f"{what}: `by` must match the whole key {table.key} of {table.name!r}: a key has one moment"
+    if name not in table.names:
+        yield f"{what}: not a column of {table.name!r}; it has {listed(table.names)}"
+        return
+    column = table.column(name)
+    if column.kind not in ("timestamp", "date") or column.personal:
+        found = "personal" if column.personal else column.kind
+        yield f"{what}: must be the timestamp or date at which it happens, and not personal, but is {found}"
+    if not column.nullable:
+        yield f"{what}: is missing until it happens: declare it with nullable=True"
+    if table.time is not None and outcome.within > timedelta(0):
+        needed = pipeline.outcome_delay_ticks(outcome)
+        if table.refresh_ticks < needed:
+            yield (
+                f"{what}: a row of {table.name!r} is read again for {table.refresh_ticks} ticks, but its window is over after "
+                f"{needed}, and what happens until then would be missed: declare refresh_ticks={needed} of the table"
+            )
+    if column.known_at is None:
+        for feature in _reading(pipeline, name, table):
+            yield (
+                f"feature {feature!r} reads {name!r} of {table.name!r}, which is the outcome: leave it out, or declare "
+                "known_at of the column"
+            )
+
+
+def _reading(pipeline: Pipeline, name: str, table: Table) -> Iterator[str]:
+    """The features that read a column of a table."""
+    for feature in pipeline.features:
+        match feature:
+            case Expression() if table.name == pipeline.entity_name and name in words_in(feature.sql):
+                yield feature.name
+            case Lookup() | AsOf() if feature.table == table.name and name in feature.columns.values():
+                yield from (mine for mine, theirs in feature.columns.items() if theirs == name)
+            case Trailing() if feature.table == table.name and name in words_in(*map(taken_from, feature.aggregates)):
+                yield feature.name
+
+
 def _class_of_events(at: str, outcome: Outcome, table: Table) -> Iterator[str]:
     assert isinstance(outcome.of, First | Last)
     what, name = type(outcome.of).__name__, outcome.of.column
@@ -94,8 +139,6 @@ def _class_of_events(at: str, outcome: Outcome, table: Table) -> Iterator[str]:
         yield f"{at}: {what} of {name!r} needs a text or a whole number that is not personal: its values are the classes"
     elif table.column(name).known_at:
         yield f"{at}: {what} reads {name!r}, which is known later than its row: declare its table's known_after instead"
-    if outcome.until is not None:
-        yield f"{at}: until is not there yet for {what}: declare within alone"
     if outcome.otherwise and outcome.classes and outcome.otherwise not in outcome.classes:
         yield f"{at}: otherwise {outcome.otherwise!r} is no class; classes are {listed(outcome.classes)}"
     if len(outcome.classes) == 1:

@@ -57,7 +57,8 @@ def _parts(pipeline: Pipeline, task: Task) -> Iterator[str]:
             what = type(label.of).__name__
             yield f"label: {what} is {KINDS[label.kind]}, and task {task.name!r} does not predict that: {remedy}"
         elif task.label_kind == "number" and label.kind != "number":
-            yield f"label: Any() is a yes or no, and task {task.name!r} predicts a number: use Count() or Sum(...)"
+            what = type(label.of).__name__
+            yield f"label: {what} is a yes or no, and task {task.name!r} predicts a number: use Count() or Sum(...)"
     elif label.kind != task.label_kind:
         other = next((one.name for one in TASKS.values() if one.label_kind == label.kind), None)
         yield (

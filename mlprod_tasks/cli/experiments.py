@@ -30,6 +30,7 @@ Periods = Annotated[
     int | None,
     typer.Option(help="How many weeks it may last (months, if there is no tick a week); by default as short as it can be."),
 ]
+Rows = Annotated[str, typer.Option(help="Which rows count: 'batch', those that ticks score, or 'requests', those asked for.")]
 Called = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="Its name.")]
 
 
@@ -43,13 +44,15 @@ def plan(
     power: Power = 0.8,
     design: Design = "fixed",
     periods: Periods = None,
+    rows: Rows = "batch",
 ) -> None:
     """Print how many units and weeks an experiment needs, from the history of the use case; changes nothing."""
     from mlprod_tasks.experiments.plan import Wanted, told
     from mlprod_tasks.experiments.run import plan_for
 
     pipeline, here = opened(name)
-    planned = plan_for(pipeline, Wanted(metric, difference, alpha, power, design), variant, here, periods)  # type: ignore[arg-type]
+    wanted = Wanted(metric, difference, alpha, power, design, rows)  # type: ignore[arg-type]
+    planned = plan_for(pipeline, wanted, variant, here, periods)
     say(told(pipeline, planned))
 
 
@@ -65,6 +68,7 @@ def start(
     power: Power = 0.8,
     design: Design = "fixed",
     periods: Periods = None,
+    rows: Rows = "batch",
     starts: Annotated[str | None, typer.Option(metavar="TICK", help="The first tick; by default the next one.")] = None,
     reason: Reason = "",
 ) -> None:
@@ -76,7 +80,8 @@ def start(
 
     pipeline, here = opened(name)
     first = None if starts is None else pipeline.schedule.tick(starts).name
-    planned = plan_for(pipeline, Wanted(metric, difference, alpha, power, design), variant, here, periods)  # type: ignore[arg-type]
+    wanted = Wanted(metric, difference, alpha, power, design, rows)  # type: ignore[arg-type]
+    planned = plan_for(pipeline, wanted, variant, here, periods)
     run = begin(pipeline, experiment, planned, by, reason, here, starts=first)
     say(told(pipeline, planned))
     say(f"{experiment} runs from {run.starts} to {run.ends}; its outcomes are complete {delay_ticks(pipeline)} ticks later")
@@ -99,7 +104,7 @@ def status(name: Name, experiment: Annotated[str | None, typer.Argument(help="It
 
 @experiment_app.command()
 def stop(name: Name, experiment: Called, by: By, reason: Reason = "") -> None:
-    """End an experiment: the champion answers all rows from the next tick on."""
+    """End an experiment: the champion answers all rows from the next tick on, and all requests within seconds."""
     from mlprod_tasks.experiments import run as experiments
 
     pipeline, here = opened(name)

@@ -91,6 +91,7 @@ class ExperimentRow:
     end_reason: str
     metric: str
     unit: str
+    rows: str  # 'batch' or 'requests'
     design: str
     difference: float
     alpha: float

@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from mlprod_tasks.declaration import Column, Expression, Pipeline
+
 SEPARATOR = "\x1f"  # between the parts of a unit; no key that a system writes contains it
 SCALE = 2.0**64
 
@@ -31,6 +33,30 @@ class Variant:
     held_out: bool = False
 
 
+def unit_columns(pipeline: Pipeline) -> tuple[str, ...]:
+    """Return the columns that make a unit."""
+    assert pipeline.experiments is not None
+    return pipeline.experiments.unit or pipeline.entity_table.key
+
+
+def column_of_unit(pipeline: Pipeline, name: str) -> Column | None:
+    """Return the column of the scored row that a part of the unit is; None of a feature that is looked up or computed."""
+    entity = pipeline.entity_table
+    if name in entity.key:
+        return entity.column(name)
+    feature = next((one for one in pipeline.features if isinstance(one, Expression) and one.name == name), None)
+    columns = {
+        one.name: one for one in entity.lake_columns if one.known_at is None and one.name not in (entity.time, entity.added)
+    }
+    column = None if feature is None else columns.get(feature.sql.strip())
+    return column if column is not None and feature is not None and _same_text(column, feature) else None
+
+
+def _same_text(column: Column, feature: Expression) -> bool:
+    """Whether a feature that is a column has its values; a float may have lost digits, and a bool may be a number."""
+    return column.kind == feature.kind and column.kind in ("int", "text", "date")
+
+
 def units_of(rows: pa.Table, unit: Sequence[str]) -> list[str | None]:
     """Return the unit of each row as text; None if a part of it is null: such a row is in no experiment."""
     columns = [rows[name].to_pylist() for name in unit]
@@ -43,9 +69,14 @@ def place(unit: str, salt: str) -> float:
     return int.from_bytes(digest) / SCALE
 
 
+def shares_end(variants: Sequence[Variant]) -> list[float]:
+    """Return where the share of each variant ends in [0, 1)."""
+    return [float(end) for end in np.cumsum([one.share for one in variants])]
+
+
 def assign(units: Sequence[str | None], salt: str, variants: Sequence[Variant]) -> NDArray[np.int64]:
     """Return the position of each unit's variant, (units,); -1 for None."""
-    ends = np.cumsum([one.share for one in variants])
+    ends = shares_end(variants)
     places: dict[str, float] = {unit: place(unit, salt) for unit in units if unit is not None}
     at = np.array([-1.0 if unit is None else places[unit] for unit in units])
     # Shares may round to a sum below 1: the last variant ends where places do.

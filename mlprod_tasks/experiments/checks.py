@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration import Pipeline, TickRange
 from mlprod_tasks.documents.formatting import format_count, p_value
+from mlprod_tasks.experiments.assignment import unit_columns
 from mlprod_tasks.experiments.plan import Plan
-from mlprod_tasks.experiments.units import UNITS, unit_columns
-from mlprod_tasks.platform import Platform, names
-from mlprod_tasks.platform.lake import listed
+from mlprod_tasks.experiments.scored_rows import SOURCES
+from mlprod_tasks.experiments.units import UNITS
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.experiment_entries import ExperimentRun
 from mlprod_tasks.platform.ledger import Scoring
 from mlprod_tasks.statistics.multiple_tests import same_share_p, sample_ratio_p
 from mlprod_tasks.statistics.treatment_effect import Moments, NoEffect, of_means
@@ -25,7 +27,7 @@ def problems(
     con: duckdb.DuckDBPyConnection,
     pipeline: Pipeline,
     planned: Plan,
-    experiment: str,
+    run: ExperimentRun,
     ticks: TickRange,
     rows: Mapping[str, tuple[int, int]],
     before: Mapping[str, Moments],
@@ -37,8 +39,7 @@ def problems(
     """
     yield from _sample_ratio(con, planned)
     yield from _saw_both(con, pipeline)
-    yield from _answered_by_another(con, pipeline, planned, experiment, ticks, platform)
-    yield from _not_assigned(con, pipeline, ticks, experiment, platform)
+    yield from SOURCES[planned.wanted.rows].wrong(con, pipeline, run, planned.variants, ticks, platform)
     yield from _declared_anew(pipeline, ticks, platform)
     yield from _outcomes_missing(planned, rows)
     yield from _differed_before(planned, before)
@@ -60,39 +61,6 @@ def _saw_both(con: duckdb.DuckDBPyConnection, pipeline: Pipeline) -> Iterator[st
     ((both,),) = con.execute(query).fetchall()
     if both:
         yield f"{format_count(both, 'unit')} saw more than one variant"
-
-
-def _answered_by_another(
-    con: duckdb.DuckDBPyConnection, pipeline: Pipeline, planned: Plan, experiment: str, ticks: TickRange, platform: Platform
-) -> Iterator[str]:
-    files = platform.lake.files_if_any(names.predictions(pipeline), ticks)
-    for one in planned.variants:
-        what, other = f"another version than {one.version}", "model_version <> ?"
-        if one.held_out:
-            what, other = f"something else than the fallback of version {one.version}", "(model_version <> ? OR NOT fallback)"
-        ((others, rows),) = con.execute(
-            f"SELECT count_if({other}), count(*) "
-            f"FROM read_parquet({listed(files)}, union_by_name = true) WHERE experiment = ? AND variant = ?",
-            [one.version, experiment, one.name],
-        ).fetchall()
-        if others:
-            yield f"{others:,} of {rows:,} rows of {one.name} were answered by {what}"
-
-
-def _not_assigned(
-    con: duckdb.DuckDBPyConnection, pipeline: Pipeline, ticks: TickRange, experiment: str, platform: Platform
-) -> Iterator[str]:
-    """Ticks that were scored, but assigned no row: the champion was another by then, or the fallback answered all."""
-    files = platform.lake.files_if_any(names.predictions(pipeline), ticks)
-    query = (
-        f"SELECT tick FROM read_parquet({listed(files)}, union_by_name = true, hive_partitioning = true) GROUP BY tick "
-        "HAVING count(*) FILTER (WHERE experiment = ?) = 0 ORDER BY tick"
-    )
-    if missing := con.execute(query, [experiment]).fetchall():
-        yield (
-            f"no row was assigned at {format_count(len(missing), 'tick')}, the first {missing[0][0]}: the champion was not the "
-            "control any more, or could not answer"
-        )
 
 
 def _declared_anew(pipeline: Pipeline, ticks: TickRange, platform: Platform) -> Iterator[str]:

@@ -10,13 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
+from mlprod_tasks.declaration.experiment import Rows
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.experiments.plan import Plan, ticks_a_period
 from mlprod_tasks.experiments.run import last_of, plan_of
+from mlprod_tasks.experiments.scored_rows import SOURCES
 from mlprod_tasks.experiments.units import delay_ticks, waits
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.experiment_entries import ExperimentRun
-from mlprod_tasks.platform.ledger import Publication, Scoring
+from mlprod_tasks.platform.ledger import Publication
 from mlprod_tasks.statistics import sequential
 
 
@@ -60,14 +62,12 @@ def complete_ticks(pipeline: Pipeline, run: ExperimentRun, tick: Tick, platform:
     last = min(pipeline.schedule.shift(tick.name, -delay_ticks(pipeline)), last_of(pipeline, run))
     if last < run.starts:
         return None
-    complete = list(_complete(pipeline, run.starts, last, platform))
+    complete = list(_complete(pipeline, plan_of(run).wanted.rows, run.starts, last, platform))
     return pipeline.schedule.range(run.starts, complete[-1]) if complete else None
 
 
-def _complete(pipeline: Pipeline, first: TickName, last: TickName, platform: Platform) -> Iterator[TickName]:
-    scored = {
-        row.tick for row in platform.ledger.all(Scoring, Scoring.tick >= first, Scoring.tick <= last, pipeline=pipeline.name)
-    }
+def _complete(pipeline: Pipeline, rows: Rows, first: TickName, last: TickName, platform: Platform) -> Iterator[TickName]:
+    scored = SOURCES[rows].complete(pipeline, first, last, platform)
     whole = [_with_partitions(pipeline, table, delay, first, platform) for table, delay in waits(pipeline)]
     for i, name in enumerate(pipeline.schedule.names(first, last)):
         if name not in scored or any(i >= ticks for ticks in whole):

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from mlprod_tasks.declaration import Pipeline, TickRange, UnitMetric
+from mlprod_tasks.experiments.assignment import unit_columns
 from mlprod_tasks.experiments.plan import Plan, ticks_a_period
-from mlprod_tasks.experiments.units import AGES, moments_of, unit_columns
+from mlprod_tasks.experiments.units import AGES, moments_of
 from mlprod_tasks.platform.tick_columns import tick_array
 from mlprod_tasks.statistics.treatment_effect import Effect, Moments, NoEffect, of_means
 

@@ -8,12 +8,13 @@ from math import ceil, sqrt
 from typing import Any, get_args
 
 from mlprod_tasks.declaration import Experiments, Pipeline, Schedule, TickRange, UnitMetric
-from mlprod_tasks.declaration.experiment import Design
+from mlprod_tasks.declaration.experiment import Design, Rows
 from mlprod_tasks.declaration.rhythm import TickName, tick_named
 from mlprod_tasks.documents.formatting import format_count, format_number
-from mlprod_tasks.experiments.assignment import Variant
+from mlprod_tasks.experiments.assignment import Variant, column_of_unit, unit_columns
+from mlprod_tasks.experiments.scored_rows import SOURCES
 from mlprod_tasks.experiments.units import delay_ticks, moments, open_units, opened
-from mlprod_tasks.platform import Platform, names
+from mlprod_tasks.platform import Platform
 from mlprod_tasks.statistics import sequential
 from mlprod_tasks.statistics.sample_size import smallest_difference, units_for_means
 from mlprod_tasks.statistics.treatment_effect import Moments
@@ -30,7 +31,8 @@ class Wanted:
     """What an experiment is to show.
 
     metric: the name of the primary metric; difference: the smallest difference that matters, in the metric's unit; alpha: the
-    probability of a false alarm; power: of finding that difference; design: when it may be read.
+    probability of a false alarm; power: of finding that difference; design: when it may be read; rows: whether units are
+    compared by what was scored in batch, or by what was answered on request. Both are assigned.
     """
 
     metric: str
@@ -38,6 +40,7 @@ class Wanted:
     alpha: float = 0.05
     power: float = 0.8
     design: Design = "fixed"
+    rows: Rows = "batch"
 
 
 @dataclass(frozen=True)
@@ -109,10 +112,10 @@ def plan(
     shortest: Plan | None = None
     longest = periods or MOST_PERIODS
     for length in range(longest if periods else 1, longest + 1):
-        history = _history(pipeline, length, platform)
+        history = _history(pipeline, wanted.rows, length, platform)
         if history is None:
             break
-        shortest = _planned(wanted, tuple(variants), length, history, _units(pipeline, metric, history, platform))
+        shortest = _planned(wanted, tuple(variants), length, history, _units(pipeline, wanted.rows, metric, history, platform))
         if shortest.expected >= shortest.units:
             return shortest
     raise CannotPlan(_too_little(pipeline, wanted, metric, shortest, periods))
@@ -162,6 +165,10 @@ def _checked(pipeline: Pipeline, wanted: Wanted, variants: Sequence[Variant]) ->
     metric = _metric(declared(pipeline), wanted.metric)
     if wanted.design not in get_args(Design):
         raise CannotPlan(f"design {wanted.design!r}: there are {', '.join(get_args(Design))}")
+    if wanted.rows not in get_args(Rows):
+        raise CannotPlan(f"rows {wanted.rows!r}: there are {', '.join(get_args(Rows))}")
+    if wanted.rows == "requests":
+        _check_unit(pipeline)
     if not wanted.difference > 0:
         raise CannotPlan(f"the smallest difference that matters is {wanted.difference}: give a number above 0")
     for name, value in (("alpha", wanted.alpha), ("power", wanted.power)):
@@ -176,6 +183,16 @@ def _checked(pipeline: Pipeline, wanted: Wanted, variants: Sequence[Variant]) ->
     return metric
 
 
+def _check_unit(pipeline: Pipeline) -> None:
+    """Raise CannotPlan if a request's unit is not known before features are looked up."""
+    for name in unit_columns(pipeline):
+        if column_of_unit(pipeline, name) is None:
+            raise CannotPlan(
+                f"unit {name!r} is looked up or computed, and requests are assigned before that: experiments of requests need "
+                "a unit of columns that the scored row has"
+            )
+
+
 def _metric(experiments: Experiments, name: str) -> UnitMetric:
     try:
         return experiments.metric(name)
@@ -184,9 +201,9 @@ def _metric(experiments: Experiments, name: str) -> UnitMetric:
         raise CannotPlan(f"metric {name!r} is not declared; metrics are {there}") from None
 
 
-def _history(pipeline: Pipeline, periods: int, platform: Platform) -> TickRange | None:
+def _history(pipeline: Pipeline, rows: Rows, periods: int, platform: Platform) -> TickRange | None:
     """The last periods of ticks that are scored, and whose outcomes are complete by now; None if there are not as many."""
-    schedule, name = pipeline.schedule, names.predictions(pipeline)
+    schedule, name = pipeline.schedule, SOURCES[rows].table(pipeline)
     if not platform.lake.exists(name):
         return None
     complete = schedule.shift(schedule.last_at(platform.clock.now()).name, -delay_ticks(pipeline))
@@ -198,9 +215,12 @@ def _history(pipeline: Pipeline, periods: int, platform: Platform) -> TickRange 
     return schedule.range(first, last) if first >= min(scored) else None
 
 
-def _units(pipeline: Pipeline, metric: UnitMetric, history: TickRange, platform: Platform) -> tuple[Moments, UnitMetric]:
+def _units(
+    pipeline: Pipeline, rows: Rows, metric: UnitMetric, history: TickRange, platform: Platform
+) -> tuple[Moments, UnitMetric]:
     with opened(platform) as con:
-        open_units(con, pipeline, (metric,), history, pipeline.schedule.last_at(platform.clock.now()), platform)
+        as_of = pipeline.schedule.last_at(platform.clock.now())
+        open_units(con, pipeline, (metric,), history, as_of, platform, rows=rows)
         found = moments(con, 0, metric)
     nothing = f"{pipeline.name}: no row of {history} has an outcome"
     if "" not in found or found[""].n < 2:

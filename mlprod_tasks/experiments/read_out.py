@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange, UnitMetric
 from mlprod_tasks.documents.formatting import format_count, format_interval, format_number, p_value
+from mlprod_tasks.experiments.assignment import unit_columns
 from mlprod_tasks.experiments.checks import problems
 from mlprod_tasks.experiments.compare import Compared, Looked, compare, for_several
 from mlprod_tasks.experiments.looks import Look, bound, complete_ticks, information, planned_looks
@@ -15,7 +16,7 @@ from mlprod_tasks.experiments.metric_sql import MetricFailed
 from mlprod_tasks.experiments.novelty import Novelty, novelty
 from mlprod_tasks.experiments.plan import Plan, ticks_a_period
 from mlprod_tasks.experiments.run import last_of, plan_of, stop
-from mlprod_tasks.experiments.units import moments, moments_of, open_units, opened, unit_columns
+from mlprod_tasks.experiments.units import moments, moments_of, open_units, opened
 from mlprod_tasks.experiments.verdict import ENDED, HARMFUL, RUNNING, VOID, decide
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.experiment_entries import ExperimentReading, ExperimentRun
@@ -187,12 +188,14 @@ def _measured(
     with opened(platform) as con:
         position = metrics.index(primary)
         again = None if _once(pipeline) or primary.of == "ratio" else position
-        rows = open_units(con, pipeline, metrics, ticks, tick, platform, experiment=run.name, by_tick=again)
+        rows = open_units(
+            con, pipeline, metrics, ticks, tick, platform, experiment=run.name, rows=planned.wanted.rows, by_tick=again
+        )
         if not rows:
             sentence = f"no row of {ticks} was assigned"
             return replace(reading, sentence=sentence, problems=(sentence,))
         before = _before(con, pipeline, planned, primary, position, run, platform)
-        wrong = tuple(problems(con, pipeline, planned, run.name, ticks, rows, before, platform))
+        wrong = tuple(problems(con, pipeline, planned, run, ticks, rows, before, platform))
         found = {one.name: moments(con, i, one) for i, one in enumerate(metrics)}
         covariate = moments_of(con, ("a", "x"), BOTH) if before else {}
         shown = novelty(con, pipeline, planned, primary, ticks) if again is not None and found[primary.name] else ()
@@ -255,7 +258,8 @@ def _before(
     if _once(pipeline) or first >= run.starts or primary.of == "ratio":
         return {}
     history = schedule.range(first, schedule.shift(run.starts, -1))
-    open_units(con, pipeline, (primary,), history, schedule.tick(run.starts), platform, table=BEFORE)
+    as_of = schedule.tick(run.starts)
+    open_units(con, pipeline, (primary,), history, as_of, platform, rows=planned.wanted.rows, table=BEFORE)
     same = " AND ".join(f"now.u{i} = past.u{i}" for i, _ in enumerate(unit_columns(pipeline)))
     con.execute(
         f"CREATE TABLE {BOTH} AS SELECT now.variant, now.a{position} AS a, past.a0 AS x FROM units AS now "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import select
 
@@ -16,7 +16,7 @@ from mlprod_tasks.experiments.assignment import Variant
 from mlprod_tasks.experiments.plan import CannotPlan, Plan, Wanted, declared, plan, ticks_a_period
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.experiment_entries import ExperimentRun
-from mlprod_tasks.platform.ledger import Fallback
+from mlprod_tasks.platform.ledger import ROLLED_OUT, Fallback, Rollout, newest
 from mlprod_tasks.platform.model_files import BrokenArtifact
 from mlprod_tasks.promotion import history
 
@@ -24,6 +24,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 WRITTEN = re.compile(
     r"(?P<version>\d+|champion|fallback)(?:@(?P<threshold>[0-9.eE+-]+))?(?:=(?P<share>[0-9.]+)(?P<percent>%?))?"
 )
+SETTLED = timedelta(seconds=10)  # replicas that answer requests read the ledger every two
 
 
 class CannotStart(ValueError):
@@ -65,15 +66,20 @@ def start(
 ) -> ExperimentRun:
     """Write the plan to the ledger; rows are assigned from tick `starts` on, by default the next one.
 
-    Raises: CannotStart, also if another experiment of the use case is not over.
+    Raises: CannotStart, also if another experiment of the use case is not over, or a rollout lets another version answer.
     """
     if not NAME.fullmatch(name):
         raise CannotStart(f"experiment {name!r}: give lower-case letters, digits and _, starting with a letter")
     now = platform.clock.now()
     schedule = pipeline.schedule
-    first = schedule.next_after(now) if starts is None else starts
+    first = schedule.next_after(now + SETTLED) if starts is None else starts
     if schedule.moment(first) <= now:
         raise CannotStart(f"experiment {name!r}: tick {first} has begun: units are assigned before their rows are scored")
+    if schedule.moment(first) <= now + SETTLED:
+        raise CannotStart(
+            f"experiment {name!r}: tick {first} begins in seconds, and not every replica would know of it by then"
+        )
+    _check_rollout(pipeline, name, planned, platform)
     run = ExperimentRun(
         pipeline=pipeline.name, name=name, at=now, by=by, reason=reason, plan=planned.as_json(),
         salt=_salt(pipeline, name, now), starts=first,
@@ -92,8 +98,27 @@ def start(
     return run
 
 
+def _check_rollout(pipeline: Pipeline, name: str, planned: Plan, platform: Platform) -> None:
+    """Raise CannotStart if requests would be answered in another way than planned."""
+    rollout = newest(platform.ledger.all(Rollout, pipeline=pipeline.name), "at")
+    if rollout is None:
+        return
+    if rollout.mode in ROLLED_OUT:
+        raise CannotStart(
+            f"experiment {name!r}: rollout {rollout.mode!r} lets version {rollout.challenger} answer requests: take it back "
+            "first, or let it end"
+        )
+    if planned.wanted.rows == "requests" and rollout.automation != "full":
+        raise CannotStart(
+            f"experiment {name!r}: people decide on requests (automation {rollout.automation!r}), so a variant does not: "
+            "set it to 'full' first"
+        )
+
+
 def stop(pipeline: Pipeline, name: str, by: str, reason: str, platform: Platform) -> ExperimentRun:
-    """End an experiment: the champion answers all rows from the next tick on. What it showed so far stays.
+    """End an experiment: the champion answers all rows from the next tick on, and all requests within seconds.
+
+    What it showed so far stays.
 
     Raises: NoExperiment.
     """

@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange, UnitMetric
-from mlprod_tasks.declaration.checks.evaluation import words_of
-from mlprod_tasks.declaration.experiment import EXPERIMENT
+from mlprod_tasks.declaration.experiment import Rows
+from mlprod_tasks.experiments.assignment import unit_columns
 from mlprod_tasks.experiments.metric_sql import (
     MetricFailed,
     empty_columns,
@@ -22,11 +22,10 @@ from mlprod_tasks.experiments.metric_sql import (
     sums_sql,
     total_sql,
 )
+from mlprod_tasks.experiments.scored_rows import KNOWN, SOURCES
 from mlprod_tasks.models.kpi import with_value
-from mlprod_tasks.platform import Platform, names
+from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
-from mlprod_tasks.platform.lake import listed
-from mlprod_tasks.platform.ledger import Scoring
 from mlprod_tasks.platform.sql import quoted
 from mlprod_tasks.statistics.treatment_effect import Moments
 
@@ -37,12 +36,6 @@ UNITS = "units"
 PARTS = "parts_of_units"  # the sums of each unit in some of the ticks
 AGES = "units_by_tick"  # one metric's sums of each unit at each tick
 ROWS_AT_ONCE = 2_000_000
-
-
-def unit_columns(pipeline: Pipeline) -> tuple[str, ...]:
-    """The columns that make a unit."""
-    assert pipeline.experiments is not None
-    return pipeline.experiments.unit or pipeline.entity_table.key
 
 
 def waits(pipeline: Pipeline) -> list[tuple[str, int]]:
@@ -66,12 +59,13 @@ def open_units(
     as_of: Tick,
     platform: Platform,
     experiment: str | None = None,
+    rows: Rows = "batch",
     table: str = UNITS,
     by_tick: int | None = None,
 ) -> dict[str, tuple[int, int]]:
     """Create a table of the units of scored rows with a known outcome, and count the rows of each variant.
 
-    experiment: only the rows that it assigned; None: all rows, without variants ('').
+    experiment: only the rows that it assigned; None: all rows, without variants (''). rows: where they are.
 
     The table has a row a unit and variant: the unit's columns as u0, u1, ...; variant; and for the i-th metric a<i> and b<i>,
     numerator and denominator (1 where there is none). by_tick: the position of a metric whose numerators by unit and tick are
@@ -83,8 +77,8 @@ def open_units(
     """
     counts: dict[str, tuple[int, int]] = {}
     con.execute(f"DROP TABLE IF EXISTS {PARTS}")
-    for some in _chunks(pipeline, ticks, platform):
-        known = _known(con, pipeline, metrics, some, as_of, platform, experiment, counts)
+    for some in _chunks(pipeline, rows, ticks, platform):
+        known = _known(con, pipeline, metrics, some, as_of, platform, experiment, rows, counts)
         if known is not None and known.num_rows:
             later = _later(con, pipeline, metrics, known, some, as_of, platform)
             _add_parts(con, pipeline, metrics, known, later, by_tick)
@@ -112,50 +106,15 @@ def moments_of(con: duckdb.DuckDBPyConnection, columns: Sequence[str], table: st
     }
 
 
-def _scored(
-    con: duckdb.DuckDBPyConnection,
-    pipeline: Pipeline,
-    metrics: Sequence[UnitMetric],
-    ticks: TickRange,
-    platform: Platform,
-    experiment: str | None,
-) -> bool:
-    """Create the table `scored` of the rows that are compared; False if there are none."""
-    name = names.predictions(pipeline)
-    files = platform.lake.files_if_any(name, ticks) if platform.lake.exists(name) else []
-    if not files:
-        return False
-    source = f"read_parquet({listed(files)}, union_by_name = true)"
-    there = {column for column, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
-    words = {word for metric in metrics for word in words_of(metric.sql) | words_of(metric.per)}
-    wanted = [*pipeline.entity_table.key, "tick", *unit_columns(pipeline), "score", "decision", *pipeline.value_features]
-    wanted += [one for one in pipeline.feature_names if one in words]
-    columns = ", ".join(quoted(one) for one in dict.fromkeys(wanted) if one in there)
-    if experiment is None:
-        # Rows without a unit would be assigned to no variant.
-        whole = " AND ".join(f"{quoted(one)} IS NOT NULL" for one in unit_columns(pipeline) if one in there)
-        con.execute(f"CREATE OR REPLACE TABLE scored AS SELECT {columns}, '' AS variant FROM {source} WHERE {whole}")
-        return True
-    if EXPERIMENT not in there:
-        return False
-    con.execute(
-        f"CREATE OR REPLACE TABLE scored AS SELECT {columns}, variant FROM {source} "
-        "WHERE experiment = ? AND variant IS NOT NULL",
-        [experiment],
-    )
-    return True
-
-
-def _chunks(pipeline: Pipeline, ticks: TickRange, platform: Platform) -> Iterator[TickRange]:
+def _chunks(pipeline: Pipeline, rows: Rows, ticks: TickRange, platform: Platform) -> Iterator[TickRange]:
     """The ticks in runs of about ROWS_AT_ONCE rows, so that memory does not follow the length of an experiment."""
-    within = Scoring.tick >= ticks.first, Scoring.tick <= ticks.last
-    rows = {one.tick: one.rows for one in platform.ledger.all(Scoring, *within, pipeline=pipeline.name)}
+    counts = SOURCES[rows].by_tick(pipeline, ticks, platform)
     first, n = ticks.first, 0
     for tick in ticks.names:
-        if n and n + rows.get(tick, 0) > ROWS_AT_ONCE:
+        if n and n + counts.get(tick, 0) > ROWS_AT_ONCE:
             yield pipeline.schedule.range(first, pipeline.schedule.shift(tick, -1))
             first, n = tick, 0
-        n += rows.get(tick, 0)
+        n += counts.get(tick, 0)
     yield pipeline.schedule.range(first, ticks.last)
 
 
@@ -167,25 +126,22 @@ def _known(
     as_of: Tick,
     platform: Platform,
     experiment: str | None,
+    rows: Rows,
     counts: dict[str, tuple[int, int]],
 ) -> pa.Table | None:
-    """The scored rows of some ticks whose outcome is known; None if none were scored.
+    """The scored rows of some ticks whose outcome is known, from `rows`; None if none were scored.
 
     Adds the rows of each variant to `counts`.
     """
-    if not _scored(con, pipeline, metrics, ticks, platform, experiment):
+    if not SOURCES[rows].open(con, pipeline, metrics, ticks, as_of, platform, experiment):
         return None
-    con.register("outcomes_known", features.labels(pipeline, ticks, as_of, platform))
     key = ", ".join(quoted(name) for name in (*pipeline.entity_table.key, "tick"))
-    con.execute(
-        f"CREATE OR REPLACE TABLE both_known AS SELECT scored.*, label FROM scored LEFT JOIN outcomes_known USING ({key})"
-    )
-    query = "SELECT variant, count(*), count_if(label IS NULL) FROM both_known GROUP BY variant ORDER BY variant"
-    for variant, rows, missing in con.execute(query).fetchall():
+    query = f"SELECT variant, count(*), count(*) FILTER (WHERE label IS NULL) FROM {KNOWN} GROUP BY variant ORDER BY variant"
+    for variant, n, missing in con.execute(query).fetchall():
         before = counts.get(variant, (0, 0))
-        counts[variant] = before[0] + int(rows), before[1] + int(missing)
+        counts[variant] = before[0] + int(n), before[1] + int(missing)
     # A fixed order, so that sums round the same way each time.
-    return con.sql(f"SELECT * FROM both_known WHERE label IS NOT NULL ORDER BY {key}").to_arrow_table()
+    return con.sql(f"SELECT * FROM {KNOWN} WHERE label IS NOT NULL ORDER BY {key}").to_arrow_table()
 
 
 def _add_parts(

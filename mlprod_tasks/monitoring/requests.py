@@ -9,6 +9,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.declaration.experiment import HOLD_OUT, VARIANT
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.declaration.task import PREDICTION
 from mlprod_tasks.documents.formatting import format_count, format_number
@@ -16,6 +17,7 @@ from mlprod_tasks.models.reference_profile import ProfileColumn, ReferenceProfil
 from mlprod_tasks.monitoring.inputs import FEWEST_ROWS, inputs
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.monitoring.observe import observe
+from mlprod_tasks.monitoring.own_rows import TREATED
 from mlprod_tasks.monitoring.record import record, reference_of
 from mlprod_tasks.monitoring.rules import STALE_TICKS
 from mlprod_tasks.platform import Platform, names
@@ -42,7 +44,7 @@ ON_REQUEST = {
 }
 SHARES = {
     "online_errors": "error",
-    "online_fallback": "fallback",
+    "online_fallback": f"fallback AND {VARIANT} IS DISTINCT FROM '{HOLD_OUT}'",  # a hold-out is meant to have it
     "online_refused": "score IS NULL AND route <> 'absent'",  # nothing is wrong with a key that is in no population
     "online_stale": "stale",
     "online_missing": "missing",
@@ -91,21 +93,23 @@ def measure_collected(pipeline: Pipeline, platform: Platform) -> list[RequestsMe
 def measure_requests(pipeline: Pipeline, tick: Tick, platform: Platform) -> RequestsMeasured:
     """Measure the rows of a tick answered on request and collected so far.
 
-    Features and scores cover the rows answered by the version that answered most of them, and are compared with that version's
-    reference like batch predictions. Run again after more rows arrived, it replaces the measurements. For a tick that ended
-    without requests, only the zero rows are written, and not even those if there were none on the 30 ticks before either.
+    Features and scores cover the rows answered by the version that answered most of them, without those of other variants of an
+    experiment, and are compared with that version's reference like batch predictions. Run again after more rows arrived, it
+    replaces the measurements. For a tick that ended without requests, only the zero rows are written, and not even those if
+    there were none on the 30 ticks before either.
     """
     name, ticks = names.requests(pipeline), pipeline.schedule.range(tick.name)
     files = platform.lake.files_if_any(name, ticks)
     profile, readings = None, [Reading(ROWS, 0.0, 0)]
     if files:
-        source = f"read_parquet({listed(files)}, union_by_name = true)"
+        source = _source(files)
         with engine(spill=platform.settings.home / "spill") as con:
             version = _version(con, source)
             profile = None if version == NO_VERSION else _for_requests(reference_of(pipeline, version, platform))
             readings = [*_service(con, source), *_shadow(con, source, profile)]
             if profile is not None:
-                readings += _features(con, source, version, profile, pipeline)
+                own = f"(SELECT * FROM {source} WHERE NOT {TREATED})"
+                readings += _features(con, own, version, profile, pipeline)
     elif _is_silent(pipeline, tick, _collected(pipeline, platform), platform):
         version = _version_before(pipeline, tick, platform)
     else:
@@ -117,6 +121,12 @@ def measure_requests(pipeline: Pipeline, tick: Tick, platform: Platform) -> Requ
     rows = readings[0].n
     log.info("%s: measured %d values of %s requested rows at %s", pipeline.name, len(written), f"{rows:,}", tick)
     return RequestsMeasured(str(tick), rows, len(written), breaches)
+
+
+def _source(files: Sequence[str]) -> str:
+    """What follows FROM for logged rows; the log of an older service says nothing of variants."""
+    nothing = f"(SELECT NULL::VARCHAR AS {VARIANT} WHERE false)"
+    return f"(SELECT * FROM read_parquet({listed(files)}, union_by_name = true) UNION ALL BY NAME SELECT * FROM {nothing})"
 
 
 def _collected(pipeline: Pipeline, platform: Platform) -> dict[TickName, int]:
@@ -155,7 +165,7 @@ def _version(con: DuckDBPyConnection, source: str) -> int:
 
     If none did, the one whose fallback answered most.
     """
-    query = f"SELECT mode(model_version) FILTER (NOT fallback), mode(model_version) FROM {source}"
+    query = f"SELECT mode(model_version) FILTER (NOT fallback AND NOT {TREATED}), mode(model_version) FROM {source}"
     ((own, any_),) = con.execute(query).fetchall()
     return int(own or any_ or NO_VERSION)
 

@@ -15,6 +15,7 @@ from mlprod_tasks.platform.database import OneLine, Prose, Utc
 from mlprod_tasks.platform.tick_text import TickText
 
 R = TypeVar("R", bound="Row")
+ROLLED_OUT = ("canary", "blue-green")  # modes of a rollout in which another version than the champion answers
 Line = Annotated[str, mapped_column(OneLine())]  # what people wrote: names and reasons
 
 

@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform, names
-from mlprod_tasks.platform.ledger import RampStep, Rollout, newest
+from mlprod_tasks.platform.experiment_entries import ExperimentRun
+from mlprod_tasks.platform.ledger import ROLLED_OUT, RampStep, Rollout, newest
 from mlprod_tasks.platform.model_files import BrokenArtifact
 from mlprod_tasks.promotion import history
 
@@ -39,6 +40,16 @@ class Routing:
     band_low: float | None
     band_high: float | None
     salt: bytes = b""
+
+    @property
+    def splits(self) -> bool:
+        """Whether another version than the champion answers, to some entities or to all."""
+        return self.mode in ROLLED_OUT
+
+    @property
+    def propensity(self) -> float | None:
+        """The probability with which the challenger of a canary answers for an entity; None in other modes."""
+        return _challenger_buckets(self.share) / BUCKETS if self.mode == "canary" else None
 
 
 class CannotRollOut(ValueError):
@@ -89,6 +100,8 @@ def roll_out(
         challenger = None
     else:
         _check_challenger(pipeline, challenger, mode, platform)
+    if mode in ROLLED_OUT:
+        _check_experiments(pipeline, mode, platform)
     if not pipeline.of_task.decides and automation != "full":
         raise CannotRollOut(
             f"{pipeline.name}: automation {automation!r} leaves decisions to people, and nothing is decided on predicted "
@@ -156,6 +169,17 @@ def _check_challenger(pipeline: Pipeline, challenger: int | None, mode: str, pla
     promoted = [one.model_version for one in history.promotions(pipeline, platform)]
     if promoted and promoted[-1] == challenger:
         raise CannotRollOut(f"{pipeline.name}: version {challenger} is champion already")
+
+
+def _check_experiments(pipeline: Pipeline, mode: str, platform: Platform) -> None:
+    """Raise CannotRollOut while units are assigned to an experiment, or are to be: they would see another version, too."""
+    tick = pipeline.schedule.last_at(platform.clock.now()).name
+    runs = platform.ledger.all(ExperimentRun, ExperimentRun.ends >= tick, pipeline=pipeline.name)
+    if (run := next((one for one in runs if one.ended is None), None)) is not None:
+        raise CannotRollOut(
+            f"{pipeline.name}: experiment {run.name!r} assigns units until {run.ends}, and mode {mode!r} would show them "
+            f"another version: wait, or end it with `mlprod experiment stop {pipeline.name} {run.name}`"
+        )
 
 
 def bucket(pipeline: str, key: str, salt: bytes = b"") -> int:

@@ -30,9 +30,10 @@ class LoggedRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the log keeps of one scored row, each field with the type of its column.
 
     row: its place in the request. key: the key's values, joined by /. at: when it was answered. assigned: the rollout's route,
-    '' if features or a switch decided instead. error: a model failed on it. key_values, features: in the order of the
-    entity's key and of `Pipeline.feature_names`, one column each. of_task: what the task's answers say besides, in the order of
-    `columns_of_task`.
+    '' if features or a switch decided instead. error: a model failed on it. experiment, variant: that its unit is in.
+    propensity: the probability with which the hash of its unit, or of a canary its key, gave it who answers. key_values,
+    features: in the order of the entity's key and of `Pipeline.feature_names`, one column each. of_task: what the task's
+    answers say besides, in the order of `columns_of_task`.
     """
 
     request_id: Annotated[str, pa.string()]
@@ -56,6 +57,9 @@ class LoggedRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     shadow_score: Annotated[float | None, pa.float64()] = None
     shadow_milliseconds: Annotated[float | None, pa.float64()] = None
     milliseconds: Annotated[float, pa.float64()]
+    experiment: Annotated[str | None, pa.string()] = None
+    variant: Annotated[str | None, pa.string()] = None
+    propensity: Annotated[float | None, pa.float64()] = None
     key_values: tuple[Any, ...]
     features: tuple[Any, ...]
     of_task: tuple[Any, ...] = ()

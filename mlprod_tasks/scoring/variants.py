@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.declaration.experiment import ASSIGNED, EXPERIMENT, PROPENSITY, VARIANT
 from mlprod_tasks.experiments import run as experiments
-from mlprod_tasks.experiments.assignment import Variant, assign, units_of
-from mlprod_tasks.experiments.units import unit_columns
+from mlprod_tasks.experiments.assignment import Variant, assign, unit_columns, units_of
 from mlprod_tasks.platform import Platform
 
 if TYPE_CHECKING:

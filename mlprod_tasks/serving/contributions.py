@@ -28,8 +28,11 @@ async def explain_rows(scorer: Scorer, request: ValidRequest) -> list[Explanatio
     explained: list[Explanation] = []
     for row, features in zip(request.rows, computed, strict=True):
         key = scorer.key_of(row)
-        choice = scorer.choose_route(joined(key), loaded)
+        assigned = scorer.assignment(row, request.tick, loaded)
+        choice = scorer.choose_route(joined(key), loaded, assigned)
         reason = "; ".join(features.reasons) if features.answer != "model" else loaded.switched
+        if not reason and assigned.variant is not None and assigned.variant.held_out:
+            reason = assigned.held_out
         if choice.version is None or reason:
             explained.append(scorer.answers.not_explained(key, None, reason or "no model is loaded"))
             continue

@@ -31,6 +31,7 @@ from mlprod_tasks.promotion.fallback_switch import sentence, switched
 from mlprod_tasks.rollout import routing
 from mlprod_tasks.rollout.routing import Routing
 from mlprod_tasks.serving.circuit_breaker import CircuitBreaker
+from mlprod_tasks.serving.experiments import RequestSplit, splits_of
 from mlprod_tasks.serving.keys import ValidKeys
 from mlprod_tasks.serving.single_row import SingleRow
 
@@ -66,6 +67,7 @@ class LoadedModels:
 
     switched: why the fallback answers instead of the champion, else ''. trouble: why a version that should be loaded is not.
     ledger_read: whether rollout and switch have been read; until then it is unknown which model answers.
+    experiments: those that assign requests now or later. variants: their versions that are loaded, by number.
     """
 
     champion: LoadedVersion | None = None
@@ -75,12 +77,20 @@ class LoadedModels:
     switched: str = ""
     trouble: str = ""
     ledger_read: bool = False
+    experiments: tuple[RequestSplit, ...] = ()
+    variants: Mapping[int, LoadedVersion] = field(default_factory=dict)
 
     @property
     def rolled_out(self) -> LoadedVersion | None:
         """The challenger of the current rollout, once it is loaded."""
         wanted = self.rollout.challenger if self.rollout is not None else None
         return self.challenger if self.challenger is not None and self.challenger.number == wanted else None
+
+    @property
+    def experiment_versions(self) -> tuple[int, ...]:
+        """The versions that experiments need."""
+        assignments = (one for split in self.experiments for one in split.assignments)
+        return tuple(sorted({one.variant.version for one in assignments if one.variant is not None}))
 
 
 class ModelLoader:
@@ -122,6 +132,7 @@ class ModelLoader:
                     pseudonym_key(self.platform)
                 rollout = routing.current(pipeline, self.platform)
                 switch = switched(pipeline, self.platform)
+                experiments = splits_of(pipeline, self.platform)
             except PseudonymKeyChanged as error:
                 # Its hashes are in no table any more: it must not answer as if nobody had a past.
                 trouble = _error_text(error)
@@ -134,6 +145,7 @@ class ModelLoader:
                 name,
                 rollout=routing.routing(rollout) if rollout else None,
                 switched=sentence(switch) if switch else "",
+                experiments=experiments,
                 ledger_read=True,
             )
         self._report("the ledger", trouble)
@@ -163,14 +175,20 @@ class ModelLoader:
         champion, champion_trouble = self._version(pipeline, champion_number)
         challenger_number = before.rollout.challenger if before.rollout is not None else None
         challenger, challenger_trouble = self._version(pipeline, challenger_number)
+        variants = {number: self._version(pipeline, number) for number in before.experiment_versions}
         champion = champion or before.champion  # a broken version never replaces a working one
         # The fallback of the champion that answers; without one, the fallback of the champion that could not be loaded.
         number = champion.number if champion else champion_number
-        trouble = "; ".join(filter(None, (unreached, champion_trouble, challenger_trouble)))
+        trouble = "; ".join(
+            filter(
+                None, dict.fromkeys((unreached, champion_trouble, challenger_trouble, *(why for _, why in variants.values())))
+            )
+        )
         self._change(
             pipeline.name,
             champion=champion,
             challenger=challenger,
+            variants={number: version for number, (version, _) in variants.items() if version is not None},
             fallback=self._fallback(pipeline, number, before),
             trouble=trouble,
         )
@@ -226,8 +244,9 @@ class ModelLoader:
             self._failed[pipeline.name, number] = (time.monotonic(), reason)
             return None, reason
         self._failed.pop((pipeline.name, number), None)
-        # The list is ordered by use. Champion and challenger are used at each look, so they are never dropped.
-        self._kept[pipeline.name] = [*kept, version][-MOST_KEPT:]
+        # The list is ordered by use. Those that answer are used at each look, so they are never dropped.
+        answering = 2 + len(self.loaded[pipeline.name].experiment_versions)
+        self._kept[pipeline.name] = [*kept, version][-max(MOST_KEPT, answering) :]
         log.info("%s: version %d is loaded and checked", pipeline.name, number)
         return version, ""
 

@@ -14,6 +14,8 @@ from typing import Any, Literal
 import msgspec
 
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration.rhythm import TickName
+from mlprod_tasks.experiments.assignment import Variant
 from mlprod_tasks.models.feature_frame import ModelInputError
 from mlprod_tasks.online import Features, OnlineFeatures
 from mlprod_tasks.online.fields import EPOCH_DAY
@@ -23,6 +25,7 @@ from mlprod_tasks.rollout.routing import Routing
 from mlprod_tasks.scoring.log_row import LoggedRow
 from mlprod_tasks.scoring.prediction_log import PredictionLog
 from mlprod_tasks.serving.error_place import error_place
+from mlprod_tasks.serving.experiments import Assignment, unit_reader
 from mlprod_tasks.serving.messages import ValidRequest
 from mlprod_tasks.serving.model_loader import LoadedModels, LoadedVersion, ModelLoader
 from mlprod_tasks.serving.row_score import RowScore
@@ -43,12 +46,15 @@ class RouteChoice(msgspec.Struct, frozen=True):
     """The route that an entity is assigned to, the route it takes, and the version there.
 
     version: None if none is loaded. The routes differ if the challenger fails so often that the champion answers for it. Such
-    rows still count as the challenger's.
+    rows still count as the challenger's. threshold: from which the version's scores are decided, None for its own.
+    propensity: the probability with which a canary assigns an entity so, None without one.
     """
 
     assigned: Literal["champion", "challenger"]
     route: Literal["champion", "challenger"]
     version: LoadedVersion | None
+    threshold: float | None = None
+    propensity: float | None = None
 
 
 class RowResult(msgspec.Struct, frozen=True):
@@ -61,12 +67,13 @@ class RowResult(msgspec.Struct, frozen=True):
 class RowDecision(msgspec.Struct, frozen=True):
     """A scored row. assigned: the rollout's route, '' if it did not matter.
 
-    failed: whether the model raised an error.
+    failed: whether the model raised an error. propensity: see `RouteChoice`.
     """
 
     scored: AnsweredRow
     assigned: str = ""
     failed: bool = False
+    propensity: float | None = None
 
 
 class ShadowScore(msgspec.Struct, frozen=True):
@@ -81,6 +88,7 @@ class ShadowScore(msgspec.Struct, frozen=True):
 
 
 NO_SHADOW = ShadowScore()
+NOT_ASSIGNED = Assignment(None)
 
 
 @dataclass
@@ -109,7 +117,7 @@ class Scorer:
         self.pipeline, self.online, self.loader, self.log, self.readers = pipeline, online, loader, log, readers
         self.counts, self.answers = ScoringCounts(), answers_of(pipeline)
         self._cache: OrderedDict[tuple[int, int, bytes], RowScore] = OrderedDict()
-        self._names = pipeline.feature_names
+        self._names, self._unit = pipeline.feature_names, unit_reader(pipeline)
         entity = pipeline.entity_table
         self._key = tuple((name, WRITTEN.get(entity.column(name).kind)) for name in entity.key)
 
@@ -151,14 +159,32 @@ class Scorer:
         """
         return {name: row[name] if written is None else written(row[name]) for name, written in self._key}
 
-    def choose_route(self, entity: str, loaded: LoadedModels) -> RouteChoice:
-        """Choose the version for an entity, by its key as `joined` writes it."""
+    def assignment(self, row: Mapping[str, Any], tick: TickName, loaded: LoadedModels) -> Assignment:
+        """Return the variant of an experiment that a row's unit has.
+
+        None has one unless the champion is the planned control and answers all that is in no experiment, as was planned.
+        """
+        for split in loaded.experiments:
+            if split.first <= tick <= split.last and self._unit is not None:
+                rollout, champion = loaded.rollout, loaded.champion
+                if champion is not None and champion.number == split.control and (rollout is None or not rollout.splits):
+                    return split.of(self._unit(row))
+        return NOT_ASSIGNED
+
+    def choose_route(self, entity: str, loaded: LoadedModels, assigned: Assignment = NOT_ASSIGNED) -> RouteChoice:
+        """Choose the version for an entity, by its key as `joined` writes it, or by the variant of its unit."""
+        if assigned.variant is not None:
+            return _of_variant(assigned.variant, loaded)
         challenger = loaded.rolled_out  # None if not loaded yet: then the champion answers
-        if challenger is None or routing.answers(loaded.rollout, self.pipeline.name, entity) == "champion":
+        if challenger is None or loaded.rollout is None or loaded.rollout.mode == "shadow":
             return RouteChoice("champion", "champion", loaded.champion)
+        propensity = loaded.rollout.propensity
+        if routing.answers(loaded.rollout, self.pipeline.name, entity) == "champion":
+            others = None if propensity is None else 1 - propensity
+            return RouteChoice("champion", "champion", loaded.champion, propensity=others)
         if challenger.breaker.open and loaded.champion is not None:
-            return RouteChoice("challenger", "champion", loaded.champion)
-        return RouteChoice("challenger", "challenger", challenger)
+            return RouteChoice("challenger", "champion", loaded.champion, propensity=propensity)
+        return RouteChoice("challenger", "challenger", challenger, propensity=propensity)
 
     def _score(
         self, request: ValidRequest, place: int, features: Features, loaded: LoadedModels, at: datetime, shared: float
@@ -167,7 +193,8 @@ class Scorer:
         row = request.rows[place]
         key = self.key_of(row)
         entity = joined(key)
-        decided = self._choose_score(key, entity, features, loaded, request.cacheable)
+        assigned = self.assignment(row, request.tick, loaded) if loaded.experiments else NOT_ASSIGNED
+        decided = self._choose_score(key, entity, features, loaded, request.cacheable, assigned)
         scored = decided.scored
         milliseconds = 1000 * (time.perf_counter() - began)
         shadow = self._shadow(features, scored, loaded, request.cacheable)
@@ -194,6 +221,9 @@ class Scorer:
             shadow_score=shadow.score,
             shadow_milliseconds=shadow.milliseconds,
             milliseconds=milliseconds,
+            experiment=assigned.experiment,
+            variant=assigned.name,
+            propensity=decided.propensity if assigned.experiment is None else assigned.propensity,
             key_values=tuple([row[name] for name in key]),
             features=features.values,
             of_task=self.answers.logged(scored),
@@ -201,7 +231,13 @@ class Scorer:
         return RowResult(scored, logged)
 
     def _choose_score(
-        self, key: dict[str, Any], entity: str, features: Features, loaded: LoadedModels, cacheable: bool
+        self,
+        key: dict[str, Any],
+        entity: str,
+        features: Features,
+        loaded: LoadedModels,
+        cacheable: bool,
+        assigned: Assignment,
     ) -> RowDecision:
         if features.answer == "absent":
             self.counts.absent += 1
@@ -212,12 +248,13 @@ class Scorer:
             return RowDecision(self._fallback(key, features, loaded, loaded.switched))
         if features.answer == "fallback":
             return RowDecision(self._fallback(key, features, loaded, "; ".join(features.reasons)))
-        choice = self.choose_route(entity, loaded)
+        if assigned.variant is not None and assigned.variant.held_out and loaded.fallback is not None:
+            return RowDecision(self._fallback(key, features, loaded, assigned.held_out))
+        choice = self.choose_route(entity, loaded, assigned)
         if choice.version is None:
-            return RowDecision(self._fallback(key, features, loaded, "no model is loaded"), choice.assigned)
+            return self._instead(choice, key, features, loaded, "no model is loaded")
         if choice.version.breaker.open:
-            reason = "the model failed several times in a row"
-            return RowDecision(self._fallback(key, features, loaded, reason), choice.assigned)
+            return self._instead(choice, key, features, loaded, "the model failed several times in a row")
         return self._score_with_model(choice, choice.version, key, features, loaded, cacheable)
 
     def _score_with_model(
@@ -232,18 +269,31 @@ class Scorer:
         try:
             row_score = self._predict(version, features.values, cacheable)
         except ModelInputError:  # the row is at fault, not the model
-            reason = "a feature is not a number that the model takes"
-            return RowDecision(self._fallback(key, features, loaded, reason), choice.assigned)
+            return self._instead(choice, key, features, loaded, "a feature is not a number that the model takes")
         except Exception as error:
             self.counts.errors += 1
             version.breaker.failed()
             # Without its text, which may quote values.
             log.error("%s: version %d failed: %s", self.pipeline.name, version.number, error_place(error))
-            reason = f"the model failed ({type(error).__name__})"
-            return RowDecision(self._fallback(key, features, loaded, reason), choice.assigned, failed=True)
+            return self._instead(choice, key, features, loaded, f"the model failed ({type(error).__name__})", failed=True)
+        if choice.threshold is not None:
+            row_score = row_score._replace(decision=row_score.score >= choice.threshold)
         decision, review = self._automate(row_score, loaded.rollout)
         scored = self.answers.scored(key, row_score, features, version.number, choice.route, decision=decision, review=review)
-        return RowDecision(scored, choice.assigned)
+        return RowDecision(scored, choice.assigned, propensity=choice.propensity)
+
+    def _instead(
+        self,
+        choice: RouteChoice,
+        key: dict[str, Any],
+        features: Features,
+        loaded: LoadedModels,
+        reason: str,
+        *,
+        failed: bool = False,
+    ) -> RowDecision:
+        """Let the fallback answer for the version that was chosen."""
+        return RowDecision(self._fallback(key, features, loaded, reason), choice.assigned, failed, choice.propensity)
 
     def _predict(self, version: LoadedVersion, values: tuple[Any, ...], cacheable: bool) -> RowScore:
         model = version.row.load(version.picked(values))
@@ -315,6 +365,16 @@ def _most_cached(row_score: RowScore) -> int:
     if row_score.probabilities is None:
         return MOST_CACHED
     return min(MOST_CACHED, MOST_CACHED_PROBABILITIES // len(row_score.probabilities))
+
+
+def _of_variant(variant: Variant, loaded: LoadedModels) -> RouteChoice:
+    """Return the choice for a unit of a variant; where its version cannot answer, the champion does, in its own way."""
+    if variant.version == (None if loaded.champion is None else loaded.champion.number):
+        return RouteChoice("champion", "champion", loaded.champion, variant.threshold)
+    version = loaded.variants.get(variant.version)
+    if version is None or (version.breaker.open and loaded.champion is not None):
+        return RouteChoice("challenger", "champion", loaded.champion)
+    return RouteChoice("challenger", "challenger", version, variant.threshold)
 
 
 def joined(key: Mapping[str, Any]) -> str:

@@ -152,7 +152,14 @@ def test_a_plan_is_read_in_the_dialog_before_it_is_started(browser: Any, address
     dialog.find_element("css selector", '[name="reason"]').send_keys("is it worth it?")
     press("Start an experiment")
     (planned, started) = browser.execute_script("return window.posted")
-    wanted = {"variants": "3, fallback=10%", "metric": "saved", "difference": 0.8, "design": "fixed", "periods": None}
+    wanted = {
+        "variants": "3, fallback=10%",
+        "metric": "saved",
+        "difference": 0.8,
+        "design": "fixed",
+        "periods": None,
+        "rows": "batch",
+    }
     assert (planned[0], wanted.items() <= planned[1].items()) == ("plan_experiment", True), planned
     assert (started[0], {**wanted, "experiment": "cheaper", "reason": "is it worth it?"}.items() <= started[1].items()) == (
         "experiment", True,

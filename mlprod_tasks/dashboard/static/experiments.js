@@ -5,6 +5,7 @@
   const share = (value) => mlprod.number(value, "share");
   const KINDS = { better: "good", worse: "bad", harmful: "bad", void: "bad" };
   const DESIGNS = [["fixed", "fixed: read once, at the end"], ["obrien_fleming", "O'Brien-Fleming: read each week, strict at first"], ["pocock", "Pocock: read each week, equally strict"], ["always_valid", "always valid: read at any tick; needs the most units"]];
+  const ROWS = [["batch", "scored by ticks"], ["requests", "answered on request"]];
   const HEIGHT = 150;
   const EDGE = { left: 52, right: 24, top: 10, bottom: 22 };
   const interval = (low, high) => `[${mlprod.number(low)}, ${mlprod.number(high)}]`;
@@ -87,7 +88,7 @@
       h("h3", {}, one.name, " ", h("span", { class: `chip ${KINDS[one.verdict] || "quiet"}` }, one.verdict)),
       h("p", { class: "words" }, mlprod.prose(one.sentence)),
       h("dl", { class: "facts" }, [
-        fact("Rows of", `${one.starts} to ${one.ends}`), one.last && fact("Read", `${one.first} to ${one.last}`), fact("Design", one.design.replace("_", "-")),
+        fact(one.rows === "requests" ? "Requests of" : "Rows of", `${one.starts} to ${one.ends}`), one.last && fact("Read", `${one.first} to ${one.last}`), fact("Design", one.design.replace("_", "-")),
         fact("Significance, power", `${share(one.alpha)}, ${share(one.power)}`), fact("By", one.by), one.reason && fact("Why", one.reason), ended].filter(Boolean)),
       progress(one), differences(one), h("div", { class: "charts" }, paths(one), exposure(one)), end && h("div", { class: "buttons" }, end));
   }
@@ -100,7 +101,9 @@
     h("div", { class: "pair" },
       h("label", {}, "Smallest difference that matters ", h("input", { name: "difference", type: "number", step: "any", min: 0, required: true })),
       h("label", {}, "Weeks (empty: as few as can be) ", h("input", { name: "periods", type: "number", min: 1, max: 26 }))),
-    h("label", {}, "Design ", h("select", { name: "design" }, DESIGNS.map(([value, text]) => h("option", { value }, text)))),
+    h("div", { class: "pair" },
+      h("label", {}, "Design ", h("select", { name: "design" }, DESIGNS.map(([value, text]) => h("option", { value }, text)))),
+      h("label", {}, "Rows ", h("select", { name: "rows" }, ROWS.map(([value, text]) => h("option", { value }, text))))),
   ];
 
   mlprod.experiments = (detail, ask) => {

@@ -30,8 +30,8 @@ class ActionBody(BaseModel):
     reason: retrain, rollback, fallback, champion, bound, unbound, rollout, ramp, experiment, end_experiment (required). rule:
     acknowledge, mute, unmute. days: mute. version: rollback. as_of: retrain. what, slice, low, high: bound and unbound. mode,
     challenger, share, automation, low and high (the band's), instead_of (the rollout in force, by its moment): rollout.
-    challenger: ramp. request_id, row, decision: review. experiment (its name), variants, metric, difference, design, periods:
-    experiment and plan_experiment. experiment: end_experiment.
+    challenger: ramp. request_id, row, decision: review. experiment (its name), variants, metric, difference, design, periods,
+    rows: experiment and plan_experiment. experiment: end_experiment.
     """
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
@@ -59,6 +59,7 @@ class ActionBody(BaseModel):
     difference: FiniteFloat | None = None
     design: str = Field("fixed", max_length=20)
     periods: int | None = Field(None, ge=1)
+    rows: Literal["batch", "requests"] = "batch"
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ def _planned(pipeline: Pipeline, here: Platform, given: Mapping[str, Any]) -> An
     from mlprod_tasks.experiments.plan import Wanted
     from mlprod_tasks.experiments.run import plan_for
 
-    wanted = Wanted(given["metric"], given["difference"], design=given["design"])
+    wanted = Wanted(given["metric"], given["difference"], design=given["design"], rows=given["rows"])
     return plan_for(pipeline, wanted, given["variants"], here, given["periods"])
 
 

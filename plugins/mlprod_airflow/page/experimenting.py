@@ -19,7 +19,7 @@ def start_experiment(pipeline: Pipeline, body: Any, by: str) -> str:
 
 
 def end_experiment(pipeline: Pipeline, body: Any, by: str) -> str:
-    """End an experiment: the champion answers all rows from the next tick on. Raises: ActionRefused."""
+    """End an experiment: the champion answers all rows from the next tick, requests within seconds. Raises: ActionRefused."""
     return str(apart("end_experiment", pipeline.name, name=body.experiment, by=by, reason=body.reason))
 
 
@@ -30,4 +30,5 @@ def _wanted(body: Any) -> dict[str, Any]:
         "difference": body.difference,
         "design": body.design,
         "periods": body.periods,
+        "rows": body.rows,
     }

@@ -1,0 +1,130 @@
+"""Which variant of an experiment answers a request: decided by the row's unit alone, before any feature is looked up.
+
+It is the variant that scoring gives the same unit in a batch, on every replica.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration.rhythm import TickName
+from mlprod_tasks.experiments.assignment import SEPARATOR, Variant, column_of_unit, place, shares_end, unit_columns
+from mlprod_tasks.online.fields import EPOCH_DAY
+from mlprod_tasks.online.plan import EPOCH, MICROSECOND
+from mlprod_tasks.platform import Platform
+
+if TYPE_CHECKING:
+    from mlprod_tasks.platform.experiment_entries import ExperimentRun
+
+# A value of a request as the lake has it: internally, moments are microseconds and dates are days.
+AS_IN_LAKE: dict[str, Callable[[Any], Any]] = {
+    "timestamp": lambda us: EPOCH + us * MICROSECOND,
+    "date": lambda day: date.fromordinal(EPOCH_DAY + day),
+    "float": float,
+}
+UnitOf = Callable[[Mapping[str, Any]], str | None]
+
+
+class Assignment(msgspec.Struct, frozen=True):
+    """The variant that a row's unit has.
+
+    experiment: None if none assigns the row. variant, name, propensity: None of a row without a unit, too.
+    """
+
+    experiment: str | None
+    variant: Variant | None = None
+    name: str | None = None
+    propensity: float | None = None
+
+    @property
+    def held_out(self) -> str:
+        """Why the fallback answers a unit that is held out."""
+        return f"experiment {self.experiment} keeps its unit from the model"
+
+
+@dataclass(frozen=True)
+class RequestSplit:
+    """What a replica knows of an experiment that is not over.
+
+    control: the version that must be champion; first, last: the ticks whose requests are assigned; ends: where the shares of
+    its variants end in [0, 1), each beside its assignment.
+    """
+
+    experiment: str
+    salt: str
+    control: int
+    first: TickName
+    last: TickName
+    ends: tuple[float, ...]
+    assignments: tuple[Assignment, ...]
+
+    def of(self, unit: str | None) -> Assignment:
+        """Return the assignment of a unit; None has no variant."""
+        if unit is None:
+            return Assignment(self.experiment)
+        # Shares may round to a sum below 1: the last variant ends where places do.
+        return self.assignments[min(bisect_right(self.ends, place(unit, self.salt)), len(self.ends) - 1)]
+
+
+def splits_of(pipeline: Pipeline, platform: Platform) -> tuple[RequestSplit, ...]:
+    """Return the experiments that assign requests now or later. One that was ended assigns none from then on."""
+    if pipeline.experiments is None or unit_reader(pipeline) is None:
+        return ()
+    from mlprod_tasks.experiments import run as experiments  # loads libraries that serving without experiments does not need
+
+    tick = pipeline.schedule.last_at(platform.clock.now()).name
+    runs = (run for run in experiments.every(pipeline, platform) if run.ended is None and run.ends >= tick)
+    return tuple(split_of(run, experiments.plan_of(run).variants) for run in runs)
+
+
+def split_of(run: ExperimentRun, variants: Sequence[Variant]) -> RequestSplit:
+    """Return what a replica needs of an experiment."""
+    assignments = tuple(Assignment(run.name, one, one.name, one.share) for one in variants)
+    return RequestSplit(run.name, run.salt, variants[0].version, run.starts, run.ends, tuple(shares_end(variants)), assignments)
+
+
+def unit_reader(pipeline: Pipeline) -> UnitOf | None:
+    """Return what gives the unit of a request's row as text, the same as `assignment.units_of` gives in a batch.
+
+    Its rows are as `RequestFields.read` gives them. None if a part of the unit is looked up or computed: a row would have its
+    variant only if that succeeds.
+    """
+    if pipeline.experiments is None:
+        return None
+    columns = [column_of_unit(pipeline, name) for name in unit_columns(pipeline)]
+    if any(column is None for column in columns):
+        return None
+    parts = [(column.name, _text_of(column.kind, column.personal)) for column in columns if column is not None]
+    return _one_part(*parts[0]) if len(parts) == 1 else _several_parts(parts)
+
+
+def _text_of(kind: str, personal: str | None) -> Callable[[Any], str]:
+    as_in_lake = AS_IN_LAKE.get("text" if personal else kind)
+    if as_in_lake is None:
+        return str
+    return lambda value: str(as_in_lake(value))
+
+
+def _one_part(name: str, text: Callable[[Any], str]) -> UnitOf:
+    def unit(row: Mapping[str, Any]) -> str | None:
+        value = row[name]
+        return None if value is None else text(value)
+
+    return unit
+
+
+def _several_parts(parts: Sequence[tuple[str, Callable[[Any], str]]]) -> UnitOf:
+    def unit(row: Mapping[str, Any]) -> str | None:
+        values = [row[name] for name, _ in parts]
+        if None in values:
+            return None
+        return SEPARATOR.join([text(value) for value, (_, text) in zip(values, parts, strict=True)])
+
+    return unit

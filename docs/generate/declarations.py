@@ -30,7 +30,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "ClassValue", "Capacity", "Kpi",
     ),
     "training": (
-        "Split", "SplitByColumn", "SplitByHash", "Model", "RateTable", "MeanTable", "ShareTable", "Backtest", "Approval",
+        "Split", "Ticks", "SplitByColumn", "SplitByHash", "Model", "RateTable", "MeanTable", "ShareTable", "Backtest",
+        "Approval",
     ),
     "candidates": (
         "LightGBM", "XGBoost", "HistGradientBoosting", "RandomForest", "ExtraTrees", "LogisticRegression", "LinearRegression",

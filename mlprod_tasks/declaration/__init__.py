@@ -84,7 +84,7 @@ from mlprod_tasks.declaration.population import Population
 from mlprod_tasks.declaration.schedule import Schedule, Tick, TickRange
 from mlprod_tasks.declaration.search import Between, OneOf, Search
 from mlprod_tasks.declaration.serving import Ramp, Serving
-from mlprod_tasks.declaration.split import Split, SplitByColumn, SplitByHash
+from mlprod_tasks.declaration.split import Split, SplitByColumn, SplitByHash, Ticks
 from mlprod_tasks.declaration.standard import (
     INTERVAL_RULES,
     INTERVAL_WATCHES,
@@ -224,6 +224,7 @@ __all__ = [
     "ThompsonSampling",
     "Tick",
     "TickRange",
+    "Ticks",
     "Trailing",
     "UnitMetric",
     "Upstream",

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration.declared import declared
+
+if TYPE_CHECKING:
+    from mlprod_tasks.declaration.schedule import Schedule
 
 PROVES_LESS = (
     "Training and test rows are of the same time, so this does not show how good the model is on rows that come later: what "
@@ -13,8 +17,23 @@ PROVES_LESS = (
 
 
 @declared
+class Ticks:
+    """The length of a window as a number of ticks that have rows to score, however long they take.
+
+    For rows that come on some ticks only, such as those of campaigns, or of working days. Which ticks these are is looked up
+    when a training begins, among those that were ingested by then; the windows are recorded with the model.
+
+    count: how many ticks with rows.
+    """
+
+    count: int
+
+
+@declared
 class Split:
     """Windows by time: train | gap | validation | gap | test. The test window ends with the last complete labels.
+
+    Each length is a time, such as `ml.days(14)`, or a number of ticks that have rows, such as `ml.Ticks(20)`.
 
     validation: length of the window that candidates are calibrated and compared on.
     test: length of the window that gates are evaluated on; training does not use it.
@@ -22,10 +41,15 @@ class Split:
     train: length of the training window; None takes all ticks from the schedule's start.
     """
 
-    validation: timedelta
-    test: timedelta
+    validation: timedelta | Ticks
+    test: timedelta | Ticks
     gap: timedelta
-    train: timedelta | None = None
+    train: timedelta | Ticks | None = None
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether a window is a number of ticks with rows."""
+        return any(isinstance(length, Ticks) for length in (self.validation, self.test, self.train))
 
 
 @declared
@@ -79,3 +103,10 @@ class SplitByHash:
 
 
 RowSplit = SplitByColumn | SplitByHash
+
+
+def least_ticks(length: timedelta | Ticks | None, schedule: Schedule) -> int:
+    """The least number of ticks that a window takes."""
+    if length is None:
+        return 1
+    return length.count if isinstance(length, Ticks) else schedule.ticks_in(length)

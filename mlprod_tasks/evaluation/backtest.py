@@ -32,7 +32,7 @@ from mlprod_tasks.training import search, segments, workspace
 from mlprod_tasks.training.feature_history import History
 from mlprod_tasks.training.provenance import Provenance, provenance
 from mlprod_tasks.training.records import Assembled, Trained, facts_of
-from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION, HistoryTooShort, Windows, on_schedule
+from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION, HistoryTooShort, Windows, on_schedule, populated_ticks
 from mlprod_tasks.training.workspace import TrainingFolder, failing, update
 
 log = logging.getLogger(__name__)
@@ -114,9 +114,10 @@ def _earlier_folds(run: _Run, last: Tick, folder: TrainingFolder, platform: Plat
     declared = run.pipeline.backtest
     assert declared is not None
     planned = []
-    for day in moments(declared, run.pipeline.windows.test, last, run.pipeline.schedule)[:-1]:
+    populated = populated_ticks(run.pipeline, last, platform, run.assembled.versions)
+    for day in moments(declared, run.pipeline, last, populated)[:-1]:
         try:
-            planned.append(fold_windows(run.pipeline, day))
+            planned.append(fold_windows(run.pipeline, day, populated))
         except HistoryTooShort as error:
             log.info("no fold as of %s: %s", day, error)
     folds = {as_of: _stored(_file(folder, as_of), _key(run, as_of, spans)) for as_of, spans in planned}

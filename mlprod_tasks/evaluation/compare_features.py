@@ -25,7 +25,7 @@ from mlprod_tasks.statistics.intervals import mean_of_differences
 from mlprod_tasks.statistics.metrics import Difference
 from mlprod_tasks.training import segments
 from mlprod_tasks.training.feature_history import History
-from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION, HistoryTooShort, Windows
+from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION, HistoryTooShort, Windows, populated_ticks
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def compare_features(
         )
     changed = _changed(pipeline, add, drop)
     together = _declared(pipeline, (*pipeline.features, *add))
-    planned, left_out = _planned(pipeline, moments(folds, pipeline.windows.test, as_of, pipeline.schedule))
+    planned, left_out = _planned(pipeline, folds, as_of, platform)
     compared = []
     with tempfile.TemporaryDirectory(prefix="mlprod-features-") as folder:
         history = _history(together, [spans for _, spans in planned], Path(folder), platform)
@@ -96,7 +96,7 @@ def compare_features(
     if not compared:
         raise HistoryTooShort("no fold can be fitted: " + "; ".join(left_out))
     before, after = set(pipeline.feature_names), changed.feature_names
-    shared = overlapping(folds, pipeline.windows.test, pipeline.schedule)
+    shared = overlapping(folds, [spans for _, spans in planned], pipeline.schedule)
     return FeatureComparison(
         pipeline,
         tuple(name for name in after if name not in before),
@@ -157,12 +157,15 @@ def _not_declared(pipeline: Pipeline, name: str, droppable: Sequence[str]) -> st
     return f"{pipeline.name} declares no feature {name!r} to drop; it has {', '.join(droppable)}"
 
 
-def _planned(pipeline: Pipeline, days: Sequence[TickName]) -> tuple[list[tuple[Tick, Windows]], list[str]]:
+def _planned(
+    pipeline: Pipeline, folds: Backtest, as_of: Tick, platform: Platform
+) -> tuple[list[tuple[Tick, Windows]], list[str]]:
     """Return the folds that the history is long enough for, and why others are left out."""
     planned, left_out = [], []
-    for day in days:
+    populated = populated_ticks(pipeline, as_of, platform)
+    for day in moments(folds, pipeline, as_of, populated):
         try:
-            planned.append(fold_windows(pipeline, day))
+            planned.append(fold_windows(pipeline, day, populated))
         except HistoryTooShort as error:
             left_out.append(f"as of {day}: {error}")
     if not planned:

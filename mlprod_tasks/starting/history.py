@@ -102,16 +102,17 @@ def _replayed(pipeline: Pipeline, ticks: list[Tick], most: int) -> TickRange:
     """The most last ticks for which the windows before them leave more to train on than to test on."""
     schedule = pipeline.schedule
     last = ticks[-1]
+    names = [tick.name for tick in ticks]  # before rows are ingested, each counts as one that has some
     for count in sorted({n for n in (most, most // 2, most // 4, 2, 1) if 0 < n < len(ticks)}, reverse=True):
         first = ticks[-count]
         try:
-            chosen = windows(pipeline.windows, first, pipeline.label_delay_ticks, schedule)
+            chosen = windows(pipeline.windows, first, pipeline.label_delay_ticks, schedule, names)
         except HistoryTooShort:
             continue
         if len(chosen.train) >= len(chosen.test):
             return schedule.range(str(first), str(last))
     try:
-        windows(pipeline.windows, last, pipeline.label_delay_ticks, schedule)
+        windows(pipeline.windows, last, pipeline.label_delay_ticks, schedule, names)
     except HistoryTooShort as error:
         raise HistoryTooShort(f"{error}. The data ends at {last}: declare shorter windows in `split`") from None
     return schedule.range(str(last), str(last))

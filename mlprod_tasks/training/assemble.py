@@ -27,7 +27,7 @@ from mlprod_tasks.platform.ledger import Asker, Decision, Publication, Training
 from mlprod_tasks.platform.versioned import write_record
 from mlprod_tasks.training.records import Assembled
 from mlprod_tasks.training.row_split import newest_snapshot
-from mlprod_tasks.training.split import Windows, windows
+from mlprod_tasks.training.split import Windows, windows_of
 from mlprod_tasks.training.training_rows import training_rows
 from mlprod_tasks.training.workspace import SET, TrainingFolder, failing
 
@@ -85,9 +85,9 @@ def assemble(
 
 def _windows(pipeline: Pipeline, as_of: Tick, before: Assembled | None, platform: Platform) -> Windows:
     """The ticks of each window; of a table without a time all three have its newest snapshot."""
-    if isinstance(pipeline.split, Split):
-        return windows(pipeline.split, as_of, pipeline.label_delay_ticks, pipeline.schedule)
     versions = before.versions if before is not None and before.as_of == as_of.name else None
+    if isinstance(pipeline.split, Split):
+        return windows_of(pipeline, as_of, platform, versions)
     return newest_snapshot(pipeline, as_of, versions, platform)
 
 

@@ -2,7 +2,7 @@
 
 import threading
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ from mlprod_tasks.declaration.feature import names_of
 from mlprod_tasks.evaluation import training_spec
 from mlprod_tasks.evaluation.backtest import FOLDS, backtest, correlation
 from mlprod_tasks.evaluation.evaluate import evaluate
-from mlprod_tasks.evaluation.folds import moments
+from mlprod_tasks.evaluation.folds import fold_windows, moments, overlapping
 from mlprod_tasks.evaluation.results import Evaluation, Fold, read_results
 from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.platform.ledger import Training
@@ -352,10 +352,24 @@ def test_it_needs_the_evaluation(shop):
 
 
 def test_moments_lie_a_test_window_apart_unless_said_otherwise(shop):
-    as_of, schedule = shop.tick("2024-02-10"), shop.pipeline.schedule
-    days = moments(ml.Backtest(windows=3), timedelta(days=7), as_of, schedule)
-    assert days == [date(2024, 1, 27), date(2024, 2, 3), date(2024, 2, 10)]
-    assert moments(ml.Backtest(2, ml.days(3)), timedelta(days=7), as_of, schedule) == [date(2024, 2, 7), date(2024, 2, 10)]
+    as_of = shop.tick("2024-02-10")
+    pipeline = replace(shop.pipeline, split=replace(shop.pipeline.split, test=ml.days(7)))
+    assert moments(ml.Backtest(windows=3), pipeline, as_of) == [date(2024, 1, 27), date(2024, 2, 3), date(2024, 2, 10)]
+    assert moments(ml.Backtest(2, ml.days(3)), pipeline, as_of) == [date(2024, 2, 7), date(2024, 2, 10)]
+
+
+def test_moments_of_counted_windows_let_test_windows_follow_each_other(shop):
+    as_of, schedule, delay = shop.tick("2024-02-10"), shop.pipeline.schedule, shop.pipeline.label_delay_ticks
+    pipeline = replace(
+        shop.pipeline, split=replace(shop.pipeline.split, train=ml.Ticks(2), validation=ml.Ticks(2), test=ml.Ticks(3))
+    )
+    populated = [day for day in schedule.names(schedule.first, as_of.name) if day.weekday() in (0, 1, 4)]
+    days = moments(ml.Backtest(windows=3), pipeline, as_of, populated)
+    spans = [fold_windows(pipeline, day, populated)[1] for day in days]
+    tested = [day for one in spans for day in populated if one.test.first <= day <= one.test.last]
+    assert tested == [day for day in populated if day <= schedule.shift(as_of.name, -delay)][-9:]
+    assert overlapping(ml.Backtest(3), spans, schedule) == 1
+    assert overlapping(ml.Backtest(3, ml.days(1)), spans, schedule) == max(len(one.test) for one in spans)
 
 
 def folds_of(pairs: list[tuple[float, float]]) -> list[Fold]:

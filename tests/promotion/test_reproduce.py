@@ -4,6 +4,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
@@ -202,3 +203,16 @@ def test_a_model_per_segment_and_one_that_went_on_from_the_champion_are_made_aga
 def test_a_version_that_is_not_there_is_named(promoted_shop):
     with pytest.raises(RuntimeError, match="has no version 9"):
         reproduce(promoted_shop.pipeline, 9, promoted_shop.platform)
+
+
+def test_windows_of_counted_ticks_are_those_of_the_training_although_more_ticks_have_rows_now(empty_shop, tables) -> None:
+    orders, returns = tables
+    counted = ml.Split(validation=ml.Ticks(4), test=ml.Ticks(5), gap=ml.days(2))
+    weekdays = pa.array([day.weekday() < 5 for day in orders["tick"].to_pylist()])
+    shop = empty_shop(orders.filter(weekdays), returns).declared(split=counted)
+    assert shop.promoted("one").moved
+    days = orders["tick"].to_pylist()
+    ticks = shop.pipeline.schedule.range(min(days), max(days))
+    shop.platform.lake.replace_ticks(names.raw(shop.pipeline, "orders"), ticks, orders)
+    again = reproduce(shop.pipeline, 1, shop.platform)
+    assert again.identical, again.text()

@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from mlprod_tasks import declaration as ml
 from mlprod_tasks.platform import names
 from mlprod_tasks.platform.ledger import Asker, Decision, Publication, Training
 from mlprod_tasks.training import train, workspace
@@ -211,3 +212,44 @@ def test_a_key_that_comes_again_at_a_later_tick_is_another_row(shop, tables) -> 
     assemble(shop.pipeline, shop.tick(), "t", "first", shop.platform)
     twice = made(shop).filter(pc.field("order_id") == first["order_id"][0].as_py())
     assert sorted(twice["tick"].to_pylist()) == [date(2024, 1, 5), date(2024, 1, 6)]
+
+
+COUNTED = ml.Split(train=ml.Ticks(10), validation=ml.Ticks(4), test=ml.Ticks(5), gap=ml.days(2))
+
+
+def on_weekdays(orders: pa.Table) -> pa.Table:
+    """The orders without those of weekends."""
+    return orders.filter(pa.array([day.weekday() < 5 for day in orders["tick"].to_pylist()]))
+
+
+def test_windows_count_the_ticks_that_have_rows_when_the_training_begins(empty_shop, tables) -> None:
+    orders, returns = tables
+    shop = empty_shop(on_weekdays(orders), returns).declared(split=COUNTED)
+    told = assemble(shop.pipeline, shop.tick(), "t", "first", shop.platform)
+    ticks = sorted(set(on_weekdays(orders)["tick"].to_pylist()))
+    # Complete are outcomes up to Thursday, 8 February; windows by hand, from the end.
+    test = [day for day in ticks if day <= date(2024, 2, 8)][-5:]
+    validation = [day for day in ticks if day < test[0] - timedelta(days=2)][-4:]
+    train_on = [day for day in ticks if day < validation[0] - timedelta(days=2)][-10:]
+    rows = made(shop).to_pandas()
+    found = {name: sorted(rows["tick"][rows["split"] == name].unique()) for name in ("train", "validation", "test")}
+    assert found == {"train": train_on, "validation": validation, "test": test}
+    assert told.windows.test == (test[0], date(2024, 2, 8))
+    # Rows of weekends that come later change nothing: the same versions are read, also if the set is lost.
+    days = orders["tick"].to_pylist()
+    shop.platform.lake.replace_ticks(
+        names.raw(shop.pipeline, "orders"), shop.pipeline.schedule.range(min(days), max(days)), orders
+    )
+    TrainingFolder(shop.platform, "t").training_set.unlink()
+    assert assemble(shop.pipeline, shop.tick(), "t", "first", shop.platform) == told
+    other = assemble(shop.pipeline, shop.tick(), "u", "first", shop.platform)
+    assert other.windows.test == (date(2024, 2, 4), date(2024, 2, 8))
+
+
+def test_too_few_ticks_with_rows_are_counted(empty_shop, tables) -> None:
+    orders, returns = tables
+    shop = empty_shop(on_weekdays(orders), returns).declared(split=replace(COUNTED, train=ml.Ticks(30)))
+    with pytest.raises(
+        HistoryTooShort, match=r"needs 30 ticks with rows for its train window up to 2024-01-\d\d, but there are 1\d"
+    ):
+        assemble(shop.pipeline, shop.tick(), "t", "first", shop.platform)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from mlprod_tasks.declaration import Schedule, Split, days
+from mlprod_tasks.declaration import Schedule, Split, Ticks, days
 from mlprod_tasks.training.split import HistoryTooShort, on_schedule, windows
 
 SCHEDULE = Schedule(time(4), "America/New_York", date(2013, 1, 2))
@@ -51,6 +51,53 @@ def test_a_refusal_names_exactly_the_ticks_that_are_missing(split, day, delay):
         windows(split, SCHEDULE.tick(as_of.name + timedelta(days=missing)), delay, SCHEDULE)
         with pytest.raises(HistoryTooShort):
             windows(split, SCHEDULE.tick(as_of.name + timedelta(days=missing - 1)), delay, SCHEDULE)
+
+
+counts = st.builds(Ticks, count=st.integers(1, 30))
+counted = st.builds(
+    Split,
+    validation=lengths | counts,
+    test=counts,
+    gap=st.builds(timedelta, hours=st.integers(1, 100)),
+    train=st.none() | counts,
+)
+
+
+@given(counted, st.integers(1, 400), st.integers(1, 10), st.sets(st.integers(0, 400)))
+def test_windows_of_counted_ticks_have_as_many_with_rows(split, day, delay, rows):
+    as_of = SCHEDULE.tick(SCHEDULE.starts + timedelta(days=day))
+    populated = sorted(SCHEDULE.starts + timedelta(days=one) for one in rows if one < day)
+    try:
+        made = windows(split, as_of, delay, SCHEDULE, populated)
+    except HistoryTooShort:
+        # Then by hand, from the end, there is not enough either.
+        assert not _fits(split, as_of, delay, populated)
+        return
+    for name, ticks in made.named():
+        length = getattr(split, name)
+        if isinstance(length, Ticks):
+            inside = [one for one in populated if ticks.first <= one <= ticks.last]
+            assert len(inside) == length.count
+            assert inside[0] == ticks.first
+    for earlier, later in pairwise([made.train, made.validation, made.test]):
+        assert (later.first - earlier.last).days - 1 >= split.gap / days(1)
+    assert made.test.last + timedelta(days=delay) == as_of.name
+
+
+def _fits(split, as_of, delay, populated):
+    gap, last = -(-split.gap // days(1)), as_of.name - days(delay)
+    for length in (split.test, split.validation, split.train):
+        before = [one for one in populated if one <= last]
+        if isinstance(length, Ticks):
+            if len(before) < length.count:
+                return False
+            first = before[-length.count]
+        else:
+            first = last if length is None else last - days(-(-length // days(1)) - 1)
+        if first < SCHEDULE.starts:
+            return False
+        last = first - days(gap + 1)
+    return True
 
 
 def test_the_windows_of_a_june_training():

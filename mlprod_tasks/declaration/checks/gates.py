@@ -32,11 +32,12 @@ from mlprod_tasks.declaration.gate import (
     Stable,
     WorstSlice,
 )
-from mlprod_tasks.declaration.split import Split
+from mlprod_tasks.declaration.split import RowSplit, Split, Ticks, least_ticks
 from mlprod_tasks.declaration.task import TASKS
 
 if TYPE_CHECKING:
     from mlprod_tasks.declaration.pipeline import Pipeline
+    from mlprod_tasks.declaration.schedule import Schedule
 
 WEEK = timedelta(days=7)
 NOT_NEGATIVE = ("mae", "rmse", "median_error", "mape", "absolute_bias", "interval_width", "pinball")
@@ -118,8 +119,8 @@ def _problems(gate: Gate, pipeline: Pipeline) -> Iterator[str]:
         case KpiAtLeast() | KpiAtMost():
             if gate.worst_week is not None and not pipeline.schedule.ticks_a_week:
                 yield f"worst_week needs ticks at least once a week, but there is one {pipeline.schedule.words}: leave it out"
-            elif gate.worst_week is not None and isinstance(split := pipeline.split, Split) and split.test < WEEK:
-                yield f"worst_week needs a test window of a whole week, but split.test is {split.test}"
+            elif gate.worst_week is not None and _is_short(pipeline.split, pipeline.schedule):
+                yield f"worst_week needs a test window of a whole week, but split.test is {pipeline.windows.test}"
         case SamePredictions():
             pass
 
@@ -207,3 +208,12 @@ def _share(field: str, value: float) -> Iterator[str]:
 def _positive(field: str, value: float) -> Iterator[str]:
     if value <= 0:
         yield f"{field} {value} must be positive"
+
+
+def _is_short(split: Split | RowSplit, schedule: Schedule) -> bool:
+    """Whether a test window has less than a week."""
+    if not isinstance(split, Split):
+        return False
+    if isinstance(split.test, Ticks):
+        return least_ticks(split.test, schedule) < schedule.ticks_a_week
+    return split.test < WEEK

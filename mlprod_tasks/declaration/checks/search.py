@@ -21,7 +21,7 @@ from mlprod_tasks.declaration.search import (
     values_of,
     with_values,
 )
-from mlprod_tasks.declaration.split import Split
+from mlprod_tasks.declaration.split import Split, Ticks
 
 if TYPE_CHECKING:
     from mlprod_tasks.declaration.learner import Learner
@@ -46,7 +46,10 @@ def search_problems(pipeline: Pipeline) -> Iterator[str]:
     split = pipeline.split
     if not isinstance(split, Split):
         return
-    long, needed = split.train, search.folds * split.validation + split.gap
+    long, each = split.train, split.validation
+    if isinstance(long, Ticks) or isinstance(each, Ticks):  # how long they are is known when they are there
+        return
+    needed = search.folds * each + split.gap
     if search.folds > 1 and long is not None and long < needed:
         yield (
             f"model.search: {search.folds} folds need a split.train of at least {needed}, but it is {long}: the earliest would "

@@ -13,7 +13,7 @@ from mlprod_tasks.declaration.checks.features import resting_on_other_rows
 from mlprod_tasks.declaration.checks.library_parameters import parameter_problems
 from mlprod_tasks.declaration.checks.tables import IDENTIFIER, listed, repeated
 from mlprod_tasks.declaration.learner import Averaging, Estimator, LastValue, Learner, LightGBM, SeasonalMean, Stacking, XGBoost
-from mlprod_tasks.declaration.split import Split
+from mlprod_tasks.declaration.split import Split, Ticks, least_ticks
 from mlprod_tasks.declaration.table import Column
 
 if TYPE_CHECKING:
@@ -45,7 +45,10 @@ def _windows(pipeline: Pipeline) -> Iterator[str]:
         return
     for name in ("validation", "test", "train"):
         length = getattr(split, name)
-        if length is not None and length < pipeline.schedule.shortest:
+        if isinstance(length, Ticks):
+            if length.count < 1:
+                yield f"split.{name}: {length} must have at least one tick"
+        elif length is not None and length < pipeline.schedule.shortest:
             yield f"split.{name} {length} must be at least one {pipeline.schedule.unit}: a window has whole ticks"
     if split.gap < pipeline.label_delay:
         yield (
@@ -60,9 +63,8 @@ def _room(pipeline: Pipeline, split: Split) -> Iterator[str]:
     schedule = pipeline.schedule
     if schedule.last is None:
         return
-    windows = (split.validation, split.test, *([split.train] if split.train else []))
-    train = 0 if split.train else 1
-    needed = train + sum(map(schedule.ticks_in, windows)) + 2 * schedule.ticks_until(split.gap) + pipeline.label_delay_ticks
+    windows = sum(least_ticks(length, schedule) for length in (split.train, split.validation, split.test))
+    needed = windows + 2 * schedule.ticks_until(split.gap) + pipeline.label_delay_ticks
     there = schedule.ticks_between(schedule.first, schedule.last) + 1
     if there < needed:
         yield (

@@ -7,6 +7,7 @@ import sys
 
 BENCHMARKS = (
     "features",
+    "first_look",
     "small_ticks",
     "aggregates",
     "training",

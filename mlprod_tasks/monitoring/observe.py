@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.models.reference_profile import JoinedTable, ReferenceProfile, SampledRows
 from mlprod_tasks.monitoring.count import LARGEST, Counted, count, count_by_tick, types
+from mlprod_tasks.monitoring.few_rows import are_few, count_few
 from mlprod_tasks.monitoring.own_rows import OwnRows, own_rows
 from mlprod_tasks.monitoring.sample import sample, sample_by_tick
 from mlprod_tasks.platform.sql import quoted
@@ -53,8 +54,10 @@ def observe(con: DuckDBPyConnection, source: str, profile: ReferenceProfile, *, 
     own = mine.sql
     bins = [column.bins for column in profile.columns if column.name in kinds]
     joins = [join for join in profile.joins if all(name in kinds for group in join.columns for name in group)]
-    counted = count(con, own, bins, _aggregates_sql(joins))
-    sampled_rows = sample(con, own, bins, counted.rows) if sampled and profile.sampled is not None else None
+    with_sample = sampled and profile.sampled is not None
+    few = count_few(con, own, bins, kinds, _aggregates_sql(joins)) if are_few(mine.answered, bins, kinds) else None
+    counted = count(con, own, bins, _aggregates_sql(joins)) if few is None else few.counted
+    sampled_rows = sample(con, own, bins, counted.rows, None if few is None else few.codes) if with_sample else None
     return _build_observed(counted, bins, joins, kinds, sampled_rows, mine)
 
 

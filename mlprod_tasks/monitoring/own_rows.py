@@ -30,6 +30,10 @@ class OwnRows:
     treated: int
     sql: str
 
+    @property
+    def answered(self) -> int:
+        return self.rows - self.fallback - self.treated
+
 
 def own_rows(con: DuckDBPyConnection, source: str, columns: set[str]) -> OwnRows:
     """Count the rows of logged predictions by who answered them.

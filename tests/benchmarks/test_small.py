@@ -26,6 +26,7 @@ TOGETHER = {
     "replay": r"left alone",
     "experiments": r"\| obrien_fleming \| \d+\.\d% \|",
     "experiment_reading": r"\| reading with all checks \| \d+\.\d",
+    "first_look": r"\| measure \| 2 \| \d+\.\d",
     "small_ticks": r"\| audit \| \d+\.\d\d s",
     "commands": r"\| measure \| \d+\.\d\d",
 }

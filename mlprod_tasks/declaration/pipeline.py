@@ -215,16 +215,17 @@ class Pipeline:
 
     def as_json(self) -> dict[str, Any]:
         """The declaration as plain JSON values, each part with the name of its type."""
-        plain: dict[str, Any] = _plain(self)
-        return plain
+        written: dict[str, Any] = plain(self)
+        return written
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A declared part as plain JSON values, with the name of its type."""
     if is_dataclass(value):
         # Without its type, AtLeast(metric, bound) would look like AtMost(metric, bound).
-        return {"type": type(value).__name__} | {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        return {"type": type(value).__name__} | {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     return value if isinstance(value, int | float | str | None) else str(value)

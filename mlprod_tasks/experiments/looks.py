@@ -6,7 +6,7 @@ the experiment, when, and how often.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
@@ -62,13 +62,20 @@ def complete_ticks(pipeline: Pipeline, run: ExperimentRun, tick: Tick, platform:
     last = min(pipeline.schedule.shift(tick.name, -delay_ticks(pipeline)), last_of(pipeline, run))
     if last < run.starts:
         return None
-    complete = list(_complete(pipeline, plan_of(run).wanted.rows, run.starts, last, platform))
-    return pipeline.schedule.range(run.starts, complete[-1]) if complete else None
+    rows = plan_of(run).wanted.rows
+    done = list(complete(pipeline, rows, run.starts, last, waits(pipeline), platform))
+    return pipeline.schedule.range(run.starts, done[-1]) if done else None
 
 
-def _complete(pipeline: Pipeline, rows: Rows, first: TickName, last: TickName, platform: Platform) -> Iterator[TickName]:
+def complete(
+    pipeline: Pipeline, rows: Rows, first: TickName, last: TickName, read: Sequence[tuple[str, int]], platform: Platform
+) -> Iterator[TickName]:
+    """The ticks from `first` on, up to the first one that is not scored or whose outcomes are not all published.
+
+    read: the tables that hold them, each with the number of ticks after which it is complete.
+    """
     scored = SOURCES[rows].complete(pipeline, first, last, platform)
-    whole = [_with_partitions(pipeline, table, delay, first, platform) for table, delay in waits(pipeline)]
+    whole = [_with_partitions(pipeline, table, delay, first, platform) for table, delay in read]
     for i, name in enumerate(pipeline.schedule.names(first, last)):
         if name not in scored or any(i >= ticks for ticks in whole):
             return

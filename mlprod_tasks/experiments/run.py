@@ -15,6 +15,7 @@ from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.experiments.assignment import Variant
 from mlprod_tasks.experiments.plan import CannotPlan, Plan, Wanted, declared, plan, ticks_a_period
 from mlprod_tasks.platform import Platform, names
+from mlprod_tasks.platform.bandit_entries import BanditRun
 from mlprod_tasks.platform.experiment_entries import ExperimentRun
 from mlprod_tasks.platform.ledger import ROLLED_OUT, Fallback, Rollout, newest
 from mlprod_tasks.platform.model_files import BrokenArtifact
@@ -94,6 +95,9 @@ def start(
         if (other := next((one for one in known if last_of(pipeline, one) >= first), None)) is not None:
             until = last_of(pipeline, other)
             raise CannotStart(f"experiment {name!r}: {other.name!r} runs until {until}: end it, or start after it")
+        bandits = session.scalars(select(BanditRun).filter_by(pipeline=pipeline.name))
+        if (choosing := next((one for one in bandits if one.ended is None or one.ended > first), None)) is not None:
+            raise CannotStart(f"experiment {name!r}: bandit {choosing.name!r} is not over: stop it first")
         session.add(run)
     return run
 

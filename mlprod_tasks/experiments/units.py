@@ -38,10 +38,11 @@ AGES = "units_by_tick"  # one metric's sums of each unit at each tick
 ROWS_AT_ONCE = 2_000_000
 
 
-def waits(pipeline: Pipeline) -> list[tuple[str, int]]:
-    """The tables of what metrics read, each with the number of ticks after which it is complete."""
+def waits(pipeline: Pipeline, metrics: Sequence[UnitMetric] | None = None) -> list[tuple[str, int]]:
+    """The tables of what metrics read, by default all, each with the number of ticks after which it is complete."""
     assert pipeline.experiments is not None
-    later = [metric.later for metric in pipeline.experiments.metrics if metric.later is not None]
+    read = pipeline.experiments.metrics if metrics is None else metrics
+    later = [metric.later for metric in read if metric.later is not None]
     mine = [(one.table, pipeline.outcome_delay_ticks(one)) for one in later]
     return [(pipeline.label.table, pipeline.label_delay_ticks), *mine]
 

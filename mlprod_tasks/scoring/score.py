@@ -169,6 +169,7 @@ def _with_variants(
                 "%s: %s: %s of experiment %s cannot score its %d rows: the champion scores them",
                 pipeline.name, tick, variant.name, experiment.experiment, int(rows.sum()),
             )  # fmt: skip
+            answer = replace(answer, assigned=experiment.failed(rows))
             continue
         versions[rows] = variant.version
         by_fallback = answer.by_fallback.copy()

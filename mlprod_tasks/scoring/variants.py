@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,26 +10,38 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from mlprod_tasks.bandits import run as bandits
+from mlprod_tasks.bandits.give import give
 from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.declaration.bandit import ACTION, STATE
 from mlprod_tasks.declaration.experiment import ASSIGNED, EXPERIMENT, PROPENSITY, VARIANT
 from mlprod_tasks.experiments import run as experiments
 from mlprod_tasks.experiments.assignment import Variant, assign, unit_columns, units_of
 from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.bandit_entries import BanditRun
 
 if TYPE_CHECKING:
     from mlprod_tasks.models.feature_frame import Predictions
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Assigned:
     """The variants of a tick's rows.
 
-    experiment: its name; variants: the control first; of_row: the position of each row's variant, (rows,), -1 for none.
+    experiment: its name, or that of a bandit; variants: the control first; of_row: the position of each row's variant,
+    (rows,), -1 for none. propensities: (rows,) with which probability a bandit gave each row what it got; None if these are
+    the variants' shares. state: the version of the bandit's state. actions: (rows,) what is to be done with each row, of a
+    bandit with actions.
     """
 
     experiment: str
     variants: tuple[Variant, ...]
     of_row: NDArray[np.int64]
+    propensities: NDArray[np.float64] | None = None
+    state: int | None = None
+    actions: tuple[str | None, ...] | None = None
 
     def held_out(self) -> NDArray[np.bool_]:
         """Which rows the fallback answers because they are held out, (rows,)."""
@@ -37,27 +50,62 @@ class Assigned:
     def columns(self) -> dict[str | None, Any]:
         """The columns that record the assignment; null where there is none."""
         names = [one.name for one in self.variants] + [None]
-        shares = [one.share for one in self.variants] + [None]
-        return {
-            EXPERIMENT: pa.array([self.experiment] * len(self.of_row), pa.string()),
+        n, without = len(self.of_row), self.of_row < 0
+        shares = np.array([one.share for one in self.variants] + [np.nan])
+        chances = shares[self.of_row] if self.propensities is None else self.propensities
+        columns: dict[str | None, Any] = {
+            EXPERIMENT: pa.array([self.experiment] * n, pa.string()),
             VARIANT: pa.array([names[position] for position in self.of_row], pa.string()),
-            PROPENSITY: pa.array([shares[position] for position in self.of_row], pa.float64()),
+            PROPENSITY: pa.array(chances, pa.float64(), mask=without),
         }
+        if self.state is not None:
+            columns[STATE] = pa.array(np.full(n, self.state, np.int32), mask=without)
+        if self.actions is not None:
+            columns[ACTION] = pa.array(self.actions, pa.string(), mask=without)
+        return columns
+
+    def failed(self, rows: NDArray[np.bool_]) -> Assigned:
+        """The same after a variant could not answer its rows, (rows,): a bandit does not learn from what it did not give.
+
+        An experiment keeps them: it is void if it was not what was planned.
+        """
+        return self if self.state is None else replace(self, of_row=np.where(rows, -1, self.of_row))
 
 
 def assigned(pipeline: Pipeline, tick: Tick, rows: pa.Table, champion: int, platform: Platform) -> Assigned | None:
-    """Assign the rows of a tick; None without an experiment.
+    """Assign the rows of a tick; None without an experiment or bandit.
 
-    The champion is the control of the plan, or there is no experiment: what was planned is not what would be compared.
+    The champion is the control of the plan, or there is none: what was planned is not what would be compared.
     """
     run = experiments.in_force(pipeline, tick, platform)
     if run is None:
-        return None
+        return chosen(pipeline, tick, rows, champion, platform)
     planned = experiments.plan_of(run)
     if planned.control.version != champion:
         return None
     units = units_of(rows, unit_columns(pipeline))
     return Assigned(run.name, planned.variants, assign(units, run.salt, planned.variants))
+
+
+def chosen(pipeline: Pipeline, tick: Tick, rows: pa.Table, champion: int, platform: Platform) -> Assigned | None:
+    """Give the rows of a tick what a bandit chooses for them; None without a bandit, or if it cannot choose."""
+    run = bandits.in_force(pipeline, tick, platform)
+    if run is None:
+        return None
+    plan = bandits.plan_of(run)
+    if plan.variants[0].version != champion and not plan.acts:
+        log.warning("%s: bandit %s chose among other versions than %d: it gives no arms", pipeline.name, run.name, champion)
+        return None
+    try:
+        given = give(pipeline, run, tick, rows, platform)
+    except Exception:
+        log.exception("%s: bandit %s cannot choose at %s: the champion answers all rows", pipeline.name, run.name, tick)
+        return None
+    if not plan.acts:
+        return Assigned(run.name, plan.variants, given.arm, given.propensity, given.version)
+    actions = tuple(plan.arms[arm] if arm >= 0 else None for arm in given.arm)
+    control = np.where(given.arm < 0, -1, 0)
+    return Assigned(run.name, plan.variants, control, given.propensity, given.version, actions)
 
 
 def row_thresholds(pipeline: Pipeline, rows: pa.Table, platform: Platform) -> list[float | None]:
@@ -68,10 +116,16 @@ def row_thresholds(pipeline: Pipeline, rows: pa.Table, platform: Platform) -> li
     found = []
     for of in zip(rows[EXPERIMENT].to_pylist(), rows[VARIANT].to_pylist(), strict=True):
         if of not in thresholds:
-            planned = experiments.plan_of(experiments.get(pipeline, of[0], platform))
-            thresholds |= {(of[0], one.name): one.threshold for one in planned.variants}
+            thresholds |= {(of[0], one.name): one.threshold for one in _variants_of(pipeline, of[0], platform)}
         found.append(thresholds[of])
     return found
+
+
+def _variants_of(pipeline: Pipeline, name: str, platform: Platform) -> tuple[Variant, ...]:
+    """The variants of an experiment or bandit. Raises: NoExperiment."""
+    if platform.ledger.get(BanditRun, pipeline.name, name) is not None:
+        return bandits.plan_of(bandits.get(pipeline, name, platform)).variants
+    return experiments.plan_of(experiments.get(pipeline, name, platform)).variants
 
 
 def decided_from(predictions: Predictions, threshold: float | None, by_fallback: NDArray[np.bool_]) -> Predictions:

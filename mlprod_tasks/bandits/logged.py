@@ -1,0 +1,98 @@
+"""What units were given and what they earned, from the scored rows of one tick and their outcomes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from mlprod_tasks.declaration import Pipeline, Tick, UnitMetric
+from mlprod_tasks.declaration.experiment import EXPERIMENT, PROPENSITY, VARIANT
+from mlprod_tasks.declaration.rhythm import TickName
+from mlprod_tasks.experiments.assignment import unit_columns
+from mlprod_tasks.experiments.units import UNITS, open_units, opened
+from mlprod_tasks.platform import Platform, names
+from mlprod_tasks.platform.lake import listed
+from mlprod_tasks.platform.sql import quoted
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LoggedTick:
+    """The units of a tick whose reward is known.
+
+    unit: (units,) as text; arm: (units,) its name; propensity: (units,) the probability with which it was given that arm;
+    value: (units,) the metric over its rows; features: (units, features).
+    """
+
+    unit: list[str]
+    arm: list[str]
+    propensity: Floats
+    value: Floats
+    features: Floats
+
+
+def logged_tick(
+    pipeline: Pipeline,
+    name: str,
+    tick: TickName,
+    metric: UnitMetric,
+    as_of: Tick,
+    platform: Platform,
+    *,
+    arm: str = VARIANT,
+    features: tuple[str, ...] = (),
+) -> LoggedTick:
+    """Return what the units of a tick were given by an experiment or bandit, and what they earned, as known at `as_of`.
+
+    arm: the column that names what a row was given.
+
+    Raises: MetricFailed.
+    """
+    ticks = pipeline.schedule.range(tick)
+    with opened(platform) as con:
+        if not open_units(con, pipeline, (metric,), ticks, as_of, platform, experiment=name):
+            return LoggedTick([], [], np.empty(0), np.empty(0), np.empty((0, len(features))))
+        files = platform.lake.files_if_any(names.predictions(pipeline), ticks)
+        unit = unit_columns(pipeline)
+        same = " AND ".join(f"{UNITS}.u{i} = given.u{i}" for i, _ in enumerate(unit))
+        own = ", ".join(f"{quoted(column)} AS u{i}" for i, column in enumerate(unit))
+        # A null, or what is no finite number, counts as 0.
+        numbers = "".join(
+            f", any_value(CASE WHEN isfinite({quoted(one)}::DOUBLE) THEN {quoted(one)}::DOUBLE ELSE 0 END) AS x{i}"
+            for i, one in enumerate(features)
+        )
+        given = (
+            f"SELECT {own}, any_value({quoted(arm)}) AS arm, any_value({PROPENSITY}) AS propensity{numbers} "
+            f"FROM read_parquet({listed(files)}, union_by_name = true) "
+            f"WHERE {EXPERIMENT} = ? AND {quoted(arm)} IS NOT NULL GROUP BY ALL"
+        )
+        key = ", ".join(f"given.u{i}" for i, _ in enumerate(unit))
+        wanted = "".join(f", x{i}" for i, _ in enumerate(features))
+        found = con.sql(
+            f"SELECT concat_ws('\x1f', {key}) AS unit, arm, propensity, a0{wanted} FROM {UNITS} JOIN ({given}) AS given "
+            f"ON {same} ORDER BY unit",
+            params=[name],
+        ).to_arrow_table()
+    return _as_logged(found, len(features))
+
+
+def feature_values(rows: pa.Table, features: tuple[str, ...]) -> Floats:
+    """Return the features of rows as numbers, (rows, features); a null, or what is no finite number, counts as 0."""
+    columns = [np.array(rows[name].to_pylist(), dtype=float) for name in features]
+    values = np.column_stack(columns) if columns else np.empty((rows.num_rows, 0))
+    return np.where(np.isfinite(values), values, 0.0)
+
+
+def _as_logged(found: pa.Table, features: int) -> LoggedTick:
+    numbers = [found[f"x{i}"].to_numpy() for i in range(features)]
+    return LoggedTick(
+        found["unit"].to_pylist(),
+        found["arm"].to_pylist(),
+        found["propensity"].to_numpy(),
+        found["a0"].to_numpy(),
+        np.column_stack(numbers) if numbers else np.empty((found.num_rows, 0)),
+    )

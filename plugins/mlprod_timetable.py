@@ -104,7 +104,7 @@ class TickTimetable(CronPartitionTimetable):
     def _ticks(self, around: DateTime, step: int) -> Iterator[TickName]:
         """The ticks from before a moment on, or from after it back, with those whose run is some time behind."""
         near = self._schedule.name_at(_plain(around))
-        beyond = -step * (2 + self._behind + (9 * 24 if self._weekly else 0))
+        beyond = -step * (2 + self._behind + (2 * self._schedule.ticks_a_week if self._weekly else 0))
         ticks = (self._schedule.shift(near, beyond + n * step) for n in count())
         return (tick for tick in ticks if not self._weekly or self._is_first_of_week(tick))
 

@@ -269,7 +269,7 @@ def backfill(
 
 def _bounds(pipeline: Pipeline, ticks: TickRange) -> tuple[str, str]:
     """What Airflow's backfill is given; it includes both, and reads them as the timetable's time: local, within a day UTC."""
-    if pipeline.schedule.every == "hour":
+    if pipeline.schedule.is_within_day:
         begin, end = (pipeline.schedule.moment(name).strftime("%Y-%m-%dT%H:%M:%S") for name in (ticks.first, ticks.last))
         return begin, end
     return f"{ticks.first}T00:00:00", f"{ticks.last}T23:59:59"

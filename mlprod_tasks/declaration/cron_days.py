@@ -110,9 +110,9 @@ def cron_days(written: str) -> CronDays:
     fields = written.split()
     if len(fields) != 3:
         raise ValueError(f"{written!r} must be {FORM}")
-    days = _field(fields[0], "day of the month", 1, 31, ())
-    months = _field(fields[1], "month", 1, 12, MONTHS)
-    weekdays = frozenset((day - 1) % 7 for day in _field(fields[2], "day of the week", 0, 7, WEEK))
+    days = numbers_of(fields[0], "day of the month", 1, 31)
+    months = numbers_of(fields[1], "month", 1, 12, MONTHS)
+    weekdays = frozenset((day - 1) % 7 for day in numbers_of(fields[2], "day of the week", 0, 7, WEEK))
     if len(days) < 31 and len(weekdays) < 7:
         raise ValueError(
             f"{written!r} has a day of the month and a day of the week, and cron takes the days of either: write '*' for one"
@@ -123,7 +123,7 @@ def cron_days(written: str) -> CronDays:
     return found
 
 
-def _field(written: str, what: str, low: int, high: int, names: tuple[str, ...]) -> frozenset[int]:
+def numbers_of(written: str, what: str, low: int, high: int, names: tuple[str, ...] = ()) -> frozenset[int]:
     """The numbers that a field of cron allows."""
     allowed: set[int] = set()
     for part in written.lower().split(","):
@@ -136,7 +136,7 @@ def _field(written: str, what: str, low: int, high: int, names: tuple[str, ...])
             first = _number(match["first"], what, low, high, names)
             last = _number(match["last"], what, low, high, names) if match["last"] else (high if match["step"] else first)
         if last < first or match["step"] == "0":
-            raise ValueError(f"{what} {written!r}: {part!r} has no days")
+            raise ValueError(f"{what} {written!r}: {part!r} has none")
         allowed |= set(range(first, last + 1, int(match["step"] or 1)))
     return frozenset(allowed)
 

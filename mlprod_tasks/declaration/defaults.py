@@ -205,7 +205,7 @@ def _features(pipeline: Pipeline, entity: Table) -> tuple[Feature, ...]:
 
 def _differs(part: str, pipeline: Pipeline) -> bool:
     """Whether ticks, at which the rows of a population are scored, differ in that part of their time."""
-    return pipeline.schedule.every == "hour" if part == "hour" else pipeline.schedule.every != "week"
+    return pipeline.schedule.is_within_day if part == "hour" else pipeline.schedule.every != "week"
 
 
 def _seen(table: Table, by: tuple[str, ...]) -> Trailing:

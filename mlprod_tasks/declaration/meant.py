@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from difflib import get_close_matches
 
+from mlprod_tasks.declaration.rhythm import WEEKDAYS
+
 # Values, fields and classes as they are called elsewhere. Only what is there is suggested.
 VALUES = {
     "string": "text", "str": "text", "varchar": "text", "object": "text", "category": "text", "categorical": "text",
@@ -81,3 +83,9 @@ def _close(given: str, known: Collection[str]) -> str | None:
     by_lower = {name.lower(): name for name in known}
     near = get_close_matches(given.lower(), by_lower, 1)
     return by_lower[near[0]] if near else None
+
+
+def weekday_meant(given: object) -> str:
+    """The day that was likely meant, or all."""
+    near = [day for day in WEEKDAYS if isinstance(given, str) and given and day.startswith(given.lower()[:3])]
+    return f"did you mean {near[0]!r}?" if near else f"one of {', '.join(WEEKDAYS)}"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from typing import Literal
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from mlprod_tasks.declaration.cron_days import cron_days
+from mlprod_tasks.declaration.cron_times import FIELDS, CronTimes, times_of
 from mlprod_tasks.declaration.declared import declared
+from mlprod_tasks.declaration.meant import weekday_meant
 from mlprod_tasks.declaration.rhythm import FORM, LAST_OF_ANY_MONTH, ONE_HOUR, WEEKDAYS, Calendar, Hours, TickName, tick_named
+from mlprod_tasks.declaration.zones import zone_of
 
 NOTHING = timedelta(0)
 HOURS = (1, 2, 3, 4, 6, 8, 12)  # that a tick may be apart within a day
@@ -85,7 +89,7 @@ class Schedule:
     every so many hours.
 
     Ticks by cron are declared by `Schedule.cron`: `ml.Schedule.cron("0 6 * * 1-5", timezone="Europe/Zurich", starts=...)` on
-    working days at six. They have at most one tick a day, and intervals of unequal length: a tick's ends with the next tick.
+    working days at six, `"0 6,14,22 * * *"` three times a day. Intervals may be of unequal length: a tick's ends with the next.
 
     at: the local time of day, a whole minute; of hourly ticks the minute, as in `time(0, 30)`.
     timezone: the IANA time zone of `at`, such as 'Europe/Zurich'.
@@ -93,7 +97,7 @@ class Schedule:
     ends: the date of the last tick, for data that stops; None: no end.
     every: how often there is a tick: 'hour', 'day', 'week' or 'month', or 'cron'.
     on: of weekly ticks the day of the week, such as 'monday'; of monthly ones the day of the month, 1 to 31: of a shorter month
-    the last day; of ticks by cron the last three fields of the expression.
+    the last day; of ticks by cron the last three fields of the expression, or all five where a day has several ticks.
     hours: of hourly ticks, the hours from a tick to the next one, counted in real time from midnight of `starts`.
     """
 
@@ -107,17 +111,10 @@ class Schedule:
 
     @classmethod
     def cron(cls, expression: str, timezone: str, starts: date, ends: date | None = None) -> Schedule:
-        """Ticks on the days of a cron expression: minute, hour, day of the month, month, day of the week.
-
-        Minute and hour are one number each; several ticks a day are declared with `every="hour"`. Raises: ValueError.
-        """
-        minute, hour, days = (*expression.split(maxsplit=2), "", "", "")[:3]
-        if not (minute.isdecimal() and hour.isdecimal() and int(minute) < 60 and int(hour) < 24):
-            raise ValueError(
-                f"cron {expression!r}: minute and hour must be one number each, as in '0 6 * * 1-5': there is at most one tick "
-                "a day; for more declare every='hour', with `hours` from one to the next"
-            )
-        return cls(at=time(int(hour), int(minute)), timezone=timezone, starts=starts, ends=ends, every="cron", on=days)
+        """Ticks by cron: minute, hour, day of the month, month, day of the week. Raises: ValueError."""
+        at, *more = times_of(expression)
+        on = expression if more else " ".join(expression.split()[2:])
+        return cls(at=at, timezone=timezone, starts=starts, ends=ends, every="cron", on=on)
 
     def __post_init__(self) -> None:
         zone_of(self.timezone)
@@ -131,7 +128,7 @@ class Schedule:
         if self.every == "hour":
             return
         for name, day in (("starts", self.starts), ("ends", self.ends)):
-            if day is not None and self._rhythm.number(day) is None:
+            if day is not None and not self._has_tick_on(day):
                 raise ValueError(f"{name} {day}, a {WEEKDAYS[day.weekday()].capitalize()}, {self._is_no_tick(day)}")
 
     def _check_rhythm(self) -> None:
@@ -145,14 +142,30 @@ class Schedule:
             case "hour" if self.hours not in HOURS:
                 raise ValueError(f"hours={self.hours} must divide the day: one of {', '.join(map(str, HOURS))}")
             case "cron":
-                try:
-                    cron_days(str(self.on or ""))
-                except ValueError as error:
-                    raise ValueError(f"on: {error}") from None
+                self._check_cron(str(self.on or ""))
             case "week" if self.on not in WEEKDAYS:
-                raise ValueError(f"on={self.on!r} must be a day of the week for every='week': {_weekday_meant(self.on)}")
+                raise ValueError(f"on={self.on!r} must be a day of the week for every='week': {weekday_meant(self.on)}")
             case "month" if not isinstance(self.on, int) or not 1 <= self.on <= LAST_OF_ANY_MONTH:
                 raise ValueError(f"on={self.on!r} must be a day of the month for every='month': 1 to 31; 31 is always the last")
+
+    def _has_tick_on(self, day: date) -> bool:
+        return self._rhythm.number_on(day) > self._rhythm.number_on(day - timedelta(days=1))
+
+    def _check_cron(self, written: str) -> None:
+        fields = written.split()
+        try:
+            cron_days(" ".join(fields[2:] if len(fields) == FIELDS else fields))
+        except ValueError as error:
+            raise ValueError(f"on: {error}") from None
+        if len(fields) == FIELDS and (first := times_of(written)[0]) != self.at:
+            raise ValueError(
+                f"at {self.at:%H:%M} is not {first:%H:%M}, the first time of {written!r}: declare Schedule.cron(...)"
+            )
+
+    @property
+    def is_within_day(self) -> bool:
+        """Whether a day may have several ticks, which are named by their start."""
+        return not isinstance(self._rhythm, Calendar)
 
     @property
     def words(self) -> str:
@@ -162,6 +175,8 @@ class Schedule:
     @property
     def due(self) -> str:
         """When ticks are due, such as 'every Monday at 04:00'; a local time."""
+        if isinstance(self._rhythm, CronTimes):
+            return self.words
         return f"{self.words} at minute {self.at.minute}" if self.every == "hour" else f"{self.words} at {self.at:%H:%M}"
 
     @cached_property
@@ -171,14 +186,14 @@ class Schedule:
     @cached_property
     def first(self) -> TickName:
         """The name of the first tick."""
-        return self._rhythm.name(0) if self.every == "hour" else self.starts
+        return self.at_or_after(self.starts) if self.is_within_day else self.starts
 
     @cached_property
     def last(self) -> TickName | None:
         """The name of the last tick; None: no end."""
-        if self.ends is None or self.every != "hour":
+        if self.ends is None or not self.is_within_day:
             return self.ends
-        return self._rhythm.name(self._rhythm.number_on(self.ends))
+        return self.at_or_before(self.ends)
 
     def moment(self, name: TickName) -> datetime:
         """When a tick is due, in UTC. A local time that a clock change skips is moved later by the gap."""
@@ -258,7 +273,7 @@ class Schedule:
         A month counts as 28 days.
         """
         # Days of the calendar end when a tick of the calendar starts; the rest may begin after a day of 23 hours.
-        change = ONE_HOUR if calendar_days and (length or self.every == "hour") else NOTHING
+        change = ONE_HOUR if calendar_days and (length or self.is_within_day) else NOTHING
         return self._rhythm.ticks_until(timedelta(days=calendar_days) + length + change)
 
     @property
@@ -290,14 +305,15 @@ class Schedule:
     def whole_words(self) -> str:
         """What `is_whole` asks for."""
         if self.every in ("month", "cron"):
-            return f"whole days, at least {self.shortest.days}"
+            return f"whole days, at least {max(1, self.shortest.days)}"
         return f"times of {self.hours} hours" if self.hours > 1 else f"whole {self.every}s, at least one"
 
     @property
     def ticks_a_week(self) -> int:
         """How many ticks a week has; 0 if they are further apart."""
-        if isinstance(self._rhythm, Calendar) and self._rhythm.days is not None:
-            return len(self._rhythm.days.weekdays) if self._rhythm.days.is_weekly else 0
+        if not isinstance(self._rhythm, Hours) and (days := self._rhythm.days) is not None:
+            a_day = len(self._rhythm.times) if isinstance(self._rhythm, CronTimes) else 1
+            return a_day * len(days.weekdays) if days.is_weekly else 0
         return 0 if self.every == "month" else int(timedelta(days=7) / self.shortest)
 
     def day_of(self, name: TickName) -> date:
@@ -312,8 +328,10 @@ class Schedule:
     def seasons(self) -> int:
         """How many different `season`s ticks have: daily ones the days of a week, hourly ones the hours of a day.
 
-        By cron, the days of the week that every week has.
+        By cron, the days of the week that every week has; of several ticks a day, the hours that have some.
         """
+        if isinstance(self._rhythm, CronTimes):
+            return len(self._rhythm.hours)
         if self.every == "cron":
             return max(1, self.ticks_a_week)
         return {"day": 7, "hour": 24 // self.hours}.get(self.every, 1)
@@ -324,7 +342,10 @@ class Schedule:
             return self.day_of(name).weekday()
         if isinstance(self._rhythm, Calendar) and self._rhythm.days is not None:
             return sorted(self._rhythm.days.weekdays).index(self.day_of(name).weekday()) if self._rhythm.days.is_weekly else 0
-        return self.moment(name).astimezone(self.zone).hour // self.hours if self.every == "hour" else 0
+        hour = self.moment(name).astimezone(self.zone).hour
+        if isinstance(self._rhythm, CronTimes):  # a tick that a clock change moves is of the hour before
+            return max(0, bisect_right(self._rhythm.hours, hour) - 1)
+        return hour // self.hours if self.every == "hour" else 0
 
     def range(self, first: TickName, last: TickName | None = None) -> TickRange:
         """The ticks from `first` to `last`, both included; only `first` if `last` is None. Names may be given as text.
@@ -332,7 +353,7 @@ class Schedule:
         Of ticks within a day, a local date means all ticks of that day.
         """
         last = first if last is None else last
-        if self.every == "hour":
+        if self.is_within_day:
             first, last = self._of_day(first, self.at_or_after), self._of_day(last, self.at_or_before)
         return TickRange(self, self.tick(first).name, self.tick(last).name)
 
@@ -341,7 +362,9 @@ class Schedule:
         return chosen(named) if isinstance(named, date) else named
 
     @cached_property
-    def _rhythm(self) -> Calendar | Hours:
+    def _rhythm(self) -> Calendar | Hours | CronTimes:
+        if self.every == "cron" and len(str(self.on).split()) == FIELDS:
+            return CronTimes(str(self.on), self.zone)
         if self.every != "hour":
             return Calendar(self.at, self.zone, self.every, self.on)
         first = datetime.combine(self.starts, self.at, self.zone).astimezone(UTC)
@@ -354,9 +377,9 @@ class Schedule:
         try:
             known = tick_named(name)
         except ValueError as error:
-            example = "a start in UTC such as 2013-06-17T0500Z" if self.every == "hour" else "a date such as 2013-06-17"
+            example = "a start in UTC such as 2013-06-17T0500Z" if self.is_within_day else "a date such as 2013-06-17"
             raise ValueError(f"tick {name!r} is not {example}") from error
-        if isinstance(known, date) == (self.every == "hour") and not (days and isinstance(known, date)):
+        if isinstance(known, date) == self.is_within_day and not (days and isinstance(known, date)):
             raise ValueError(f"{name} {self._is_no_tick(known)}")
         return known
 
@@ -375,24 +398,3 @@ class Schedule:
 
 def _start(name: str) -> datetime:
     return datetime.strptime(name, FORM).replace(tzinfo=UTC)
-
-
-def zone_of(timezone: str) -> ZoneInfo:
-    """The time zone of that name. Raises: ValueError."""
-    try:
-        return ZoneInfo(timezone)
-    except (LookupError, ValueError, OSError) as error:
-        raise ValueError(f"timezone {timezone!r} is not an IANA time zone{_zone_meant(timezone)}") from error
-
-
-def _weekday_meant(given: object) -> str:
-    """The day that was likely meant, or all."""
-    near = [day for day in WEEKDAYS if isinstance(given, str) and given and day.startswith(given.lower()[:3])]
-    return f"did you mean {near[0]!r}?" if near else f"one of {', '.join(WEEKDAYS)}"
-
-
-def _zone_meant(given: str) -> str:
-    """The zone of a city, or an example."""
-    city = given.strip().replace(" ", "_").lower()
-    near = sorted(zone for zone in available_timezones() if zone.rpartition("/")[2].lower() == city)
-    return f"; did you mean {near[0]!r}?" if near else " such as 'Europe/Zurich'"

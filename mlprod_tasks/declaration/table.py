@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from typing import Literal, get_args
 
 from mlprod_tasks.declaration.declared import declared
-from mlprod_tasks.declaration.schedule import zone_of
+from mlprod_tasks.declaration.zones import zone_of
 
 Kind = Literal["int", "float", "text", "bool", "timestamp", "date"]
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]

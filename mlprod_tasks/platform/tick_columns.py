@@ -16,7 +16,7 @@ def tick_type(schedule: Schedule) -> pa.DataType:
     """The type of the lake's column `tick`: a date, or a text for ticks within a day."""
     import pyarrow as pa  # imported here: a request needs the SQL type alone
 
-    return pa.string() if schedule.every == "hour" else pa.date32()
+    return pa.string() if schedule.is_within_day else pa.date32()
 
 
 def tick_array(names: Iterable[TickName], schedule: Schedule) -> pa.Array:
@@ -28,4 +28,4 @@ def tick_array(names: Iterable[TickName], schedule: Schedule) -> pa.Array:
 
 def sql_type(schedule: Schedule) -> str:
     """That type in DuckDB."""
-    return "VARCHAR" if schedule.every == "hour" else "DATE"
+    return "VARCHAR" if schedule.is_within_day else "DATE"

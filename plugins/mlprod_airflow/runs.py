@@ -43,7 +43,7 @@ def nightly(pipeline: Pipeline, doc: str) -> dict[str, Any]:
     Ticks within a day have their run when the next one is due.
     """
     schedule = pipeline.schedule
-    if schedule.every == "hour":
+    if schedule.is_within_day:
         first, last = (name and schedule.moment(schedule.shift(name, 1)) for name in (schedule.first, schedule.last))
         timetable = _timetable(pipeline, schedule.at, behind=1)
         return each_tick(pipeline, doc) | {"schedule": timetable, "start_date": first, "end_date": last}
@@ -61,7 +61,7 @@ def nightly(pipeline: Pipeline, doc: str) -> dict[str, Any]:
 def tick_param(pipeline: Pipeline, description: str = "", required: bool = False) -> Param:
     """A parameter of a DAG that names a tick; None if it is not given."""
     form = {"format": "date"}
-    if pipeline.schedule.every == "hour":  # a date means all ticks of the day
+    if pipeline.schedule.is_within_day:  # a date means all ticks of the day
         form = {"pattern": r"^\d{4}-\d\d-\d\d(T\d{4}Z)?$"}
     return Param(None, type="string" if required else ["null", "string"], description=description or None, **form)
 
@@ -112,7 +112,7 @@ def _timetable(pipeline: Pipeline, at: time, days: str = "*", behind: int | None
     if schedule.every != "day":
         from mlprod_timetable import TickTimetable
 
-        hourly = schedule.every == "hour"
+        hourly = schedule.is_within_day
         clock = "" if hourly else at.isoformat("minutes")
         weekly = schedule.ticks_a_week > 1 and days != "*"
         return TickTimetable(pipeline.as_json()["schedule"], clock, behind or 0, weekly=weekly)

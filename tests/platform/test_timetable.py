@@ -11,13 +11,17 @@ from tests.support.paths import FLIGHTS, REPOSITORY
 PROGRAM = """
     import json, sys
     from dataclasses import replace
-    from datetime import date, time
+    from datetime import date, datetime, time, timedelta
+    from itertools import pairwise
     from pathlib import Path
+    from random import Random
 
     import pendulum
+    from croniter import croniter
     from airflow.sdk import DAG
     from airflow.serialization.serialized_objects import DagSerialization
     from airflow.timetables.base import TimeRestriction
+    from airflow.timetables.trigger import CronPartitionTimetable
 
     from mlprod_airflow.runs import each_tick, nightly, each_week
     from mlprod_tasks.declaration import Schedule, load
@@ -97,7 +101,40 @@ PROGRAM = """
         pipeline = at_ticks_of(schedule)
         made = {one.__name__: runs(one(pipeline, "doc"), schedule) for one in (each_tick, nightly, each_week)}
         told[f"hour {hours} {starts}"] = made | {"due": schedule.names(schedule.first, schedule.last)}
-    print("TOLD" + json.dumps(told))
+    for written, starts, ends in (
+        ("0 6,14,22 * * *", date(2024, 3, 28), date(2024, 4, 2)),
+        ("30 2,14 * * 1-6", date(2024, 10, 24), date(2024, 10, 29)),
+        ("*/15 * * * *", date(2024, 10, 26), date(2024, 10, 28)),
+        ("5,50 * * * *", date(2024, 3, 30), date(2024, 4, 1)),
+    ):
+        schedule = Schedule.cron(written, "Europe/Zurich", starts, ends)
+        pipeline = at_ticks_of(schedule)
+        made = {one.__name__: runs(one(pipeline, "doc"), schedule) for one in (each_tick, nightly, each_week)}
+        told[f"several {written}"] = made | {"due": schedule.names(schedule.first, schedule.last)}
+    random, compared = Random(3), []
+    for zone in ("Europe/Zurich", "America/New_York", "Asia/Kathmandu"):
+        for written in (
+            "0 6,14,22 * * *", "*/15 * * * *", "5,50 * * * *", "30 2,14 * * 1-6", "0 */4 1,15 * *", "*/20 1-3 * 3,11 *",
+        ):
+            schedule = Schedule.cron(written, zone, next(
+                day for n in range(80) if (day := date(2023, 1, 1) + timedelta(days=n)) and croniter.match(
+                    "* * " + written.split(maxsplit=2)[2], datetime.combine(day, time()))
+            ))
+            ours = each_tick(at_ticks_of(schedule), "doc")["schedule"]
+            airflow = CronPartitionTimetable(written, timezone=zone, key_format="%Y-%m-%d")
+            for _ in range(150):
+                day = random.choice([date(2024, 3, 31), date(2024, 11, 3), date(2024, 10, 27), None])
+                day = date(2024, 1, 1) + timedelta(days=random.randrange(700)) if day is None else day
+                moment = pendulum.datetime(day.year, day.month, day.day).add(minutes=random.randrange(-1440, 2880))
+                # Airflow runs at the second of two equal times where hours are listed; ticks begin at the first.
+                local = [moment.in_timezone(zone).add(hours=24 * n).utcoffset() for n in (-9, -4, -2, 0, 2, 4, 9)]
+                back = any(after < before for before, after in pairwise(local))
+                if back and written.split()[1] != "*":
+                    continue
+                compared.append([f"{zone} {written} {moment}", *[
+                    [utc(table._get_prev(moment)), utc(table._get_next(moment))] for table in (ours, airflow)
+                ]])
+    print("TOLD" + json.dumps(told | {"compared": compared}))
 """
 
 
@@ -112,7 +149,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.fixture
 def told(everything: dict[str, Any]) -> dict[str, Any]:
     """The runs of daily schedules."""
-    return {name: of for name, of in everything.items() if "due" not in of}
+    return {name: of for name, of in everything.items() if name != "compared" and "due" not in of}
 
 
 @pytest.fixture
@@ -129,8 +166,8 @@ def by_cron(everything: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def hourly(everything: dict[str, Any]) -> dict[str, Any]:
-    """The runs of schedules with ticks within a day."""
-    return {name: of for name, of in everything.items() if name.startswith("hour")}
+    """The runs of schedules with ticks within a day, every so many hours or by cron."""
+    return {name: of for name, of in everything.items() if name.startswith(("hour", "several"))}
 
 
 def test_each_tick_has_one_run_at_the_moment_at_which_it_begins(told: dict[str, Any]) -> None:
@@ -225,4 +262,13 @@ def test_hourly_ticks_have_one_run_each_also_where_the_clock_changes(hourly: dic
 
 def test_a_digest_of_hourly_ticks_comes_with_the_first_of_monday(hourly: dict[str, Any]) -> None:
     firsts = [[key for key, *_ in of["each_week"]["runs"]] for of in hourly.values()]
-    assert firsts == [["2013-03-11T0415Z"], ["2013-11-04T0515Z"], ["2013-11-04T1015Z"]]
+    assert firsts == [
+        ["2013-03-11T0415Z"], ["2013-11-04T0515Z"], ["2013-11-04T1015Z"],
+        ["2024-04-01T0400Z"], ["2024-10-28T0130Z"], ["2024-10-27T2300Z"], ["2024-03-31T2205Z"],
+    ]  # fmt: skip
+
+
+def test_several_ticks_a_day_by_cron_are_those_of_airflow_s_own_timetable(everything: dict[str, Any]) -> None:
+    compared = everything["compared"]
+    assert len(compared) > 1500
+    assert [one for one in compared if one[1] != one[2]] == []

@@ -26,6 +26,7 @@ BENCHMARKS = (
     "airports",
     "experiments",
     "experiment_reading",
+    "experiment_requests",
 )
 
 

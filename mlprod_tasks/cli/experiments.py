@@ -31,6 +31,13 @@ Periods = Annotated[
     typer.Option(help="How many weeks it may last (months, if there is no tick a week); by default as short as it can be."),
 ]
 Rows = Annotated[str, typer.Option(help="Which rows count: 'batch', those that ticks score, or 'requests', those asked for.")]
+Then = Annotated[
+    str,
+    typer.Option(
+        help="What follows a verdict: 'nothing', 'take_back' (the champion answers all again) or 'promote' (a winner becomes "
+        "champion, by the gates of any promotion)."
+    ),
+]
 Called = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="Its name.")]
 
 
@@ -45,13 +52,14 @@ def plan(
     design: Design = "fixed",
     periods: Periods = None,
     rows: Rows = "batch",
+    then: Then = "nothing",
 ) -> None:
     """Print how many units and weeks an experiment needs, from the history of the use case; changes nothing."""
     from mlprod_tasks.experiments.plan import Wanted, told
     from mlprod_tasks.experiments.run import plan_for
 
     pipeline, here = opened(name)
-    wanted = Wanted(metric, difference, alpha, power, design, rows)  # type: ignore[arg-type]
+    wanted = Wanted(metric, difference, alpha, power, design, rows, then)  # type: ignore[arg-type]
     planned = plan_for(pipeline, wanted, variant, here, periods)
     say(told(pipeline, planned))
 
@@ -69,6 +77,7 @@ def start(
     design: Design = "fixed",
     periods: Periods = None,
     rows: Rows = "batch",
+    then: Then = "nothing",
     starts: Annotated[str | None, typer.Option(metavar="TICK", help="The first tick; by default the next one.")] = None,
     reason: Reason = "",
 ) -> None:
@@ -80,7 +89,7 @@ def start(
 
     pipeline, here = opened(name)
     first = None if starts is None else pipeline.schedule.tick(starts).name
-    wanted = Wanted(metric, difference, alpha, power, design, rows)  # type: ignore[arg-type]
+    wanted = Wanted(metric, difference, alpha, power, design, rows, then)  # type: ignore[arg-type]
     planned = plan_for(pipeline, wanted, variant, here, periods)
     run = begin(pipeline, experiment, planned, by, reason, here, starts=first)
     say(told(pipeline, planned))

@@ -92,6 +92,8 @@ class ExperimentRow:
     metric: str
     unit: str
     rows: str  # 'batch' or 'requests'
+    then: str  # what follows a verdict: 'nothing', 'take_back' or 'promote'
+    conclusion: str  # what followed
     design: str
     difference: float
     alpha: float

@@ -9,6 +9,7 @@ from mlprod_tasks.declaration.declared import declared
 from mlprod_tasks.declaration.outcome import Outcome
 
 Design = Literal["fixed", "obrien_fleming", "pocock", "always_valid"]  # when an experiment may be read
+Then = Literal["nothing", "take_back", "promote"]  # what follows a verdict
 Rows = Literal["batch", "requests"]  # which scored rows units are compared by
 EXPERIMENT, VARIANT, PROPENSITY = "experiment", "variant", "propensity"  # columns of the predictions
 ASSIGNED = (EXPERIMENT, VARIANT, PROPENSITY)  # only together are they of experiments: a feature may be called so

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,9 +64,20 @@ def units_of(rows: pa.Table, unit: Sequence[str]) -> list[str | None]:
 
 
 def place(unit: str, salt: str) -> float:
-    """Return where a unit lies in [0, 1): uniform, and independent for another salt."""
-    digest = hashlib.blake2b(unit.encode(), digest_size=8, salt=salt.encode()).digest()
-    return int.from_bytes(digest) / SCALE
+    """Return where a unit lies in [0, 1)."""
+    return placing(salt)(unit)
+
+
+def placing(salt: str) -> Callable[[str], float]:
+    """Return what gives where a unit lies in [0, 1): uniform, and independent for another salt."""
+    salted = hashlib.blake2b(digest_size=8, salt=salt.encode())
+
+    def place(unit: str) -> float:
+        hashed = salted.copy()  # half the time of salting anew
+        hashed.update(unit.encode())
+        return int.from_bytes(hashed.digest()) / SCALE
+
+    return place
 
 
 def shares_end(variants: Sequence[Variant]) -> list[float]:
@@ -77,7 +88,8 @@ def shares_end(variants: Sequence[Variant]) -> list[float]:
 def assign(units: Sequence[str | None], salt: str, variants: Sequence[Variant]) -> NDArray[np.int64]:
     """Return the position of each unit's variant, (units,); -1 for None."""
     ends = shares_end(variants)
-    places: dict[str, float] = {unit: place(unit, salt) for unit in units if unit is not None}
+    place = placing(salt)
+    places: dict[str, float] = {unit: place(unit) for unit in units if unit is not None}
     at = np.array([-1.0 if unit is None else places[unit] for unit in units])
     # Shares may round to a sum below 1: the last variant ends where places do.
     found = np.minimum(np.searchsorted(ends, at, side="right"), len(variants) - 1)

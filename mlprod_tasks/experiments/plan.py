@@ -8,7 +8,7 @@ from math import ceil, sqrt
 from typing import Any, get_args
 
 from mlprod_tasks.declaration import Experiments, Pipeline, Schedule, TickRange, UnitMetric
-from mlprod_tasks.declaration.experiment import Design, Rows
+from mlprod_tasks.declaration.experiment import Design, Rows, Then
 from mlprod_tasks.declaration.rhythm import TickName, tick_named
 from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.experiments.assignment import Variant, column_of_unit, unit_columns
@@ -20,6 +20,11 @@ from mlprod_tasks.statistics.sample_size import smallest_difference, units_for_m
 from mlprod_tasks.statistics.treatment_effect import Moments
 
 MOST_PERIODS = 26
+AFTER: dict[Then, str] = {
+    "nothing": "changes nothing by itself",
+    "take_back": "ends the assignment; the champion answers all again",
+    "promote": "ends the assignment, and a winner becomes champion, by the gates of any promotion",
+}
 
 
 class CannotPlan(ValueError):
@@ -32,7 +37,9 @@ class Wanted:
 
     metric: the name of the primary metric; difference: the smallest difference that matters, in the metric's unit; alpha: the
     probability of a false alarm; power: of finding that difference; design: when it may be read; rows: whether units are
-    compared by what was scored in batch, or by what was answered on request. Both are assigned.
+    compared by what was scored in batch, or by what was answered on request. Both are assigned. then: what follows a verdict:
+    'nothing': units keep their variants to the planned end; 'take_back': the champion answers all again; 'promote': the winner
+    becomes champion, by the gates of any promotion, and else as 'take_back'.
     """
 
     metric: str
@@ -41,6 +48,7 @@ class Wanted:
     power: float = 0.8
     design: Design = "fixed"
     rows: Rows = "batch"
+    then: Then = "nothing"
 
 
 @dataclass(frozen=True)
@@ -147,6 +155,7 @@ def told(pipeline: Pipeline, planned: Plan) -> str:
             f"needs {format_count(planned.units, 'unit')} in the smallest variant: {length}, in which "
             f" {format_count(planned.expected, 'unit')} are expected",
             f"with them, a difference of {format_number(planned.seen)}{unit} is found with that power",
+            f"a verdict: {AFTER[wanted.then]}",
         ]
     )
 
@@ -167,6 +176,11 @@ def _checked(pipeline: Pipeline, wanted: Wanted, variants: Sequence[Variant]) ->
         raise CannotPlan(f"design {wanted.design!r}: there are {', '.join(get_args(Design))}")
     if wanted.rows not in get_args(Rows):
         raise CannotPlan(f"rows {wanted.rows!r}: there are {', '.join(get_args(Rows))}")
+    if wanted.then not in get_args(Then):
+        raise CannotPlan(f"then {wanted.then!r}: there are {', '.join(get_args(Then))}")
+    for one in variants[1:] if wanted.then == "promote" else ():
+        if one.held_out or one.threshold is not None:
+            raise CannotPlan(f"variant {one.name!r} is no version of its own, so it cannot be promoted: plan 'take_back'")
     if wanted.rows == "requests":
         _check_unit(pipeline)
     if not wanted.difference > 0:

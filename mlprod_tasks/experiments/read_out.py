@@ -38,8 +38,8 @@ class Reading:
     'ended' by a person before there was a verdict.
     look: the share of the planned time at which a verdict could be given; None if there could be none.
     rows: scored rows of each variant, and how many of them have no outcome yet; units: those with an outcome.
-    final: whether the verdict stays, whatever comes later. novelty: how differences change with exposure, of units that come
-    again.
+    decided: the variant that is better or worse. final: whether the verdict stays, whatever comes later.
+    novelty: how differences change with exposure, of units that come again.
     """
 
     tick: str
@@ -54,6 +54,7 @@ class Reading:
     problems: tuple[str, ...]
     final: bool = False
     novelty: tuple[Novelty, ...] = ()
+    decided: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The reading as plain JSON values."""
@@ -202,11 +203,12 @@ def _measured(
     units = {variant: one.n for variant, one in found[primary.name].items()}
     time, looked = _looked(pipeline, run, planned, ticks, look, seen, units)
     compared = for_several(list(compare(metrics, primary, planned, found, covariate, looked)), primary)
-    verdict, sentence = decide(pipeline, planned, primary, compared, wrong, looked, units)
+    decided = decide(pipeline, planned, primary, compared, wrong, looked, units)
     return replace(
         reading,
-        verdict=verdict,
-        sentence=sentence,
+        verdict=decided.verdict,
+        sentence=decided.sentence,
+        decided=decided.variant,
         look=time,
         rows=rows,
         units=units,
@@ -287,4 +289,6 @@ def told(run: ExperimentRun, reading: Reading) -> str:
             lines.append(f"  {shown.variant}, without each unit's first period: {later}")
         if shown.sentence is not None:
             lines.append(f"  {shown.sentence} ({p_value(shown.p)})")
+    if run.conclusion:
+        lines.append(f"  {run.conclusion}")
     return "\n".join(lines)

@@ -16,8 +16,8 @@ from mlprod_tasks.experiments.assignment import Variant
 from mlprod_tasks.experiments.plan import CannotPlan, Plan, Wanted, declared, plan, ticks_a_period
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.bandit_entries import BanditRun
-from mlprod_tasks.platform.experiment_entries import ExperimentRun
-from mlprod_tasks.platform.ledger import ROLLED_OUT, Fallback, Rollout, newest
+from mlprod_tasks.platform.experiment_entries import ROLLED_OUT, ExperimentRun
+from mlprod_tasks.platform.ledger import Fallback, Rollout, newest
 from mlprod_tasks.platform.model_files import BrokenArtifact
 from mlprod_tasks.promotion import history
 
@@ -81,6 +81,8 @@ def start(
             f"experiment {name!r}: tick {first} begins in seconds, and not every replica would know of it by then"
         )
     _check_rollout(pipeline, name, planned, platform)
+    if planned.wanted.then == "promote":
+        _check_promotable(pipeline, name, planned, platform)
     run = ExperimentRun(
         pipeline=pipeline.name, name=name, at=now, by=by, reason=reason, plan=planned.as_json(),
         salt=_salt(pipeline, name, now), starts=first,
@@ -119,6 +121,17 @@ def _check_rollout(pipeline: Pipeline, name: str, planned: Plan, platform: Platf
         )
 
 
+def _check_promotable(pipeline: Pipeline, name: str, planned: Plan, platform: Platform) -> None:
+    """Raise CannotStart if a variant could not become champion whatever the experiment shows."""
+    from mlprod_tasks.promotion.eligible import may_become_champion  # it loads what evaluates models
+
+    for one in planned.treated:
+        try:
+            may_become_champion(pipeline, one.version, platform)
+        except (ValueError, RuntimeError) as error:
+            raise CannotStart(f"experiment {name!r}: {one.name} could not be promoted: {error}") from error
+
+
 def stop(pipeline: Pipeline, name: str, by: str, reason: str, platform: Platform) -> ExperimentRun:
     """End an experiment: the champion answers all rows from the next tick on, and all requests within seconds.
 
@@ -135,6 +148,14 @@ def stop(pipeline: Pipeline, name: str, by: str, reason: str, platform: Platform
             run.ended = max(run.starts, schedule.shift(min(schedule.last_at(now).name, run.ends), 1))
             run.ended_at, run.ended_by, run.end_reason = now, by, reason
         return run
+
+
+def conclude(pipeline: Pipeline, name: str, what: str, platform: Platform) -> None:
+    """Note what followed the verdict of an experiment, once."""
+    with platform.ledger.exclusive(f"{pipeline.name}/experiment") as session:
+        run = session.scalar(select(ExperimentRun).filter_by(pipeline=pipeline.name, name=name))
+        if run is not None and run.concluded_at is None:
+            run.concluded_at, run.conclusion = platform.clock.now(), what
 
 
 def get(pipeline: Pipeline, name: str, platform: Platform) -> ExperimentRun:

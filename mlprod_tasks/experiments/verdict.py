@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import sqrt
+from typing import NamedTuple
 
 from mlprod_tasks.declaration import Pipeline, UnitMetric
 from mlprod_tasks.documents.formatting import format_interval, format_number
@@ -15,6 +16,14 @@ RUNNING, VOID, HARMFUL, ENDED = "running", "void", "harmful", "ended"
 BETTER, WORSE, ALIKE = "better", "worse", "no difference"
 
 
+class Decided(NamedTuple):
+    """A verdict and its sentence. variant: the one that is better or worse; None of other verdicts."""
+
+    verdict: str
+    sentence: str
+    variant: str | None = None
+
+
 def decide(
     pipeline: Pipeline,
     planned: Plan,
@@ -23,31 +32,32 @@ def decide(
     wrong: Sequence[str],
     looked: Looked | None,
     units: Mapping[str, int],
-) -> tuple[str, str]:
-    """Return the verdict and its sentence.
+) -> Decided:
+    """Return the verdict, its sentence, and the variant that it is about.
 
     wrong: what voids it; looked: None if there may be no verdict now; units: of each variant.
     """
     if wrong:
-        return VOID, "; ".join(wrong)
+        return Decided(VOID, "; ".join(wrong))
     if (harm := _harm(pipeline, compared)) is not None:
-        return HARMFUL, harm
+        return Decided(HARMFUL, harm)
     progress = f"{min(units.values(), default=0):,} of {planned.units:,} units in the smallest variant"
     if looked is None:
-        return RUNNING, f"no verdict yet: {progress}"
+        return Decided(RUNNING, f"no verdict yet: {progress}")
     mine = [one for one in compared if one.metric == primary.name]
     if len(mine) < len(planned.treated):
-        return VOID, f"metric {primary.name!r} has no difference to test: all units are alike, or a variant has less than two"
+        nothing = f"metric {primary.name!r} has no difference to test: all units are alike, or a variant has less than two"
+        return Decided(VOID, nothing)
     decided = _decided(planned, mine, looked)
     if decided:
         best = max(decided, key=lambda one: one.difference if primary.better == "higher" else -one.difference)
         gained = (best.difference > 0) == (primary.better == "higher")
-        return (BETTER if gained else WORSE), _said(best, primary)
+        return Decided(BETTER if gained else WORSE, _said(best, primary), best.variant)
     if not looked.at_end:
-        return RUNNING, f"no difference so far: {progress}"
+        return Decided(RUNNING, f"no difference so far: {progress}")
     # As many units as came show it, not as many as were planned.
     seen = planned.seen * sqrt(planned.expected / max(1, min(units.values())))
-    return (
+    return Decided(
         ALIKE,
         f"no difference in {primary.name} was found; one of {format_number(seen)} would have been, "
         f"with power {planned.wanted.power:.0%}",

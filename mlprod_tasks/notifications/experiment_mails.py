@@ -61,7 +61,7 @@ def _tell(
             f"{read} Planned were {run.plan['units']:,} units in the smallest variant, a smallest difference of "
             f"{format_number(wanted['difference'])} in {wanted['metric']}, and the design {wanted['design']}.",
             *(one["sentence"] for one in what.get("novelty", ()) if one.get("sentence")),
-            NEXT[reading.verdict],
+            _then(run, reading),
         ),
         grids=(_differences(what["compared"]),) if what["compared"] else (),
         picture=_picture(pipeline, run, platform),
@@ -69,6 +69,13 @@ def _tell(
     )
     key = f"{pipeline.name}/experiment/{run.name}/{reading.verdict}"
     return send(pipeline, MailAbout.EXPERIMENT, key, content, platform, tick=reading.tick, topic=run.name)
+
+
+def _then(run: ExperimentRun, reading: ExperimentReading) -> str:
+    """What follows: what the plan's consequence was, once it was drawn."""
+    if run.conclusion:
+        return f"As planned, {run.conclusion}." if run.conclusion[-1] != "." else f"As planned, {run.conclusion}"
+    return NEXT[reading.verdict]
 
 
 def _differences(compared: Sequence[dict[str, Any]]) -> Grid:

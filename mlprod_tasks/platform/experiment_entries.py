@@ -11,6 +11,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.platform.ledger import Line, Row
 
+ROLLED_OUT = ("canary", "blue-green")  # modes of a rollout in which another version answers, so that no experiment can run
+
 
 class ExperimentRun(Row):
     """An experiment: its plan, written before its first row, and how it ended."""
@@ -29,6 +31,10 @@ class ExperimentRun(Row):
     ended_at: Mapped[datetime | None] = mapped_column(default=None)
     ended_by: Mapped[Line] = mapped_column(default="")
     end_reason: Mapped[Line] = mapped_column(default="")
+    concluded_at: Mapped[datetime | None] = mapped_column(default=None)  # when the plan's consequence was drawn
+    conclusion: Mapped[str] = mapped_column(default="")  # what that was
+    low: Mapped[float] = mapped_column(default=0.0)  # it takes the units whose place lies in [low, high)
+    high: Mapped[float] = mapped_column(default=1.0)
 
 
 class ExperimentReading(Row):

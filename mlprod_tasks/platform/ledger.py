@@ -15,7 +15,6 @@ from mlprod_tasks.platform.database import OneLine, Prose, Utc
 from mlprod_tasks.platform.tick_text import TickText
 
 R = TypeVar("R", bound="Row")
-ROLLED_OUT = ("canary", "blue-green")  # modes of a rollout in which another version than the champion answers
 Line = Annotated[str, mapped_column(OneLine())]  # what people wrote: names and reasons
 
 
@@ -45,6 +44,7 @@ class PromotionKind(StrEnum):
     FIRST = "first"  # there was no champion before
     BETTER = "better"  # its training passed all gates
     ROLLOUT = "rollout"  # its training passed all gates, and a gradual rollout succeeded
+    EXPERIMENT = "experiment"  # its training passed all gates, and an experiment found it better
     ROLLBACK = "rollback"  # it was champion before and was brought back
 
 

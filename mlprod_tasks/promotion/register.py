@@ -123,9 +123,9 @@ def promote(pipeline: Pipeline, ref: ModelRef, verdict: Passed, platform: Platfo
     return _promote(pipeline, ref, verdict, platform, PromotionKind.BETTER)
 
 
-def promote_rolled_out(pipeline: Pipeline, ref: ModelRef, verdict: Passed, platform: Platform) -> Promoted:
-    """Promote a version after a gradual rollout. As `promote`."""
-    return _promote(pipeline, ref, verdict, platform, PromotionKind.ROLLOUT)
+def promote_tried(pipeline: Pipeline, ref: ModelRef, verdict: Passed, platform: Platform, kind: PromotionKind) -> Promoted:
+    """Promote a version after it was tried on live rows. kind: how. As `promote`."""
+    return _promote(pipeline, ref, verdict, platform, kind)
 
 
 def _promote(pipeline: Pipeline, ref: ModelRef, verdict: Passed, platform: Platform, kind: PromotionKind) -> Promoted:

@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform, names
-from mlprod_tasks.platform.experiment_entries import ExperimentRun
-from mlprod_tasks.platform.ledger import ROLLED_OUT, RampStep, Rollout, newest
+from mlprod_tasks.platform.experiment_entries import ROLLED_OUT, ExperimentRun
+from mlprod_tasks.platform.ledger import RampStep, Rollout, newest
 from mlprod_tasks.platform.model_files import BrokenArtifact
 from mlprod_tasks.promotion import history
 

@@ -132,8 +132,8 @@ def take_step(pipeline: Pipeline, share: float, platform: Platform, *, challenge
 
     Raises: RampStopped; Overtaken, after writing a failed check to the ledger.
     """
+    from mlprod_tasks.promotion.eligible import overtaken_by
     from mlprod_tasks.rollout.checks import overtaken
-    from mlprod_tasks.rollout.promote import overtaken_by
 
     ramp = in_force(pipeline, platform, challenger)
     if ramp.done or ramp.share >= share:
@@ -163,8 +163,8 @@ def look(pipeline: Pipeline, platform: Platform, *, challenger: int | None = Non
     A step also waits while the champion has too few rows to compare errors or latency. When the longest time is over, the
     champion's rows of the steps before count too.
     """
+    from mlprod_tasks.promotion.eligible import overtaken_by
     from mlprod_tasks.rollout.checks import overtaken
-    from mlprod_tasks.rollout.promote import overtaken_by
     from mlprod_tasks.scoring.collect import collect
 
     ramp = in_force(pipeline, platform, challenger)

@@ -15,7 +15,7 @@ import msgspec
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.rhythm import TickName
-from mlprod_tasks.experiments.assignment import SEPARATOR, Variant, column_of_unit, place, shares_end, unit_columns
+from mlprod_tasks.experiments.assignment import SEPARATOR, Variant, column_of_unit, placing, shares_end, unit_columns
 from mlprod_tasks.online.fields import EPOCH_DAY
 from mlprod_tasks.online.plan import EPOCH, MICROSECOND
 from mlprod_tasks.platform import Platform
@@ -53,12 +53,12 @@ class Assignment(msgspec.Struct, frozen=True):
 class RequestSplit:
     """What a replica knows of an experiment that is not over.
 
-    control: the version that must be champion; first, last: the ticks whose requests are assigned; ends: where the shares of
-    its variants end in [0, 1), each beside its assignment.
+    place: where a unit lies; control: the version that must be champion; first, last: the ticks whose requests are assigned;
+    ends: where the shares of its variants end in [0, 1), each beside its assignment.
     """
 
     experiment: str
-    salt: str
+    place: Callable[[str], float]
     control: int
     first: TickName
     last: TickName
@@ -70,7 +70,7 @@ class RequestSplit:
         if unit is None:
             return Assignment(self.experiment)
         # Shares may round to a sum below 1: the last variant ends where places do.
-        return self.assignments[min(bisect_right(self.ends, place(unit, self.salt)), len(self.ends) - 1)]
+        return self.assignments[min(bisect_right(self.ends, self.place(unit)), len(self.ends) - 1)]
 
 
 def splits_of(pipeline: Pipeline, platform: Platform) -> tuple[RequestSplit, ...]:
@@ -87,7 +87,9 @@ def splits_of(pipeline: Pipeline, platform: Platform) -> tuple[RequestSplit, ...
 def split_of(run: ExperimentRun, variants: Sequence[Variant]) -> RequestSplit:
     """Return what a replica needs of an experiment."""
     assignments = tuple(Assignment(run.name, one, one.name, one.share) for one in variants)
-    return RequestSplit(run.name, run.salt, variants[0].version, run.starts, run.ends, tuple(shares_end(variants)), assignments)
+    return RequestSplit(
+        run.name, placing(run.salt), variants[0].version, run.starts, run.ends, tuple(shares_end(variants)), assignments
+    )
 
 
 def unit_reader(pipeline: Pipeline) -> UnitOf | None:

@@ -277,7 +277,7 @@ class Scorer:
             log.error("%s: version %d failed: %s", self.pipeline.name, version.number, error_place(error))
             return self._instead(choice, key, features, loaded, f"the model failed ({type(error).__name__})", failed=True)
         if choice.threshold is not None:
-            row_score = row_score._replace(decision=row_score.score >= choice.threshold)
+            row_score = RowScore(row_score.score, row_score.score >= choice.threshold)
         decision, review = self._automate(row_score, loaded.rollout)
         scored = self.answers.scored(key, row_score, features, version.number, choice.route, decision=decision, review=review)
         return RowDecision(scored, choice.assigned, propensity=choice.propensity)

@@ -39,6 +39,7 @@ ELSEWHERE = {
     "recovery": "tests/integration/test_recovery.py",
     "serving": "tests/integration/test_served_benchmarks.py",
     "faults": "tests/integration/test_served_benchmarks.py",
+    "experiment_requests": "tests/integration/test_served_benchmarks.py",
     "newcomer": "tests/benchmarks/test_newcomer.py",
     "bandits": "tests/benchmarks/test_bandits.py",
     "serving_bare": "benchmarks/serving.py",

@@ -12,6 +12,7 @@ from tests.support.paths import REPOSITORY
 
 CASES = {
     "serving": (["benchmarks.serving", "--small"], ("wrk",), "### Where a request goes, every row new"),
+    "experiment_requests": (["benchmarks.experiment_requests", "--small"], (), "| experiment | "),
     "faults": (["benchmarks.faults", "killed", "--rate", "50"], ("nginx", "redis-server", "wrk"), "killed with -9"),
 }
 

@@ -13,9 +13,9 @@ from mlprod_tasks.evaluation.results import Evaluation
 from mlprod_tasks.platform.ledger import Promotion, Training
 from mlprod_tasks.promotion import history
 from mlprod_tasks.promotion.compared import ComparedWithAnother
+from mlprod_tasks.promotion.eligible import may_become_champion, overtaken_by
 from mlprod_tasks.promotion.register import promote
 from mlprod_tasks.promotion.rollback import rollback
-from mlprod_tasks.rollout.promote import may_become_champion, overtaken_by
 from mlprod_tasks.steps import register
 from mlprod_tasks.training.workspace import TrainingFolder
 

@@ -6,6 +6,7 @@
   const KINDS = { better: "good", worse: "bad", harmful: "bad", void: "bad" };
   const DESIGNS = [["fixed", "fixed: read once, at the end"], ["obrien_fleming", "O'Brien-Fleming: read each week, strict at first"], ["pocock", "Pocock: read each week, equally strict"], ["always_valid", "always valid: read at any tick; needs the most units"]];
   const ROWS = [["batch", "scored by ticks"], ["requests", "answered on request"]];
+  const THEN = [["nothing", "changes nothing by itself"], ["take_back", "gives all units back to the champion"], ["promote", "makes a winner champion, by the gates of any promotion"]];
   const HEIGHT = 150;
   const EDGE = { left: 52, right: 24, top: 10, bottom: 22 };
   const interval = (low, high) => `[${mlprod.number(low)}, ${mlprod.number(high)}]`;
@@ -89,7 +90,7 @@
       h("p", { class: "words" }, mlprod.prose(one.sentence)),
       h("dl", { class: "facts" }, [
         fact(one.rows === "requests" ? "Requests of" : "Rows of", `${one.starts} to ${one.ends}`), one.last && fact("Read", `${one.first} to ${one.last}`), fact("Design", one.design.replace("_", "-")),
-        fact("Significance, power", `${share(one.alpha)}, ${share(one.power)}`), fact("By", one.by), one.reason && fact("Why", one.reason), ended].filter(Boolean)),
+        fact("Significance, power", `${share(one.alpha)}, ${share(one.power)}`), fact("By", one.by), one.then !== "nothing" && fact("A verdict", THEN.find(([value]) => value === one.then)[1]), one.conclusion && fact("Afterwards", mlprod.prose(one.conclusion)), one.reason && fact("Why", one.reason), ended].filter(Boolean)),
       progress(one), differences(one), h("div", { class: "charts" }, paths(one), exposure(one)), end && h("div", { class: "buttons" }, end));
   }
 
@@ -104,6 +105,7 @@
     h("div", { class: "pair" },
       h("label", {}, "Design ", h("select", { name: "design" }, DESIGNS.map(([value, text]) => h("option", { value }, text)))),
       h("label", {}, "Rows ", h("select", { name: "rows" }, ROWS.map(([value, text]) => h("option", { value }, text))))),
+    h("label", {}, "A verdict ", h("select", { name: "then" }, THEN.map(([value, text]) => h("option", { value }, text)))),
   ];
 
   mlprod.experiments = (detail, ask) => {

@@ -122,7 +122,9 @@ def _planned(pipeline: Pipeline, here: Platform, given: Mapping[str, Any]) -> An
     from mlprod_tasks.experiments.plan import Wanted
     from mlprod_tasks.experiments.run import plan_for
 
-    wanted = Wanted(given["metric"], given["difference"], design=given["design"], rows=given["rows"])
+    wanted = Wanted(
+        given["metric"], given["difference"], design=given["design"], rows=given["rows"], then=given["then"]
+    )  # fmt: skip
     return plan_for(pipeline, wanted, given["variants"], here, given["periods"])
 
 

@@ -31,4 +31,5 @@ def _wanted(body: Any) -> dict[str, Any]:
         "design": body.design,
         "periods": body.periods,
         "rows": body.rows,
+        "then": body.then,
     }

@@ -4,7 +4,8 @@ Waits until the tick is scored, then **measures** it: inputs, scores, and the ou
 now. It **decides** by the declared rules: nothing, a note, an alert, a retraining, a switch to the fallback, or a rollback. A
 switch or rollback happens at once, if the champion is still the version that was measured. Then it sends one mail (**tell**)
 about new and ended alarms, with reminders of alarms that nobody acknowledged. For a retraining it starts the train DAG with
-the reason. Verdicts of experiments are mailed, too (**tell_experiments**).
+the reason. Verdicts of experiments, and bandits that ended, are mailed, too
+(**tell_experiments**).
 
 Safe to run again: measurements are replaced, and each action and mail of a tick happens only once. Decisions do not depend on
 the order in which ticks are monitored.

@@ -372,7 +372,7 @@ def tell_decision(pipeline: Pipeline, tick: Tick, platform: Platform, links: Seq
 
 @step(about="tick")
 def tell_experiments(pipeline: Pipeline, tick: Tick, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> list[str]:
-    """Mail the verdicts that experiments have at a tick."""
+    """Mail the verdicts that experiments have at a tick, and bandits that ended."""
     from mlprod_tasks.notifications.experiment_mails import tell_experiments
 
     return tell_experiments(pipeline, tick, platform, links)

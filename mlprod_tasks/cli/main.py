@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from mlprod_tasks.cli import experiments, monitoring, online, pseudonym_key, reviews, rollout, serving, starting
+from mlprod_tasks.cli import bandits, experiments, monitoring, online, pseudonym_key, reviews, rollout, serving, starting
 from mlprod_tasks.cli.arguments import By, From, Name, Reason, To, finite, one_name, opened, say, ticks_of
 from mlprod_tasks.declaration import Pipeline, TickRange, load_all
 from mlprod_tasks.platform import Platform, platform
@@ -24,6 +24,7 @@ app.add_typer(monitoring.app)
 app.add_typer(online.app)
 app.add_typer(rollout.app)
 app.add_typer(experiments.app)
+app.add_typer(bandits.app)
 app.add_typer(reviews.app)
 app.add_typer(serving.app)
 app.add_typer(pseudonym_key.app)

@@ -94,7 +94,7 @@ def measure(pipeline: Pipeline, tick: Tick, platform: Platform) -> Measured:
 
     These are the outcomes of the tick whose labels become complete now. If ticks are processed out of order, they include later
     ticks that were measured before this partition of labels was published, so the order does not change the measurements in the
-    end. Safe to run again: the measurements are replaced by the same ones. Experiments that run are read, too.
+    end. Safe to run again: the measurements are replaced by the same ones. Experiments and bandits that run are read, too.
 
     Raises: PredictionsMissing if the tick was not scored.
     """
@@ -121,6 +121,10 @@ def measure(pipeline: Pipeline, tick: Tick, platform: Platform) -> Measured:
         from mlprod_tasks.experiments.follow import follow  # it loads libraries that no other tick needs
 
         follow(pipeline, tick, platform)
+        if pipeline.experiments.bandit is not None:
+            from mlprod_tasks.bandits.follow import follow_bandits
+
+            follow_bandits(pipeline, tick, platform)
     return Measured(str(tick), rows, len(written), tuple(judged_ticks), tuple(waiting), breaches)
 
 

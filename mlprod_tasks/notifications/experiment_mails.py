@@ -10,6 +10,7 @@ from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.declaration.rhythm import TickName, day_or_moment
 from mlprod_tasks.documents.formatting import format_interval, format_number, p_value
 from mlprod_tasks.documents.mail_content import Content, Grid
+from mlprod_tasks.notifications.bandit_mails import tell_bandits
 from mlprod_tasks.notifications.events import send
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.experiment_entries import ExperimentReading, ExperimentRun
@@ -28,13 +29,16 @@ BAND, LINE, ZERO = "#c9d9ec", "#2b5c8a", "#8a8a8a"
 
 
 def tell_experiments(pipeline: Pipeline, tick: Tick, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> list[str]:
-    """Mail the verdicts that experiments have by a tick, each once. Returns the names of the experiments that were told of."""
+    """Mail the verdicts that experiments have by a tick, and bandits that ended, each once.
+
+    Returns: the names of those that were told of.
+    """
     told = []
     for run in platform.ledger.all(ExperimentRun, pipeline=pipeline.name):
         reading = _verdict(pipeline, run, tick, platform)
         if reading is not None and _tell(pipeline, run, reading, platform, links):
             told.append(run.name)
-    return told
+    return told + tell_bandits(pipeline, platform, links)
 
 
 def _verdict(pipeline: Pipeline, run: ExperimentRun, tick: Tick, platform: Platform) -> ExperimentReading | None:

@@ -1,0 +1,77 @@
+"""Follow bandits tick by tick: record what they know, and end those whose rule says so."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+
+from mlprod_tasks.bandits.arm_rewards import ArmRewards
+from mlprod_tasks.bandits.run import Plan, champion_now, every, plan_of, stop
+from mlprod_tasks.bandits.state import update
+from mlprod_tasks.bandits.told import probability
+from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.declaration.bandit import UCB1, EpsilonGreedy, ThompsonSampling
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.bandit_entries import BanditRun, BanditState
+
+log = logging.getLogger(__name__)
+RULE, LAST_DAY, PROMOTION = "its rule", "its last day", "a promotion"  # who ends a bandit, if it is no person
+
+
+def follow_bandits(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[str]:
+    """Record what bandits know by a tick, and end those that have a winner, are over, or compare what is no longer deployed.
+
+    Returns: the names of those that were ended.
+    """
+    if pipeline.experiments is None or pipeline.experiments.bandit is None:
+        return []
+    ended = []
+    for run in every(pipeline, platform):
+        if run.starts > tick.name:
+            continue
+        states = update(pipeline, run, tick, platform)
+        if run.ended is None and (why := _end(pipeline, run, states, platform)) is not None:
+            stop(pipeline, run.name, why[0], why[1], platform)
+            ended.append(run.name)
+            log.info("%s: bandit %s ended: %s", pipeline.name, run.name, why[1])
+    return ended
+
+
+def winner(plan: Plan, states: Sequence[BanditState]) -> tuple[str, float] | None:
+    """Return the arm that a bandit's rule lets win, with its probability to be the best; None if none does.
+
+    It wins with the first version by which it is the best with the declared probability, after the warm-up; later rewards
+    do not change that. Arms that are chosen by features, or not by what they earn, have no winner.
+    """
+    bandit = plan.bandit
+    if bandit.best is None or not isinstance(bandit.policy, EpsilonGreedy | UCB1 | ThompsonSampling):
+        return None
+    had = np.zeros(len(plan.arms))
+    for state in states:
+        had += ArmRewards.from_json(state.rewards).n
+        arm, chance = leader(state)
+        if had.min() >= bandit.warm_up and chance >= bandit.best:
+            return arm, chance
+    return None
+
+
+def leader(state: BanditState) -> tuple[str, float]:
+    """Return the arm that is the best most probably, and with which probability."""
+    arm = max(state.best, key=lambda one: float(state.best[one]))
+    return arm, float(state.best[arm])
+
+
+def _end(pipeline: Pipeline, run: BanditRun, states: Sequence[BanditState], platform: Platform) -> tuple[str, str] | None:
+    """By whom and why a bandit ends now; None if it goes on."""
+    plan = plan_of(run)
+    if (won := winner(plan, states)) is not None:
+        return RULE, f"{won[0]} is the best with probability {probability(won[1])}"
+    champion = champion_now(pipeline, platform)
+    if not plan.acts and champion != plan.variants[0].version:
+        return PROMOTION, f"version {champion} became champion: it chose among arms of version {plan.variants[0].version}"
+    if run.ends is not None and states and states[-1].through >= run.ends:
+        arm, chance = leader(states[-1])
+        return LAST_DAY, f"no arm won; {arm} is the best with probability {probability(chance)}"
+    return None

@@ -1,0 +1,172 @@
+"""How a bandit ends, who is told, and what a shell shows: from its start to what another policy would have earned."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from mlprod_tasks import declaration as ml
+from mlprod_tasks.bandits import run as bandits
+from mlprod_tasks.bandits.evaluate import CannotEvaluate, evaluate
+from mlprod_tasks.bandits.follow import follow_bandits
+from mlprod_tasks.bandits.state import recorded
+from mlprod_tasks.cli import main
+from mlprod_tasks.declaration.source_text import source_text
+from mlprod_tasks.platform import names
+from mlprod_tasks.platform.ledger import Promotion, PromotionKind
+from mlprod_tasks.steps import measure, tell_experiments
+from tests.support.trained_shop import Shop
+
+NEVER = "champion@1.0"
+SAVING = ml.Bandit("saved", warm_up=50, floor=0.1, best=0.99)
+
+
+def started(shop: Shop, *arms: str) -> None:
+    bandits.start(shop.pipeline, "saving", arms, "Ann", "a test", shop.platform)
+
+
+def run_of(shop: Shop):
+    return bandits.get(shop.pipeline, "saving", shop.platform)
+
+
+def test_an_arm_wins_when_it_is_the_best_with_the_declared_probability_and_one_mail_says_so(
+    make_shop, scored, catcher, mailing
+):
+    shop = make_shop(replace(SAVING, warm_up=100))
+    settings = replace(shop.platform.settings, connection=mailing(shop.platform.clock).settings.connection)
+    shop = replace(shop, platform=replace(shop.platform, settings=settings))
+    started(shop, NEVER)
+    ended = None
+    for day in shop.pipeline.schedule.names(date(2024, 1, 25), date(2024, 1, 30)):
+        shop.platform.clock.at = shop.pipeline.schedule.moment(day)
+        scored(shop, str(day), str(day))
+        measure(shop.pipeline, shop.tick(str(day)), shop.platform)
+        told = tell_experiments(shop.pipeline, shop.tick(str(day)), shop.platform)
+        if run_of(shop).ended is not None and ended is None:
+            ended = day
+            assert told == ["saving"]
+        else:
+            assert told == []
+    assert ended is not None
+    run, states = run_of(shop), recorded(shop.pipeline, run_of(shop), shop.platform)
+    assert run.ended == shop.pipeline.schedule.shift(ended, 1)
+    assert run.ended_by == "its rule"
+    assert run.end_reason.startswith("control is the best with probability ")
+    assert states[-1].best["control"] >= 0.99
+    rows = shop.platform.lake.rows(names.predictions(shop.pipeline), [run.ended])
+    assert "variant" not in rows.column_names or rows["variant"].null_count == rows.num_rows
+    (mail,) = [one for one in catcher.outbox.mails() if "bandit" in one["Subject"]]
+    assert mail["Subject"] == "[returns] bandit saving: ended"
+    plain = " ".join(mail.get_body(("plain",)).get_content().split())
+    assert "Control is the best with probability " in plain
+    assert "roll out what earns most" in plain
+    assert [part.get_content_type() for part in mail.walk()].count("image/png") == 1
+
+
+def test_a_bandit_among_versions_ends_when_another_one_is_promoted(make_shop, scored):
+    shop = make_shop(SAVING)
+    started(shop, NEVER)
+    scored(shop, "2024-01-25", "2024-01-25")
+    shop.platform.ledger.put(
+        Promotion(
+            pipeline="returns", model_version=2, effective=date(2024, 2, 11), training_id="two", reason="a test",
+            at=shop.platform.clock.now(), kind=PromotionKind.BETTER,
+        )
+    )  # fmt: skip
+    assert follow_bandits(shop.pipeline, shop.tick("2024-01-26"), shop.platform) == ["saving"]
+    assert run_of(shop).ended_by == "a promotion"
+    assert "version 2 became champion" in run_of(shop).end_reason
+
+
+def test_the_last_day_ends_it_when_its_rewards_are_known(make_shop, scored):
+    shop = make_shop(replace(SAVING, best=None, until=date(2024, 1, 26)))
+    started(shop, NEVER)
+    scored(shop, "2024-01-25", "2024-01-26")
+    assert follow_bandits(shop.pipeline, shop.tick("2024-01-27"), shop.platform) == []
+    shop.platform.clock.at = shop.pipeline.schedule.moment(date(2024, 1, 28))
+    assert follow_bandits(shop.pipeline, shop.tick("2024-01-28"), shop.platform) == ["saving"]
+    assert (run_of(shop).ended_by, run_of(shop).ended) == ("its last day", date(2024, 1, 27))
+    assert follow_bandits(shop.pipeline, shop.tick("2024-01-28"), shop.platform) == []
+
+
+def test_what_another_policy_would_have_earned_is_between_what_its_arms_earned(make_shop, scored):
+    shop = make_shop(replace(SAVING, best=None))
+    started(shop, NEVER)
+    scored(shop, "2024-01-25", "2024-02-01")
+    tick = shop.tick("2024-02-03")
+    found = {
+        share: evaluate(shop.pipeline, "saving", tick, shop.platform, shares={"control": share, NEVER: 1 - share}).value
+        for share in (0.0, 0.5, 1.0)
+    }
+    for one in ("ips", "snips", "doubly_robust"):
+        never, half, control = (getattr(found[share], one).value for share in (0.0, 0.5, 1.0))
+        assert never < half < control
+    assert found[0.0].snips.value == pytest.approx(0, abs=1e-9)  # never acting saves nothing
+    assert found[0.0].effective < found[0.5].effective
+    declared = evaluate(shop.pipeline, "saving", tick, shop.platform)
+    # The log's own policy, replayed from the same rewards, chooses as it did.
+    assert declared.value.snips.value == pytest.approx(declared.value.logged.value)
+    assert declared.value.effective == pytest.approx(declared.value.rows)
+    greedy = replace(SAVING, policy=ml.EpsilonGreedy(0.1))
+    other = shop.declared(experiments=replace(shop.pipeline.experiments, bandit=greedy))
+    assert np.isfinite(evaluate(other.pipeline, "saving", tick, shop.platform).value.ips.value)
+
+
+def test_what_a_log_cannot_tell_is_refused(make_shop, scored):
+    shop = make_shop(SAVING)
+    started(shop, NEVER)
+    with pytest.raises(CannotEvaluate, match="no unit of 'saving' has a complete outcome yet"):
+        evaluate(shop.pipeline, "saving", shop.tick("2024-01-26"), shop.platform)
+    scored(shop, "2024-01-25", "2024-01-25")
+    tick = shop.tick("2024-01-27")
+    for shares, why in (
+        ({"gone": 1.0}, "has no arm 'gone'; its arms are control, champion@1.0"),
+        ({"control": 0.5}, "add up to 0.5"),
+        ({"control": 1.5, NEVER: -0.5}, "must be at least 0"),
+    ):
+        with pytest.raises(CannotEvaluate, match=why):
+            evaluate(shop.pipeline, "saving", tick, shop.platform, shares=shares)
+    other = ml.Bandit("saved", actions=("coupon", "call"))
+    actions = shop.declared(experiments=replace(shop.pipeline.experiments, bandit=other))
+    with pytest.raises(CannotEvaluate, match="are not the arms"):
+        evaluate(actions.pipeline, "saving", tick, shop.platform)
+
+
+@pytest.fixture
+def mlprod(make_shop, scored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """The command in a shop whose bandit has run for three ticks."""
+    shop = make_shop(SAVING)
+    started(shop, NEVER)
+    scored(shop, "2024-01-25", "2024-01-27")
+    (tmp_path / "pipelines").mkdir()
+    (tmp_path / "pipelines" / "returns.py").write_text(source_text(shop.pipeline))
+    monkeypatch.setenv("MLPROD_HOME", str(shop.platform.settings.home))
+    monkeypatch.setenv("MLPROD_PIPELINES", str(tmp_path / "pipelines"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def call(*words: str) -> Any:
+        return CliRunner().invoke(main.app, ["bandit", *words])
+
+    return call
+
+
+def test_a_shell_shows_evaluates_and_stops_it(mlprod: Callable[..., Result]) -> None:
+    shown = mlprod("status", "returns")
+    assert shown.exit_code == 0, shown.output
+    assert "saving: runs from 2024-01-25; knows the rewards of 2024-01-25 to 2024-01-27 (version 3)" in shown.output
+    assert "control: " in shown.output
+    assert "the best with probability" in shown.output
+    told = mlprod("evaluate", "returns", "saving", "--share", "control=0.5", "--share", f"{NEVER}=0.5")
+    assert told.exit_code == 0, told.output
+    assert "saved of a unit in a tick, 2024-01-25 to 2024-01-27" in told.output
+    assert "doubly robust: " in told.output
+    stopped = mlprod("stop", "returns", "saving", "--by", "Bob")
+    assert stopped.exit_code == 0, stopped.output
+    assert "ended by Bob" in mlprod("status", "returns", "saving").output
+    assert isinstance(mlprod("status", "returns", "gone").exception, bandits.NoBandit)
+    assert "give an arm and its share" in mlprod("evaluate", "returns", "saving", "--share", "control").output

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from mlprod_tasks.models.segmented import SegmentedModel
 from mlprod_tasks.online import Features
 from mlprod_tasks.scoring.log_row import logged, logged_types
 from mlprod_tasks.serving.messages import ValidRequest
@@ -55,14 +56,17 @@ def _explain(
     table = pa.table({name: logged([value], types[name]) for name, value in values.items()})
     picked = version.picked(features.values)
     row_score = version.row(picked)
-    names, route, link = version.model.feature_names, choice.route, version.model.link
+    model = version.model
+    if isinstance(model, SegmentedModel):  # segments may have different learners, which add on different scales
+        model = model.answering(table)
+    names, route, link = model.feature_names, choice.route, model.link
     if scorer.answers.by_effect:
         effects = _effects(scorer, version, picked, row_score)
-        adds, base = _adds_to_class(version.model, table, row_score)
+        adds, base = _adds_to_class(model, table, row_score)
         ordered = sorted(names, key=lambda name: -abs(effects[name] or 0.0))
         both = [(name, values[name], effects[name], adds[name]) for name in ordered]
         return scorer.answers.explained(key, row_score, version.number, route, link, base, both)
-    contributions = version.model.contributions(table)
+    contributions = model.contributions(table)
     if contributions is None:  # the learner has no exact contributions
         return scorer.answers.explained(
             key, row_score, version.number, route, link, None, [(name, values[name], None) for name in names]

@@ -16,6 +16,7 @@ from tests.support.shop import shop_of_one_table
 # Their session's fixtures are shared by rooms: each is made once.
 pytest_plugins = (
     "tests.support.servers",
+    "tests.support.object_storage",
     "tests.support.trained_shop",
     "tests.support.feature_shop",
     "tests.support.ramped_shop",

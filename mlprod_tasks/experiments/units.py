@@ -219,4 +219,4 @@ def _later(
 
 def opened(platform: Platform) -> Any:
     """An engine whose sums round the same way each time."""
-    return engine(threads=1, spill=platform.settings.home / "spill")
+    return engine(threads=1, spill=platform.settings.home / "spill", lake=platform.lake)

@@ -80,7 +80,7 @@ def build(
     snapshot = Snapshot(pipeline, platform, versions, until, examples=examples)
     wanted = _wanted(pipeline, only)
     features = _needed(pipeline, wanted)
-    with engine() as connection, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with engine(lake=platform.lake) as connection, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         connection.execute("SET preserve_insertion_order = true")
         parts: list[pa.Table] = []
         failed: dict[int, str] = {}
@@ -114,7 +114,11 @@ def write(
     rows = failed = 0
     with replacing_folder(folder) as being_made:
         being_made.mkdir()
-        with engine() as connection, ThreadPoolExecutor(os.cpu_count() or 1) as pool, ThreadPoolExecutor(1) as writer:
+        with (
+            engine(lake=platform.lake) as connection,
+            ThreadPoolExecutor(os.cpu_count() or 1) as pool,
+            ThreadPoolExecutor(1) as writer,
+        ):
             connection.execute("SET preserve_insertion_order = true")
             written = None
             for i, chunk in enumerate(_chunks(snapshot, ticks, chunk_rows)):

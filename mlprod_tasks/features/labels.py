@@ -88,7 +88,7 @@ def known_labels(
     """
     snapshot = Snapshot(pipeline, platform, versions, examples=examples)
     if isinstance(pipeline.label, Outcome):
-        with engine() if connection is None else nullcontext(connection) as opened, opened.cursor() as mine:
+        with engine(lake=platform.lake) if connection is None else nullcontext(connection) as opened, opened.cursor() as mine:
             table = outcome_labels(snapshot, pipeline.label, ticks, as_of, platform, mine)
         if pipeline.label.kind == "class":
             return KnownLabels(table, table.slice(0, 0).select([*pipeline.entity_table.key, "tick"]))
@@ -98,7 +98,7 @@ def known_labels(
     columns = [identifier(name) for name in dict.fromkeys((*entity.key, *pipeline.label.on))]
     # Rows known before `as_of` are in the partition of `as_of` or an earlier one.
     outcome_ticks = TickRange(ticks.schedule, ticks.first, max(as_of.name, ticks.first))
-    with engine() if connection is None else nullcontext(connection) as opened, opened.cursor() as mine:
+    with engine(lake=platform.lake) if connection is None else nullcontext(connection) as opened, opened.cursor() as mine:
         scored = f"SELECT {', '.join(columns)}, tick FROM "
         mine.register("scored", snapshot.read(mine, lambda of: scored + of, entity.name, ticks, scored=True))
         table = pipeline.label.table

@@ -132,7 +132,7 @@ class Snapshot:
         table = self.pipeline.entity_table
         if self.pipeline.population is None and (self._examples or not table.snapshots):
             return self.rows_per_tick(self.pipeline.entity_name, ticks)
-        with engine() as connection:
+        with engine(lake=self._lake) as connection:
             counted = self.read(
                 connection,
                 lambda rows: f"SELECT tick, count(*) AS n FROM {rows} GROUP BY tick",

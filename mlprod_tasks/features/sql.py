@@ -35,7 +35,7 @@ def sql(pipeline: Pipeline) -> str:
 def run(pipeline: Pipeline, ticks: TickRange, platform: Platform, *, versions: Mapping[str, int] | None = None) -> pa.Table:
     """Run the definition on DuckDB for some ticks, to compare the result with `build`."""
     snapshot = Snapshot(pipeline, platform, versions)
-    with engine() as connection:
+    with engine(lake=platform.lake) as connection:
         for table in pipeline.tables:
             connection.execute(f"CREATE VIEW {identifier(table.name)} AS SELECT * FROM {snapshot.relation(table.name)}")
         shift = pipeline.schedule.shift

@@ -65,7 +65,7 @@ def arrivals(
     Raises: KeysRepeated if most rows have a key of another tick.
     """
     files = [] if before is None else lake.files_of(before)
-    with engine() as connection:
+    with engine(lake=lake) as connection:
         connection.register("new", rows)
         inside = [file for tick, file in files if tick in {str(day) for day in replaced}]
         connection.register("known", _read(connection, inside, [*table.key, "tick", ARRIVED, USABLE]))

@@ -101,7 +101,7 @@ def measure(pipeline: Pipeline, tick: Tick, platform: Platform) -> Measured:
     judged_ticks: list[str] = []
     waiting: list[str] = []
     measured: list[TickName] = []
-    with engine(spill=platform.settings.home / "spill") as con:
+    with engine(spill=platform.settings.home / "spill", lake=platform.lake) as con:
         measuring = _Measuring(pipeline, platform, con)
         written = _measure_inputs(tick, measuring)
         rows = next(row.n for row in written if row.what == "volume")

@@ -103,7 +103,7 @@ def measure_requests(pipeline: Pipeline, tick: Tick, platform: Platform) -> Requ
     profile, readings = None, [Reading(ROWS, 0.0, 0)]
     if files:
         source = _source(files)
-        with engine(spill=platform.settings.home / "spill") as con:
+        with engine(spill=platform.settings.home / "spill", lake=platform.lake) as con:
             version = _version(con, source)
             profile = None if version == NO_VERSION else _for_requests(reference_of(pipeline, version, platform))
             readings = [*_service(con, source), *_shadow(con, source, profile)]

@@ -156,7 +156,7 @@ def _sample(pipeline: Pipeline, tick: Tick, n: int, platform: Platform) -> pa.Ta
         return pa.table({})
     key = [identifier(column) for column in pipeline.entity_table.key]
     hashed = f"md5(concat_ws('|', '{tick}', {', '.join(f'CAST({column} AS VARCHAR)' for column in key)}))"
-    with engine(spill=platform.settings.home / "spill") as con:
+    with engine(spill=platform.settings.home / "spill", lake=platform.lake) as con:
         query = f"SELECT * FROM read_parquet({listed(files)}) ORDER BY {hashed}, {', '.join(key)} LIMIT {n}"
         return con.sql(query).to_arrow_table()
 

@@ -190,7 +190,7 @@ def requests_of(
     snapshot = Snapshot(pipeline, platform, versions)
     order = ", ".join(map(identifier, entity.key))
     columns = ", ".join(map(identifier, needed))
-    with engine() as connection:
+    with engine(lake=platform.lake) as connection:
         connection.execute("SET preserve_insertion_order = true")
         rows = snapshot.read(
             connection,

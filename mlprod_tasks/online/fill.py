@@ -196,7 +196,7 @@ def _next_generation(
     assert look_back is not None
     horizon = Horizon(as_of, micros(pipeline.schedule.moment(as_of)), look_back)
     changes, states = _Changes(known), dict[str, GroupState]()
-    with engine(spill=platform.settings.home / "spill") as connection:
+    with engine(spill=platform.settings.home / "spill", lake=platform.lake) as connection:
         connection.execute("SET preserve_insertion_order = true")
         for group, entries in written(snapshot, groups, horizon, connection):
             keys, size = changes.add(group, entries)

@@ -21,6 +21,7 @@ from mlprod_tasks.declaration import (
 )
 from mlprod_tasks.declaration.table import Database, Table
 from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.object_storage.addresses import is_remote
 from mlprod_tasks.platform.pseudonym_key import needs_key, pseudonym_key
 from mlprod_tasks.platform.settings import DatabaseUnsupported, Settings
 
@@ -47,6 +48,8 @@ def _items(platform: Platform) -> Iterator[DiagnosisItem]:
     for package in PACKAGES:
         yield _item(package, partial(importlib.metadata.version, package), "run `make install`")
     yield _item("home folder", lambda: _home_state(platform), "set MLPROD_HOME to a writable folder")
+    if is_remote(settings.lake):
+        yield _item("lake", lambda: _lake_state(platform), "check MLPROD_LAKE and connection 'lake'")
     yield _item(
         "ledger",
         lambda: f"{platform.ledger.engine.url!r} answers" if platform.ledger.answers() else "",
@@ -100,6 +103,11 @@ def _home_state(platform: Platform) -> str:
     probe.write_text("")
     probe.unlink()
     return f"{home} is writable"
+
+
+def _lake_state(platform: Platform) -> str:
+    platform.lake.check()
+    return f"{platform.lake.root} takes conditional puts"
 
 
 def _mail_state(platform: Platform) -> str:

@@ -243,7 +243,7 @@ def _rows_of_key(pipeline: Pipeline, table: str, key: Sequence[str], platform: P
         return pa.table({"tick": tick_array([], pipeline.schedule)})
     kind = sql_type(pipeline.schedule)
     source = f"read_parquet({listed(files)}, hive_partitioning=true, hive_types={{'tick': {kind}}}, union_by_name=true)"
-    with engine() as connection:
+    with engine(lake=platform.lake) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         return connection.sql(f"SELECT * FROM {source} WHERE {matched}", params=list(key)).to_arrow_table()
 

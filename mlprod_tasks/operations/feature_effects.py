@@ -122,7 +122,7 @@ def _usual_values(
         rows = pq.read_table(folder.training_set, columns=list(names), filters=pc.field("split") == TRAIN)
         whose = "the training rows' median or most frequent value"
     else:
-        with engine() as connection:
+        with engine(lake=platform.lake) as connection:
             source = (
                 f"read_parquet({listed(platform.lake.files(places.predictions(pipeline), pipeline.schedule.range(tick.name)))})"
             )

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mlprod_tasks.platform.clock import Clock, WallClock
+from mlprod_tasks.platform.object_storage.addresses import is_remote, place_at
 from mlprod_tasks.platform.settings import Settings, from_environment
 
 if TYPE_CHECKING:
@@ -36,7 +37,12 @@ class Platform:
     def lake(self) -> Lake:
         from mlprod_tasks.platform.lake import Lake
 
-        return Lake(self.settings.lake)
+        if not is_remote(self.settings.lake):
+            return Lake(self.settings.lake)
+        from mlprod_tasks.platform.lake_storage import Bucket
+
+        place = place_at(self.settings.lake, self.settings.lake_connection())
+        return Lake(Bucket(place, self.settings.home / "lake_copies", self.settings.lake_copies_bytes))
 
     @cached_property
     def ledger(self) -> Ledger:

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 
 from mlprod_tasks.platform.failed_values import ALL_PARTS
 from mlprod_tasks.platform.sql import literal
 
+if TYPE_CHECKING:
+    from mlprod_tasks.platform.lake import Lake
+
 
 @contextmanager
 def engine(
-    threads: int | None = None, memory: str | None = None, spill: Path | None = None
+    threads: int | None = None, memory: str | None = None, spill: Path | None = None, lake: Lake | None = None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a DuckDB connection in UTC without network access.
 
-    Larger-than-memory work spills to `spill`.
+    Larger-than-memory work spills to `spill`. lake: whose files are read, if any; in object storage they are opened through it.
+
+    Raises: StorageUnreachable for a query that reads files which cannot be reached.
     """
     connection = duckdb.connect()
-    try:
+    with closing(connection), lake.opened_in(connection) if lake else nullcontext():
         connection.execute("SET TimeZone = 'UTC'")
         # Never download extensions at run time: one that is not in the wheel fails with a clear error.
         connection.execute("SET autoinstall_known_extensions = false")
@@ -35,8 +41,6 @@ def engine(
         if spill:
             connection.execute(f"SET temp_directory = {literal(str(spill))}")
         yield connection
-    finally:
-        connection.close()
 
 
 def _without_progress_bar(connection: duckdb.DuckDBPyConnection) -> None:

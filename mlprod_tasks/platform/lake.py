@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import errno
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+import uuid
+from collections.abc import Callable, Collection, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.fs
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
-from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity import retry, retry_if_exception, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from mlprod_tasks.declaration import TickRange
 from mlprod_tasks.declaration.rhythm import TickName, tick_named
-from mlprod_tasks.platform.files import DiskFull, telling_full_disk
+from mlprod_tasks.platform.lake_storage import Folder, LakeStorage
 from mlprod_tasks.platform.sql import literal
+
+if TYPE_CHECKING:
+    import duckdb
 
 TICK = "tick"
 # Columns of every partitioned raw table, beside the declared ones, which never begin with _: the moment at which a row entered
@@ -29,13 +30,11 @@ TICK = "tick"
 # in a row that came in time; both are null in rows of release 0.4, which count as in time.
 ARRIVED, USABLE = "_arrived_at", "_usable_from"
 OF_TICK = re.compile(r"/tick=(\d{4}-\d{2}-\d{2}(?:T\d{4}Z)?)/")
-# What the engine takes for a pattern, or for a partition's column, in the path of a file.
-PATTERN = re.compile(r"[*?\[\]]|[^/]*=[^/]*")
 # A writer that lost a race tries again after a random time, so that two writers do not collide again.
 MOST_ATTEMPTS = stop_after_attempt(20)
 UNTIL_NEXT = wait_random_exponential(multiplier=0.05, max=2)
-NO_SPACE = re.compile(rf"\(os error ({errno.ENOSPC}|{errno.EDQUOT})\)")  # in the message of an error of Delta
 SEARCHED_COMMITS = 500  # newest commits to search for the last vacuum
+WRITE = "mlprod_write"  # in the log: which try to commit it was
 # Keep all versions readable, so that any training can be reproduced: by default Delta drops them after thirty days.
 KEEP_VERSIONS = {"delta.enableExpiredLogCleanup": "false"}
 
@@ -62,22 +61,19 @@ def _lost_a_race(error: BaseException) -> bool:
 
 
 class Lake:
-    """Delta tables below one root folder that all processes of the installation can access.
+    """Delta tables below one root, a folder or a bucket, that all processes of the installation can access.
 
     A table's name is a path such as 'returns/raw/orders'. Writers always replace whole ticks and never append: two appending
     writers would both succeed and duplicate rows.
     """
 
-    def __init__(self, root: str) -> None:
-        self.root = root.rstrip("/")
-        self._local = "://" not in self.root
-        if self._local and "%" in self.root:
-            raise ValueError(f"the lake's folder {self.root} has a % in its path, which Delta cannot read: choose another")
-        if self._local and (found := PATTERN.search(self.root)):
-            raise ValueError(
-                f"the lake's folder {self.root} has {found[0]!r} in its path: the engine reads * ? [ as patterns, and a folder "
-                "NAME=VALUE as a column of every row. Choose another folder"
-            )
+    def __init__(self, root: str | LakeStorage) -> None:
+        self._storage: LakeStorage = Folder(root) if isinstance(root, str) else root
+        self.root = self._storage.root
+
+    def check(self) -> None:
+        """Check that tables can be created. Raises: StorageUnreachable, NoConditionalPuts."""
+        self._storage.before_first_write()
 
     def uri(self, name: str) -> str:
         return f"{self.root}/{name}"
@@ -96,7 +92,7 @@ class Lake:
     def table(self, name: str, version: int | None = None) -> DeltaTable:
         """The Delta table at a version (default: the newest). Raises: TableMissing."""
         try:
-            opened = DeltaTable(self.uri(name), version=version)
+            opened = self._open(name, version)
         except TableNotFoundError as error:
             raise self._table_missing(name) from error
         except DeltaError as error:
@@ -106,6 +102,14 @@ class Lake:
         if _only_created(opened):
             raise self._table_missing(name) if version is None else self._version_missing(name, version)
         return opened
+
+    def _open(self, name: str, version: int | None = None) -> DeltaTable:
+        with self._storage.telling(self.uri(name)):
+            return DeltaTable(self.uri(name), version=version, storage_options=self._storage.options)
+
+    def opened_in(self, connection: duckdb.DuckDBPyConnection) -> AbstractContextManager[None]:
+        """Let an engine read files of the lake."""
+        return self._storage.opened_in(connection)
 
     def _table_missing(self, name: str) -> TableMissing:
         return TableMissing(f"lake table {name!r} does not exist yet (in {self.root}): ingest it first")
@@ -136,8 +140,7 @@ class Lake:
 
     def files_of(self, table: DeltaTable) -> list[tuple[str, str]]:
         """The files of an opened table, each with its tick ('' in a reference table), in the order of ticks."""
-        # Delta writes a space as %20 even in a local path.
-        files = [unquote(file) if self._local else file for file in table.file_uris()]
+        files = map(self._storage.file, table.file_uris())
         return sorted(((found[1] if (found := OF_TICK.search(file)) else ""), file) for file in files)
 
     def ticks(self, name: str) -> set[TickName]:
@@ -150,13 +153,17 @@ class Lake:
         Raises: TableMissing.
         """
         listed = None if ticks is None else list(ticks)
-        # Dates, or texts for ticks within a day.
-        wanted = None if listed is None else pc.field(TICK).isin(pa.array(listed) if listed else pa.array(listed, pa.date32()))
-        return self._read(name, self.table(name), columns, wanted)
+        return self._read(name, self.table(name), columns, listed)
 
-    def _read(self, name: str, table: DeltaTable, columns: list[str] | None = None, wanted: Any = None) -> pa.Table:
-        # With Delta's own file system, Arrow's threads keep Python objects, and a process that exits soon after is aborted.
-        system = pyarrow.fs.SubTreeFileSystem(self.uri(name), pyarrow.fs.LocalFileSystem()) if self._local else None
+    @retry(retry=retry_if_exception_type(FileNotFoundError), stop=stop_after_attempt(3), reraise=True)
+    def _read(
+        self, name: str, table: DeltaTable, columns: list[str] | None = None, ticks: list[TickName] | None = None
+    ) -> pa.Table:
+        # Dates, or texts for ticks within a day.
+        wanted = None if ticks is None else pc.field(TICK).isin(pa.array(ticks) if ticks else pa.array(ticks, pa.date32()))
+        read = {str(tick) for tick in ticks or ()}
+        files = [file for tick, file in self.files_of(table) if ticks is None or tick in read]
+        system = self._storage.file_system(self.uri(name), files)
         return pa.table(table.to_pyarrow_table(columns=columns, filesystem=system, filters=wanted))
 
     def rows_of_ticks(self, name: str) -> dict[TickName, int]:
@@ -178,8 +185,9 @@ class Lake:
             return
         hours = int(older_than / timedelta(hours=1))
         # By default Delta refuses less than a week, to protect slow readers.
-        table.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True)
-        table.cleanup_metadata()
+        with self._storage.telling(self.uri(name)):
+            table.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True)
+            table.cleanup_metadata()
 
     def replace_ticks(self, name: str, ticks: TickRange, rows: pa.Table | pa.RecordBatchReader, note: str = "") -> Written:
         """Replace the rows of `ticks`, all or nothing.
@@ -213,12 +221,10 @@ class Lake:
 
         Raises: RowsRefused; what `revise` raises.
         """
-        uri = self.uri(name)
-        with _telling_full_disk(uri):
-            if not DeltaTable.is_deltatable(uri):
-                schema = Schema.from_arrow(revise(None)[0].schema)
-                DeltaTable.create(uri, schema=schema, mode="ignore", partition_by=[TICK], configuration=KEEP_VERSIONS)
-            before = DeltaTable(uri)
+        with self._storage.telling(self.uri(name)):
+            if not self._is_table(name):
+                self._create(name, Schema.from_arrow(revise(None)[0].schema), [TICK])
+            before = self._open(name)
             rows, also = revise(before)
             days = set(rows[TICK].unique().to_pylist()) - set(also)
             if stray := [day for day in days if not ticks.first <= day <= ticks.last or day in except_for]:
@@ -227,14 +233,18 @@ class Lake:
                 )
             _refuse_other_types(name, rows, before)
             where = " OR ".join([f"({_of_ticks(ticks, except_for)})", *(f"{TICK} = '{day}'" for day in sorted(set(also)))])
-            write_deltalake(
-                before,  # at the version that was read, so that Delta finds conflicts with later ones
-                rows,
-                mode="overwrite",
-                predicate=where,
-                schema_mode="merge",
-                commit_properties=CommitProperties(custom_metadata={"mlprod": note}),
-            )
+            commit = _Commit(note)
+            try:
+                write_deltalake(
+                    before,  # at the version that was read, so that Delta finds conflicts with later ones
+                    rows,
+                    mode="overwrite",
+                    predicate=where,
+                    schema_mode="merge",
+                    commit_properties=commit.properties(),
+                )
+            except (DeltaError, OSError) as error:
+                return Written(name, rows.num_rows, self._version_of(name, commit, error))
         return Written(name, rows.num_rows, int(before.version()))  # the one that was just written
 
     def holds(self, name: str, rows: pa.Table) -> bool:
@@ -256,35 +266,77 @@ class Lake:
 
     @retry(retry=retry_if_exception(_lost_a_race), stop=MOST_ATTEMPTS, wait=UNTIL_NEXT, reraise=True)
     def _commit(self, name: str, table: pa.Table, note: str, partition_by: list[str] | None, predicate: str | None) -> Written:
-        with _telling_full_disk(self.uri(name)):
+        with self._storage.telling(self.uri(name)):
             return self._write(name, table, note, partition_by, predicate)
 
     def _write(self, name: str, table: pa.Table, note: str, partition_by: list[str] | None, predicate: str | None) -> Written:
         # Two writers that create a table with rows would both succeed and duplicate them, so it is created empty first.
-        existing = DeltaTable.create(
+        existing = self._create(name, Schema.from_arrow(table.schema), partition_by)
+        if predicate:
+            _refuse_other_types(name, table, existing)
+        commit = _Commit(note)
+        try:
+            write_deltalake(
+                self.uri(name),
+                table,
+                partition_by=partition_by,
+                mode="overwrite",
+                predicate=predicate,
+                # A column added to the declaration is added to the table; it is null in older ticks.
+                schema_mode="merge" if predicate else "overwrite",
+                storage_options=self._storage.options,
+                # Without a predicate, Delta sees no conflict between two first writes unless they name the same transaction.
+                commit_properties=commit.properties(None if predicate else [Transaction("mlprod", 0)]),
+            )
+        except (DeltaError, OSError) as error:
+            return Written(name, table.num_rows, self._version_of(name, commit, error))
+        return Written(name, table.num_rows, self.version(name))
+
+    def _is_table(self, name: str) -> bool:
+        # DeltaTable.is_deltatable keeps Python's lock while it waits for the storage.
+        try:
+            self._open(name)
+        except TableNotFoundError:
+            return False
+        return True
+
+    def _create(self, name: str, schema: Schema, partition_by: list[str] | None) -> DeltaTable:
+        """Create a table without rows, if it does not exist."""
+        if not self._is_table(name):
+            self._storage.before_first_write()
+        return DeltaTable.create(
             self.uri(name),
-            schema=Schema.from_arrow(table.schema),
+            schema=schema,
             mode="ignore",
             partition_by=partition_by,
             configuration=KEEP_VERSIONS,
+            storage_options=self._storage.options,
         )
-        if predicate:
-            _refuse_other_types(name, table, existing)
-        write_deltalake(
-            self.uri(name),
-            table,
-            partition_by=partition_by,
-            mode="overwrite",
-            predicate=predicate,
-            # A column added to the declaration is added to the table; it is null in older ticks.
-            schema_mode="merge" if predicate else "overwrite",
-            commit_properties=CommitProperties(
-                custom_metadata={"mlprod": note},
-                # Without a predicate, Delta sees no conflict between two first writes unless they name the same transaction.
-                app_transactions=None if predicate else [Transaction("mlprod", 0)],
-            ),
-        )
-        return Written(name, table.num_rows, self.version(name))
+
+    def _version_of(self, name: str, commit: _Commit, error: DeltaError | OSError) -> int:
+        """The version that a commit made although it failed: an answer that got lost says nothing of the commit.
+
+        Raises: the error if there is none.
+        """
+        try:
+            table = self._open(name)
+            newest = table.history(SEARCHED_COMMITS)
+        except (DeltaError, OSError):
+            raise error from None
+        for version, one in zip(range(table.version(), -1, -1), newest, strict=False):
+            if one.get(WRITE) == commit.id:
+                return version
+        raise error
+
+
+class _Commit:
+    """One try to commit, which can be found again in the table's history."""
+
+    def __init__(self, note: str) -> None:
+        self.id, self._note = uuid.uuid4().hex, note
+
+    def properties(self, transactions: list[Transaction] | None = None) -> CommitProperties:
+        return CommitProperties(custom_metadata={"mlprod": self._note, WRITE: self.id}, app_transactions=transactions)
 
 
 def _refuse_other_types(name: str, rows: pa.Table, table: DeltaTable) -> None:
@@ -297,18 +349,6 @@ def _refuse_other_types(name: str, rows: pa.Table, table: DeltaTable) -> None:
                 f"{_type_name(field.type)} in the new rows. Declare it under a new name, or move the lake table away "
                 "and ingest it again"
             )
-
-
-@contextmanager
-def _telling_full_disk(uri: str) -> Iterator[None]:
-    """Raise DiskFull, with the table's address, if Delta or we find no space left."""
-    try:
-        with telling_full_disk(uri):
-            yield
-    except DeltaError as error:
-        if NO_SPACE.search(str(error)):
-            raise DiskFull(uri) from error
-        raise
 
 
 def _only_created(table: DeltaTable) -> bool:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 PREFIX = "MLPROD_"
 CONNECTIONS = "connections.env"
+LAKE_COPIES_GB = 10.0
+LAKE_CONNECTION = "lake"
 
 
 # Drivers that reading and writing are tested with.
@@ -48,6 +50,7 @@ class Settings:
     pseudonym_key: str = field(repr=False)
     online_url: str = field(repr=False)
     connection: Callable[[str], str] = field(repr=False, compare=False)
+    lake_copies_gb: float = LAKE_COPIES_GB
 
     def database(self, connection: str) -> str:
         """The URL of a connection to a business database.
@@ -63,6 +66,18 @@ class Settings:
                 "deliver it as CSV or Parquet files"
             )
         return url
+
+    @property
+    def lake_copies_bytes(self) -> int:
+        """The bound of the local copies of files of a lake in object storage."""
+        return int(self.lake_copies_gb * 10**9)
+
+    def lake_connection(self) -> str | None:
+        """The URL of the connection that says how to reach a lake in object storage; None if the environment does."""
+        try:
+            return self.connection(LAKE_CONNECTION)
+        except SettingMissing:
+            return None
 
     @property
     def connections_file(self) -> Path:
@@ -95,8 +110,19 @@ def from_environment(environment: Mapping[str, str] | None = None, connection: C
         mail_from=given.get(f"{PREFIX}MAIL_FROM", "mlprod@localhost"),
         pseudonym_key=given.get(f"{PREFIX}PSEUDONYM_KEY", ""),
         online_url=given.get(f"{PREFIX}ONLINE_URL", f"sqlite:///{home / 'online.db'}"),
+        lake_copies_gb=_positive(given, f"{PREFIX}LAKE_COPIES_GB", LAKE_COPIES_GB),
         connection=connection or (lambda name: connection_from_environment(name, variables, pipelines / CONNECTIONS)),
     )
+
+
+def _positive(given: Mapping[str, str], name: str, default: float) -> float:
+    try:
+        value = float(given.get(name, default))
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name} is {given[name]!r}, but must be a number above 0")
+    return value
 
 
 def connection_from_environment(name: str, environment: Mapping[str, str], file: Path | None = None) -> str:

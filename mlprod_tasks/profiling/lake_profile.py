@@ -33,7 +33,7 @@ class TableProfile:
 
 def table_profiles(pipeline: Pipeline, platform: Platform) -> tuple[TableProfile, ...]:
     """The profile of each table that is in the lake. Values of personal columns are not shown."""
-    with engine(spill=platform.settings.home / "spill") as connection:
+    with engine(spill=platform.settings.home / "spill", lake=platform.lake) as connection:
         found = (_table(pipeline, table, platform, connection) for table in tracked(pipeline.tables, "profile", _name))
         return tuple(one for one in found if one is not None)
 

@@ -49,7 +49,7 @@ def read(
     keys = (f"{KEY}{name}" for name in pipeline.entity_table.key)
     columns = ", ".join(f'"{one}"' for one in (*NEEDED, *how.columns, *keys))
     scores = ", ".join(how.columns)
-    with engine(spill=platform.settings.home / "spill") as con:
+    with engine(spill=platform.settings.home / "spill", lake=platform.lake) as con:
         con.execute(
             f'CREATE TABLE answered AS SELECT {columns}, hash("key") AS entity, hash(request_id) AS request '
             f"FROM read_parquet({listed(files)}, union_by_name = true) "

@@ -49,7 +49,7 @@ def parts_of_rows(pipeline: Pipeline, ticks: TickRange, versions: Mapping[str, i
     entity = pipeline.entity_table
     key = ", ".join(identifier(name) for name in entity.key)
     part, value = _part_sql(split, entity.key)
-    with engine() as connection:
+    with engine(lake=platform.lake) as connection:
         return Snapshot(pipeline, platform, versions, examples=True).read(
             connection,
             lambda rows: f"SELECT {key}, tick, {part} AS {PART}, {value} AS {VALUE} FROM {rows}",

@@ -1,0 +1,141 @@
+"""Where the lake's files are: in a folder of this machine, or in object storage."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+import duckdb
+import pyarrow.fs
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+from mlprod_tasks.platform.files import DiskFull, telling_full_disk
+from mlprod_tasks.platform.object_storage import client
+from mlprod_tasks.platform.object_storage.addresses import Place
+from mlprod_tasks.platform.object_storage.copies import Copies
+
+# What the engine takes for a pattern, or for a partition's column, in the path of a file.
+PATTERN = re.compile(r"[*?\[\]]|[^/]*=[^/]*")
+NO_SPACE = re.compile(rf"\(os error ({errno.ENOSPC}|{errno.EDQUOT})\)")  # in the message of an error of Delta
+
+
+class LakeStorage(Protocol):
+    """What the lake asks of the place of its files."""
+
+    root: str
+
+    @property
+    def options(self) -> dict[str, str] | None:
+        """The storage options of delta-rs."""
+
+    def file(self, uri: str) -> str:
+        """The address of a file, as the engine opens it, of what delta-rs calls it."""
+
+    def file_system(self, uri: str, files: Collection[str]) -> pyarrow.fs.FileSystem:
+        """The files of the table at `uri` as Arrow reads them."""
+
+    def opened_in(self, connection: duckdb.DuckDBPyConnection) -> AbstractContextManager[None]:
+        """Let an engine read the files."""
+
+    def telling(self, uri: str) -> AbstractContextManager[None]:
+        """Raise what people understand for errors of delta-rs that come from the storage."""
+
+    def before_first_write(self) -> None:
+        """Check whatever must hold before a table is created. Raises: what is wrong."""
+
+
+class Folder:
+    """A folder that all processes of the installation can access."""
+
+    options: dict[str, str] | None = None
+
+    def __init__(self, root: str) -> None:
+        self.root = root.rstrip("/")
+        if "%" in self.root:
+            raise ValueError(f"the lake's folder {self.root} has a % in its path, which Delta cannot read: choose another")
+        if found := PATTERN.search(self.root):
+            raise ValueError(
+                f"the lake's folder {self.root} has {found[0]!r} in its path: the engine reads * ? [ as patterns, and a folder "
+                "NAME=VALUE as a column of every row. Choose another folder"
+            )
+
+    def file(self, uri: str) -> str:
+        return unquote(uri)  # Delta writes a space as %20 even in a local path
+
+    def file_system(self, uri: str, files: Collection[str]) -> pyarrow.fs.FileSystem:
+        # With Delta's own file system, Arrow's threads keep Python objects, and a process that exits soon after is aborted.
+        return pyarrow.fs.SubTreeFileSystem(uri, pyarrow.fs.LocalFileSystem())
+
+    def opened_in(self, connection: duckdb.DuckDBPyConnection) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    @contextmanager
+    def telling(self, uri: str) -> Iterator[None]:
+        """Raise DiskFull, with the table's address, if Delta or we find no space left."""
+        try:
+            with telling_full_disk(uri):
+                yield
+        except DeltaError as error:
+            if NO_SPACE.search(str(error)):
+                raise DiskFull(uri) from error
+            raise
+
+    def before_first_write(self) -> None:
+        return
+
+
+class Bucket:
+    """A folder in object storage. What is read is read from local copies in `folder`, which is bounded by `most_bytes`."""
+
+    def __init__(self, place: Place, folder: Path, most_bytes: int) -> None:
+        self.root = place.address
+        self.options: dict[str, str] | None = client.delta_options(place)
+        self._place = place
+        parts = urlsplit(place.address)
+        self._copies = Copies(place, folder / parts.scheme / parts.netloc / parts.path.lstrip("/"), most_bytes)
+
+    def file(self, uri: str) -> str:
+        return uri
+
+    def file_system(self, uri: str, files: Collection[str]) -> pyarrow.fs.FileSystem:
+        self._copies.fetch(files)
+        return pyarrow.fs.SubTreeFileSystem(str(self._copies.path(uri)), pyarrow.fs.LocalFileSystem())
+
+    @contextmanager
+    def opened_in(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+        from mlprod_tasks.platform.object_storage.in_engine import RemoteFiles
+
+        files = RemoteFiles(self._copies)
+        connection.register_filesystem(files)
+        try:
+            yield
+        except duckdb.Error as error:
+            raise next(iter(files.failed.values()), error) from None
+        finally:
+            files.shut()
+
+    @contextmanager
+    def telling(self, uri: str) -> Iterator[None]:
+        """Raise StorageUnreachable for what delta-rs could not read or write."""
+        try:
+            yield
+        except (CommitFailedError, TableNotFoundError):
+            raise
+        except (DeltaError, OSError) as error:
+            if isinstance(error, client.StorageUnreachable) or client.reason_of(error) is None:
+                raise
+            raise client.unreachable(self._place, f"read or write {uri.removeprefix(self.root + '/')} in", error) from None
+
+    def before_first_write(self) -> None:
+        _checked(self._place.address, tuple(self._place.options.items()))
+
+
+@cache  # once in a process
+def _checked(address: str, options: tuple[tuple[str, str], ...]) -> None:
+    client.require_conditional_puts(Place(address, dict(options)))

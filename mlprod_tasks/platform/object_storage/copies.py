@@ -1,0 +1,111 @@
+"""Local copies of files in object storage that never change, such as those of the lake: bounded, the longest unused go first.
+
+Measured against reading ranges of the remote files: the first reading takes as long, each later one a tenth.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from mlprod_tasks.platform.files import PART, locked, replacing
+from mlprod_tasks.platform.object_storage.addresses import Place
+from mlprod_tasks.platform.object_storage.client import store, telling_why
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+AT_ONCE = 8  # downloads
+PIECE = 16 * 1024**2  # bytes
+LEFT = 0.8  # of the bound, after the longest unused were deleted
+
+
+class Copies:
+    """Copies of the files below a place in object storage, in a folder that processes share.
+
+    most_bytes: the bound of the folder. A file that a process has open stays readable when it is deleted, so what is read at
+    the moment may exceed it for a while.
+    """
+
+    def __init__(self, place: Place, folder: Path, most_bytes: int) -> None:
+        self.place = place
+        self.folder = folder
+        self.most_bytes = most_bytes
+        self._client: ObjectStore | None = None
+        self._new_bytes = most_bytes  # of this process since it last looked at the folder: it has not looked yet
+
+    def path(self, address: str) -> Path:
+        """Where the copy of a file is, or will be."""
+        return self.folder / self._name(address)
+
+    def open(self, address: str) -> BinaryIO:
+        """Open the copy of a file, which is made if it is missing.
+
+        Raises: StorageUnreachable, DiskFull.
+        """
+        path = self.path(address)
+        for _ in range(3):  # another process may delete it between the two lines
+            self.fetch_one(address)
+            with suppress(FileNotFoundError):
+                return path.open("rb", buffering=0)
+        raise FileNotFoundError(path)
+
+    def fetch(self, addresses: Iterable[str]) -> None:
+        """Make the missing copies of files, several at once.
+
+        Raises: StorageUnreachable, DiskFull.
+        """
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(self.fetch_one, addresses))
+
+    def _name(self, address: str) -> str:
+        return address.removeprefix(self.place.address).lstrip("/")
+
+    def fetch_one(self, address: str) -> None:
+        """Make the copy of a file if it is missing."""
+        import obstore
+
+        path = self.path(address)
+        with suppress(FileNotFoundError):
+            os.utime(path)  # when it was last used
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._client = self._client or store(self.place)
+        with telling_why(self.place, f"read {self._name(address)} in"), replacing(path, clean=False) as part:
+            answer = obstore.get(self._client, self._name(address))
+            size = answer.meta["size"]
+            with part.open("wb") as file:
+                for piece in answer.stream(min_chunk_size=PIECE):
+                    file.write(piece)
+        self._make_room(size)
+
+    def _make_room(self, added: int) -> None:
+        """Delete the longest unused copies if there are too many; look only after this process added a tenth of the bound."""
+        self._new_bytes += added
+        if self._new_bytes < self.most_bytes / 10:
+            return
+        self._new_bytes = 0
+        with suppress(BlockingIOError), locked(self.folder, wait=False):
+            kept = sorted((one.st_mtime, one.st_size, path) for path, one in _files(self.folder))
+            total = sum(size for _, size, _ in kept)
+            if total <= self.most_bytes:
+                return
+            for _, size, path in kept:
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
+                total -= size
+                if total <= LEFT * self.most_bytes:
+                    return
+
+
+def _files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+    for entry in os.scandir(folder):
+        with suppress(FileNotFoundError):  # another process has deleted it
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(Path(entry.path))
+            elif not PART.fullmatch(entry.name):
+                yield entry.path, entry.stat()

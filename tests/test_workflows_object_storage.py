@@ -1,0 +1,178 @@
+"""A lake in a bucket: the same rows, trainings and ledger as in a folder, whatever befalls the requests."""
+
+from __future__ import annotations
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from sqlalchemy import inspect
+
+from mlprod_tasks import steps, workflows
+from mlprod_tasks.monitoring.kinds import of_family
+from mlprod_tasks.platform import Platform, names
+from mlprod_tasks.platform.ledger import Audit, Decision, Measurement, Publication, Row, Scoring
+from mlprod_tasks.platform.settings import from_environment
+from mlprod_tasks.training.workspace import TrainingFolder
+from tests.support.keys import PSEUDONYM_KEY
+from tests.support.new_ledger import with_new_ledger
+from tests.support.object_storage import Bucket, FaultyProxy, new_bucket
+from tests.support.trained_shop import AS_OF, Shop, copied, fill, raw_tables
+from tests.support.weekly_shop import FIRST, REGULARS, WEEK, purchases, variables, write_source
+
+# What says when, where or how long, not what.
+CIRCUMSTANCES = {"at", "first_at", "seconds", "staging", "delta_version", "source"}
+
+
+def at(home: Path, bucket: Bucket, port: int | None = None) -> Platform:
+    """An installation with its lake in the bucket, reached through a proxy if a port is given."""
+    given = {
+        "MLPROD_HOME": str(home),
+        "MLPROD_PIPELINES": str(home),
+        "MLPROD_PSEUDONYM_KEY": PSEUDONYM_KEY,
+        "MLPROD_LAKE": f"{bucket.url}/deep/lake",
+        "MLPROD_CONNECTION_LAKE": bucket.connection(port),
+    }
+    return Platform(from_environment(given))
+
+
+@dataclass(frozen=True)
+class Both:
+    """The same shop with a champion: with its lake in a folder, and in a bucket."""
+
+    local: Shop
+    remote: Shop
+    bucket: Bucket
+    home: Path
+
+    def reached_by(self, port: int) -> Shop:
+        """Another process of the one with the bucket, which reaches it through a proxy."""
+        return Shop(self.remote.pipeline, at(self.home, self.bucket, port))
+
+
+@pytest.fixture(scope="module")
+def both(promoted_home: Path, tmp_path_factory: pytest.TempPathFactory, s3_port: int) -> Both:
+    folder, bucket = tmp_path_factory.mktemp("lakes"), new_bucket(s3_port)
+    (folder / "local").mkdir()
+    local = copied(promoted_home, folder / "local")
+    shutil.copytree(promoted_home, folder / "remote", ignore=shutil.ignore_patterns("lake"))
+    remote = Shop(local.pipeline, at(folder / "remote", bucket))
+    fill(remote.platform, *raw_tables())
+    return Both(local, remote, bucket, folder / "remote")
+
+
+def rows_of(shop: Shop, name: str) -> list[dict[str, Any]]:
+    rows = shop.platform.lake.rows(name)
+    return list(rows.drop_columns(["scored_at"] if "scored_at" in rows.column_names else []).sort_by("order_id").to_pylist())
+
+
+def ledger_of(platform: Platform) -> dict[str, list[dict[str, Any]]]:
+    kinds: tuple[type[Row], ...] = (Audit, Publication, Scoring, Measurement, Decision)
+    return {
+        kind.__tablename__: [
+            {c.key: getattr(row, c.key) for c in inspect(kind).column_attrs if c.key not in CIRCUMSTANCES}
+            for row in platform.ledger.all(kind)
+            if not isinstance(row, Measurement) or row.what not in of_family("health")
+        ]
+        for kind in kinds
+    }
+
+
+def test_a_training_from_a_bucket_gets_the_same_rows(both: Both) -> None:
+    both.remote.trained("two")
+    sets = [
+        pq.read_table(TrainingFolder(shop.platform, name).training_set)
+        for shop, name in ((both.local, "one"), (both.remote, "two"))
+    ]
+    assert sets[0].num_rows > 3000
+    assert sets[1].equals(sets[0])
+
+
+def assert_same_rows_of(day: str, both: Both) -> None:
+    """A tick was scored once, with the same rows."""
+    name = names.predictions(both.local.pipeline)
+    local, remote = ([row for row in rows_of(shop, name) if str(row["tick"]) == day] for shop in (both.local, both.remote))
+    assert len(local) == 120
+    assert remote == local
+
+
+def scored(shop: Shop, *days: str) -> None:
+    for day in days:
+        steps.score(shop.pipeline, shop.tick(day), shop.platform)
+        steps.measure(shop.pipeline, shop.tick(day), shop.platform)
+        steps.decide_and_act(shop.pipeline, shop.tick(day), shop.platform)
+
+
+def test_ticks_are_scored_and_measured_the_same_also_twice(both: Both) -> None:
+    days = (AS_OF, "2024-02-11")
+    scored(both.local, *days)
+    scored(both.remote, *days)
+    name = names.predictions(both.local.pipeline)
+    expected, ledger = rows_of(both.local, name), ledger_of(both.local.platform)
+    assert len(expected) == 240
+    assert rows_of(both.remote, name) == expected
+    assert ledger_of(both.remote.platform) == ledger
+    scored(both.remote, *days)
+    assert rows_of(both.remote, name) == expected
+    scored(both.local, *days)
+    assert ledger_of(both.remote.platform) == ledger_of(both.local.platform)
+
+
+def test_two_processes_that_score_one_tick_leave_it_once(both: Both) -> None:
+    day = "2024-02-12"
+    scored(both.local, day)
+    others = [both.reached_by(both.bucket.port) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda shop: steps.score(shop.pipeline, shop.tick(day), shop.platform), others))
+    assert_same_rows_of(day, both)
+
+
+COMMIT = r"predictions/_delta_log/\d+\.json"
+
+
+@pytest.mark.parametrize(
+    ("day", "fault", "method", "path", "times"),
+    [
+        ("2024-02-05", "lost", "PUT", COMMIT, 1),
+        ("2024-02-06", "dropped", "PUT", COMMIT, 1),
+        ("2024-02-07", "busy", ".*", ".*", 6),
+        ("2024-02-08", "cut", "GET", r"\.parquet", 2),
+        ("2024-02-09", 0.3, "PUT", ".*", 10**6),
+    ],
+    ids=["commit_unanswered", "commit_undone", "busy", "answer_cut", "slow"],
+)
+def test_a_tick_is_scored_once_whatever_befalls_its_requests(
+    both: Both, proxy: FaultyProxy, day: str, fault: Any, method: str, path: str, times: int
+) -> None:
+    steps.score(both.local.pipeline, both.local.tick(day), both.local.platform)
+    proxy.befall(fault, method, path, times)
+    shutil.rmtree(both.home / "lake_copies", ignore_errors=True)
+    shop = both.reached_by(proxy.port)
+    steps.score(shop.pipeline, shop.tick(day), shop.platform)
+    assert proxy.befallen(), "the fault did not happen"
+    assert_same_rows_of(day, both)
+
+
+def test_ticks_are_ingested_audited_and_published_the_same(tmp_path: Path, bucket: Bucket) -> None:
+    ticks, platforms = REGULARS.schedule.range(FIRST + WEEK, FIRST + 4 * WEEK), []
+    for folder, given in (
+        ("local", {}),
+        ("remote", {"MLPROD_LAKE": bucket.url, "MLPROD_CONNECTION_LAKE": bucket.connection()}),
+    ):
+        (tmp_path / folder).mkdir()
+        write_source(purchases(), tmp_path / folder / "shop.db")
+        with_new_ledger(tmp_path / folder / "var")
+        platforms.append(Platform(from_environment({**variables(tmp_path / folder), **given})))
+    for platform in platforms:
+        workflows.ingest(REGULARS, ticks, platform)
+        workflows.ingest(REGULARS, REGULARS.schedule.range(FIRST + 2 * WEEK), platform)
+    local, remote = (
+        one.lake.rows(names.raw(REGULARS, "purchases")).drop_columns("_arrived_at").sort_by("purchase_id") for one in platforms
+    )
+    assert local.num_rows > 100
+    assert remote.equals(local)
+    assert ledger_of(platforms[1]) == ledger_of(platforms[0])

@@ -25,6 +25,7 @@ BENCHMARKS = (
     "groceries",
     "airports",
     "experiments",
+    "bandits",
     "experiment_reading",
     "experiment_requests",
 )

@@ -30,15 +30,16 @@ ROW_DRAWS = 512  # of each row's
 ROWS_AT_ONCE = 50_000
 
 
-def shares(bandit: Bandit, known: ArmRewards, counted: ArmRewards, seed: int, proportion: bool) -> Floats:
+def shares(bandit: Bandit, known: ArmRewards, counted: ArmRewards, seed: int, proportion: bool, draws: int = DRAWS) -> Floats:
     """Return the share of each arm, (arms,), of a policy that asks for no features.
 
-    known: all rewards; counted: those that are not forgotten, with their weights; proportion: whether a reward is 0 or 1.
-    Until each arm has had the rewards of the warm-up, all have equal shares; no arm has less than the floor.
+    known: all rewards; counted: those that are not forgotten, with their weights; proportion: whether a reward is 0 or 1;
+    draws: of what is drawn by chance. Until each arm has had the rewards of the warm-up, all have equal shares; no arm has
+    less than the floor.
     """
     if warming(bandit, known):
         return _start(bandit.policy, len(known.n))
-    return with_floor(_shares(bandit.policy, counted, seed, proportion), bandit.floor)
+    return with_floor(_shares(bandit.policy, counted, seed, proportion, draws), bandit.floor)
 
 
 def row_shares(bandit: Bandit, known: ArmRewards, counted: ArmRewards, features: Floats, seed: int) -> Floats:
@@ -103,17 +104,17 @@ def _best(values: Floats) -> Floats:
 
 
 @singledispatch
-def _shares(policy: Policy, counted: ArmRewards, seed: int, proportion: bool) -> Floats:
+def _shares(policy: Policy, counted: ArmRewards, seed: int, proportion: bool, draws: int) -> Floats:
     raise TypeError(f"{type(policy).__name__} chooses by features: ask for the shares of rows")
 
 
 @_shares.register
-def _(policy: EpsilonGreedy, counted: ArmRewards, seed: int, proportion: bool) -> Floats:
+def _(policy: EpsilonGreedy, counted: ArmRewards, seed: int, proportion: bool, draws: int) -> Floats:
     return with_floor(_best(counted.mean), policy.epsilon / len(counted.n))
 
 
 @_shares.register
-def _(policy: UCB1, counted: ArmRewards, seed: int, proportion: bool) -> Floats:
+def _(policy: UCB1, counted: ArmRewards, seed: int, proportion: bool, draws: int) -> Floats:
     rewards = max(1.0, float(counted.n.sum()))
     with np.errstate(divide="ignore"):
         bonus = policy.scale * np.sqrt(2 * np.log(rewards) / counted.n)  # an arm of which nothing is known comes first
@@ -121,12 +122,12 @@ def _(policy: UCB1, counted: ArmRewards, seed: int, proportion: bool) -> Floats:
 
 
 @_shares.register
-def _(policy: ThompsonSampling, counted: ArmRewards, seed: int, proportion: bool) -> Floats:
-    return best_probabilities(counted, seed, proportion)
+def _(policy: ThompsonSampling, counted: ArmRewards, seed: int, proportion: bool, draws: int) -> Floats:
+    return best_probabilities(counted, seed, proportion, draws)
 
 
 @_shares.register
-def _(policy: AroundModel, counted: ArmRewards, seed: int, proportion: bool) -> Floats:
+def _(policy: AroundModel, counted: ArmRewards, seed: int, proportion: bool, draws: int) -> Floats:
     return _around(policy, len(counted.n))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mlprod_tasks.dashboard.bandit_schemas import BanditRow
+
 
 @dataclass(frozen=True)
 class VariantRow:
@@ -113,7 +115,8 @@ class ExperimentRow:
 
 @dataclass(frozen=True)
 class ExperimentsDetail:
-    """The experiments of a use case. metrics: that they can be planned for, (name, doc, unit)."""
+    """The experiments and bandits of a use case. metrics: that experiments can be planned for, (name, doc, unit)."""
 
     metrics: tuple[tuple[str, str, str], ...]
     runs: tuple[ExperimentRow, ...]  # newest first
+    bandits: tuple[BanditRow, ...] = ()  # newest first

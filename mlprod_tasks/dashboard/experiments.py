@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from mlprod_tasks.dashboard.bandits import bandits
 from mlprod_tasks.dashboard.experiment_schemas import (
     DifferencePath,
     DifferenceRow,
@@ -34,7 +35,8 @@ def experiments(
     """
     mine = select(ExperimentRun).where(ExperimentRun.pipeline == pipeline.name, ExperimentRun.at <= until)
     runs = list(session.scalars(mine.order_by(ExperimentRun.at.desc()).limit(MOST_EXPERIMENTS)))
-    if pipeline.experiments is None and not runs:
+    chosen = bandits(session, pipeline, until, last)
+    if pipeline.experiments is None and not runs and not chosen:
         return None
     declared = pipeline.experiments.metrics if pipeline.experiments is not None else ()
     known = {metric.name: metric for metric in declared}
@@ -48,6 +50,7 @@ def experiments(
     return ExperimentsDetail(
         metrics=tuple((metric.name, metric.doc, metric.unit) for metric in declared),
         runs=tuple(_run(pipeline, run, readings[run.name], known, until) for run in runs),
+        bandits=chosen,
     )
 
 

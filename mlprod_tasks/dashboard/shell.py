@@ -18,6 +18,7 @@ SCRIPTS = (
     "overview.js",
     "records.js",
     "rollout.js",
+    "bandits.js",
     "experiments.js",
     "reviews.js",
     "prediction.js",

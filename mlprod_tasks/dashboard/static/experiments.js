@@ -109,11 +109,12 @@
   ];
 
   mlprod.experiments = (detail, ask) => {
-    const { metrics, runs } = detail.experiments;
+    const { metrics, runs, bandits } = detail.experiments;
     const start = metrics.length > 0 && ask("experiment", "Start an experiment…", { metrics });
     return [
-      runs.length === 0 && h("p", { class: "empty" }, "There has been no experiment yet."),
+      runs.length + bandits.length === 0 && h("p", { class: "empty" }, "There has been no experiment yet."),
       runs.map((one) => run(one, ask)),
+      mlprod.bandits(bandits),
       start && h("div", { class: "buttons" }, start),
     ];
   };

@@ -1,0 +1,70 @@
+"""Read what the page shows about bandits: their arms and the versions of what they knew, as the ledger holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from mlprod_tasks.dashboard.bandit_schemas import ArmRow, BanditRow
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration.rhythm import TickName
+from mlprod_tasks.platform.bandit_entries import BanditRun, BanditState
+
+MOST_BANDITS = 5
+
+
+def bandits(session: Session, pipeline: Pipeline, until: datetime, last: TickName | None = None) -> tuple[BanditRow, ...]:
+    """Read the newest bandits as they stood at a moment, the newest first.
+
+    last: the newest tick whose versions are shown; None for all.
+    """
+    mine = select(BanditRun).where(BanditRun.pipeline == pipeline.name, BanditRun.at <= until)
+    runs = list(session.scalars(mine.order_by(BanditRun.at.desc()).limit(MOST_BANDITS)))
+    of_runs = select(BanditState).where(
+        BanditState.pipeline == pipeline.name, BanditState.name.in_([run.name for run in runs])
+    )  # fmt: skip
+    states: dict[str, list[BanditState]] = {run.name: [] for run in runs}
+    for one in session.scalars(of_runs.order_by(BanditState.version)):
+        if last is None or one.tick <= last:
+            states[one.name].append(one)
+    return tuple(_row(pipeline, run, states[run.name], until) for run in runs)
+
+
+def _row(pipeline: Pipeline, run: BanditRun, states: Sequence[BanditState], until: datetime) -> BanditRow:
+    bandit = run.plan["bandit"]
+    declared = pipeline.experiments.metrics if pipeline.experiments is not None else ()
+    metric = next((one for one in declared if one.name == bandit["reward"]), None)
+    ended = run.ended if run.ended_at is not None and run.ended_at <= until else None
+    shared = [one for one in states if one.shares]
+    return BanditRow(
+        name=run.name, by=run.by, reason=run.reason, starts=str(run.starts), ends=None if run.ends is None else str(run.ends),
+        ended=None if ended is None else str(ended), ended_by="" if ended is None else run.ended_by,
+        end_reason="" if ended is None else run.end_reason, metric=bandit["reward"],
+        unit="" if metric is None else metric.unit, policy=bandit["policy"]["type"], version=len(states),
+        last=str(states[-1].through) if states else None,
+        arms=tuple(_arm(name, i, states, _turned(metric)) for i, name in enumerate(run.plan["arms"])),
+        ticks=tuple(str(one.tick) for one in shared),
+    )  # fmt: skip
+
+
+def _turned(metric: object) -> tuple[float, float]:
+    """How a mean reward becomes the metric's mean: less may be better."""
+    if getattr(metric, "better", "higher") == "higher":
+        return 0.0, 1.0
+    return (1.0 if getattr(metric, "of", "") == "proportion" else 0.0), -1.0
+
+
+def _arm(name: str, position: int, states: Sequence[BanditState], turned: tuple[float, float]) -> ArmRow:
+    n, total = (sum(one.rewards[what][position] for one in states) for what in ("n", "total"))
+    newest = states[-1] if states else None
+    return ArmRow(
+        name=name,
+        rewards=round(n),
+        mean=turned[0] + turned[1] * total / n if n else None,
+        best=None if newest is None else newest.best[name],
+        share=None if newest is None else newest.shares.get(name),
+        shares=tuple(one.shares[name] for one in states if one.shares),
+    )

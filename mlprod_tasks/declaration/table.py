@@ -62,7 +62,8 @@ class Database:
 class Files:
     """CSV, JSON Lines or Parquet files below the folder that a connection names.
 
-    connection: an Airflow connection, or the environment variable `MLPROD_CONNECTION_<CONNECTION>`, that names a folder.
+    connection: an Airflow connection, or the environment variable `MLPROD_CONNECTION_<CONNECTION>`, that names a folder, also
+    one in object storage: 's3://bucket/folder'.
     path: relative to that folder. It may contain a glob, and `{tick}` for the tick's date: 'sales/{tick}.csv',
     'weather/*.parquet'.
     format: 'csv' (as RFC 4180 describes it, with a header line; columns in any order), 'jsonl' (a JSON object a line; a key

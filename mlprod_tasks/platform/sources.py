@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
-import glob
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from mlprod_tasks.platform.csv_files import Dialect
 from mlprod_tasks.platform.database_source import IS_TEXT, DatabaseSource
 from mlprod_tasks.platform.settings import Settings
 from mlprod_tasks.platform.source_errors import SourceMissing, SourceUnreachable, TimesUnreadable, TypeNotRead
+from mlprod_tasks.platform.source_folders import source_folder
 from mlprod_tasks.platform.text_files import Malformed
 from mlprod_tasks.platform.times import TimesToRead
 from mlprod_tasks.platform.written_dates import PATTERNS, with_iso_dates
@@ -72,13 +73,17 @@ def look(table: Table, settings: Settings, tick: TickName | None = None) -> Sour
         _require_columns(table, list(types), database.address)
         database.check_types(types)
         return Source(table, database.address, _undeclared(table, types))
-    paths = _paths(table, settings, tick)
-    address = f"{paths[0]}" if len(paths) == 1 else f"{len(paths)} files {table.source.path!r}"
+    with _files(table, settings, tick) as paths:
+        return _look_at_files(table, table.source, paths)
+
+
+def _look_at_files(table: Table, source: Files, paths: Sequence[Path]) -> Source:
+    address = f"{paths[0]}" if len(paths) == 1 else f"{len(paths)} files {source.path!r}"
     existing: dict[str, None] = {}
     for path in paths:
-        columns = _columns_of(table, table.source, path)
-        if table.source.format != "jsonl":  # a row may lack a key
-            _require_columns(table, columns, str(path), shown=table.source.format != "csv", path=path)
+        columns = _columns_of(table, source, path)
+        if source.format != "jsonl":  # a row may lack a key
+            _require_columns(table, columns, str(path), shown=source.format != "csv", path=path)
         existing |= dict.fromkeys(columns)
     return Source(table, address, _undeclared(table, existing), (*_unended(table, paths), *_unnamed(table, existing)))
 
@@ -142,8 +147,9 @@ def read(
     Raises: SourceUnreachable, SourceMissing.
     """
     if isinstance(table.source, Files):
-        for path in _paths(table, settings, tick):
-            yield from _file(table, table.source, path, chunk_rows)
+        with _files(table, settings, tick) as paths:
+            for path in paths:
+                yield from _file(table, table.source, path, chunk_rows)
         return
     yield from DatabaseSource(table, settings).read(start, end, chunk_rows)
 
@@ -182,10 +188,10 @@ def ticks_of_files(table: Table, settings: Settings) -> list[str]:
     Raises: SourceUnreachable.
     """
     assert isinstance(table.source, Files)
-    folder, path = _folder(table, table.source, settings), table.source.path
+    folder, path = source_folder(table.name, table.source, settings), table.source.path
     before, *after = fnmatch.translate(os.path.normpath(path)).split(re.escape("{tick}"))
     named = re.compile(f"{before}(?P<tick>{TICK}){'(?P=tick)'.join(after)}")
-    files = (os.path.relpath(file, folder) for file in _files_like(folder, path.replace("{tick}", "*")))
+    files = folder.names_like(path.replace("{tick}", "*"))
     return sorted({found["tick"] for file in files if (found := named.match(file))})
 
 
@@ -245,31 +251,18 @@ def _remedy(table: Table, declared: Sequence[str], path: Path | None) -> str:
     return "Add the column to the source, remove it from the declaration, or give its name there as Column(source=...)"
 
 
-def _paths(table: Table, settings: Settings, tick: TickName | None) -> list[Path]:
+def _files(table: Table, settings: Settings, tick: TickName | None) -> AbstractContextManager[list[Path]]:
+    """The table's files, readable while the block runs. Raises: SourceMissing, SourceUnreachable."""
     assert isinstance(table.source, Files)
-    folder = _folder(table, table.source, settings)
+    folder = source_folder(table.name, table.source, settings)
     pattern = table.source.path.replace("{tick}", str(tick)) if tick else table.source.path
-    paths = _files_like(folder, pattern)
-    if not paths:
+    names = folder.names_like(pattern)
+    if not names:
         raise SourceMissing(
             f"table {table.name!r}: no file {pattern!r} in {folder}. Deliver it and clear the task, or correct `source.path` "
             "in the declaration"
         )
-    return paths
-
-
-def _folder(table: Table, source: Files, settings: Settings) -> Path:
-    folder = Path(settings.connection(source.connection).removeprefix("file://"))
-    if not folder.is_dir():
-        raise SourceUnreachable(
-            f"table {table.name!r}: connection {source.connection!r} names the folder {folder}, which does not exist. "
-            "Mount it, or set the connection to the right folder"
-        )
-    return folder
-
-
-def _files_like(folder: Path, pattern: str) -> list[Path]:
-    return sorted(Path(path) for path in glob.glob(str(folder / pattern)))
+    return folder.readable(names)
 
 
 def _columns_of(table: Table, source: Files, path: Path) -> list[str]:

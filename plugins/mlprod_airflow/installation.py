@@ -11,6 +11,7 @@ from airflow.sdk import Connection, get_current_context
 from mlprod_tasks.declaration import DeclarationError, Pipeline, load
 from mlprod_tasks.declaration.load import refused_together
 from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.object_storage.addresses import TYPES, is_remote, with_user
 from mlprod_tasks.platform.settings import SettingMissing, connection_from_environment, from_environment
 
 MAIL_CONNECTION = "smtp_default"
@@ -70,8 +71,10 @@ def _airflow_url(name: str) -> str:
             f"MLPROD_CONNECTION_{name.upper()}"
         ) from error
     extra = connection.extra_dejson
-    if extra.get("path"):  # a folder of files
-        return str(extra["path"])
+    if path := str(extra.get("path") or ""):  # a folder of files
+        return with_user(path, connection.login, connection.password, extra) if is_remote(path) else path
+    if connection.conn_type in TYPES:
+        return with_user(f"{connection.conn_type.replace('_', '-')}:///", connection.login, connection.password, extra)
     driver = DRIVERS.get(connection.conn_type, connection.conn_type)
     if driver == "sqlite":
         return f"sqlite:///{connection.host or connection.schema}"

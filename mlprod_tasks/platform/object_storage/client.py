@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlprod_tasks.platform.object_storage.addresses import Place
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 CONNECT_SECONDS, REQUEST_SECONDS = 10, 120
 MOST_RETRIES, RETRY_SECONDS = 10, 180
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 15.0  # seconds; doubled each time, with chance in it
+PIECE = 16 * 1024**2  # bytes that are read at once
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 PROBES = "_mlprod/conditional_put"
+BROKE_OFF = "the answer broke off"
 # What services answer, and what that means here. The first that fits counts.
 REASONS = (
     (
@@ -43,12 +46,15 @@ REASONS = (
         r"SlowDown|503 Service Unavailable|429 Too Many|Throttl|TooManyRequests",
         "the service asks for fewer requests, and did so until the last try",
     ),
+    (r"412 Precondition|PreconditionFailed|ConditionNotMet", "it was changed while it was read: run again"),
+    (r"412 Precondition|PreconditionFailed|ConditionNotMet", "it was changed while it was read: run again"),
     (r"timed out|TimedOut|deadline has elapsed", "the service did not answer in time"),
     (
         r"Connection refused|dns error|connect(?:ion)? error|tcp connect|Connection reset|connection closed|"
         r"error sending request|builder error",
         "the service cannot be reached: check the endpoint and the network",
     ),
+    (r"error decoding response body|IncompleteMessage|end of file before message|unexpected EOF|UnexpectedEof", BROKE_OFF),
     (r"50[0-9] |Internal(?:Server)?Error", "the service failed, also at the last try"),
 )
 
@@ -105,6 +111,20 @@ def store(place: Place) -> ObjectStore:
     )
 
 
+def download(client: ObjectStore, name: str, path: Path, tag: str | None = None) -> int:
+    """Write a file to a path of this machine; its size in bytes. tag: of the content that it must have.
+
+    Raises: errors of obstore, see `telling_why`.
+    """
+    import obstore
+
+    answer = obstore.get(client, name, options={"if_match": tag} if tag else None)
+    with path.open("wb") as file:
+        for piece in answer.stream(min_chunk_size=PIECE):
+            file.write(piece)
+    return int(answer.meta["size"])
+
+
 def _plain(place: Place) -> bool:
     """Whether the endpoint is one without TLS, which somebody must have named."""
     said = place.options.get("aws_endpoint_url") or place.options.get("azure_endpoint")
@@ -132,6 +152,11 @@ def reason_of(error: BaseException) -> str | None:
     """What an error of delta-rs or obstore means, if it comes from the storage."""
     said = str(error)
     return next((reason for pattern, reason in REASONS if re.search(pattern, said, re.IGNORECASE)), None)
+
+
+def broke_off(error: BaseException) -> bool:
+    """Whether an answer broke off. The clients do not ask for a list again then."""
+    return reason_of(error) == BROKE_OFF
 
 
 def require_conditional_puts(place: Place) -> None:

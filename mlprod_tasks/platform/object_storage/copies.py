@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from mlprod_tasks.platform.files import PART, locked, replacing
 from mlprod_tasks.platform.object_storage.addresses import Place
-from mlprod_tasks.platform.object_storage.client import store, telling_why
+from mlprod_tasks.platform.object_storage.client import download, store, telling_why
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 AT_ONCE = 8  # downloads
-PIECE = 16 * 1024**2  # bytes
 LEFT = 0.8  # of the bound, after the longest unused were deleted
 
 
@@ -67,8 +66,6 @@ class Copies:
 
     def fetch_one(self, address: str) -> None:
         """Make the copy of a file if it is missing."""
-        import obstore
-
         path = self.path(address)
         with suppress(FileNotFoundError):
             os.utime(path)  # when it was last used
@@ -76,11 +73,7 @@ class Copies:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._client = self._client or store(self.place)
         with telling_why(self.place, f"read {self._name(address)} in"), replacing(path, clean=False) as part:
-            answer = obstore.get(self._client, self._name(address))
-            size = answer.meta["size"]
-            with part.open("wb") as file:
-                for piece in answer.stream(min_chunk_size=PIECE):
-                    file.write(piece)
+            size = download(self._client, self._name(address), part)
         self._make_room(size)
 
     def _make_room(self, added: int) -> None:

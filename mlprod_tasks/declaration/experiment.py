@@ -30,7 +30,8 @@ class UnitMetric:
     sql: a SQL expression that gives a number or a bool; null counts as 0.
     doc: what it means.
     of: 'mean': the mean of the units' sums; 'proportion': the share of units with a row for which it is true; 'ratio': its sum
-    over that of `per`.
+    over that of `per`; 'quantile': a quantile of the units' sums, such as what one unit in ten exceeds.
+    quantile: which one, between 0 and 1: 0.5 is the median.
     per: the SQL of a ratio's denominator, such as "1" for rows.
     better: whether more or less of it is better.
     unit: its unit.
@@ -42,7 +43,8 @@ class UnitMetric:
     name: str
     sql: str
     doc: str
-    of: Literal["mean", "proportion", "ratio"] = "mean"
+    of: Literal["mean", "proportion", "ratio", "quantile"] = "mean"
+    quantile: float | None = None
     per: str = ""
     better: Literal["higher", "lower"] = "higher"
     unit: str = ""

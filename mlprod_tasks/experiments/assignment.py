@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from mlprod_tasks.declaration import Column, Expression, Pipeline
 
 SEPARATOR = "\x1f"  # between the parts of a unit; no key that a system writes contains it
-SCALE = 2.0**64
+HASH_BYTES = 8
+SCALE = 2.0 ** (8 * HASH_BYTES)
 
 
 @dataclass(frozen=True)
@@ -70,14 +71,28 @@ def place(unit: str, salt: str) -> float:
 
 def placing(salt: str) -> Callable[[str], float]:
     """Return what gives where a unit lies in [0, 1): uniform, and independent for another salt."""
-    salted = hashlib.blake2b(digest_size=8, salt=salt.encode())
+    before = salted(salt)
 
     def place(unit: str) -> float:
-        hashed = salted.copy()  # half the time of salting anew
+        hashed = before.copy()  # half the time of salting anew
         hashed.update(unit.encode())
         return int.from_bytes(hashed.digest()) / SCALE
 
     return place
+
+
+def salted(salt: str) -> Any:
+    """Return the hash that places units, before any is in it."""
+    return hashlib.blake2b(digest_size=HASH_BYTES, salt=salt.encode())
+
+
+def first_hash(end: float) -> bytes:
+    """Return the first hash whose place in [0, 1) is not below `end`, as it is compared with others as bytes."""
+    low, high = 0, 2 ** (8 * HASH_BYTES) - 1
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if middle / SCALE >= end else (middle + 1, high)
+    return low.to_bytes(HASH_BYTES)
 
 
 def shares_end(variants: Sequence[Variant]) -> list[float]:

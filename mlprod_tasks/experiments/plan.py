@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from math import ceil, sqrt
+from math import ceil, isnan, sqrt
 from typing import Any, get_args
 
 from mlprod_tasks.declaration import Experiments, Pipeline, Schedule, TickRange, UnitMetric
@@ -55,7 +55,8 @@ class Wanted:
 class Usual:
     """What units did in as much history as the experiment lasts.
 
-    first, last: the ticks of that history; units; mean: of the metric; sd: of a unit.
+    first, last: the ticks of that history; units; mean: of the metric; sd: of a unit. Of a quantile,
+    itself and its standard error times the root of the units.
     """
 
     first: TickName
@@ -147,8 +148,8 @@ def told(pipeline: Pipeline, planned: Plan) -> str:
     return "\n".join(
         [
             f"{metric.name}: {metric.doc}",
-            f"  in {usual.first} to {usual.last}: {format_count(usual.units, 'unit')}, mean {format_number(usual.mean)}{unit}, "
-            f"standard deviation {format_number(usual.sd)}{unit}",
+            f"  in {usual.first} to {usual.last}: {format_count(usual.units, 'unit')}, {_middle(metric)} "
+            f"{format_number(usual.mean)}{unit}, {_spread(metric)} {format_number(usual.sd)}{unit}",
             f"  smallest difference that matters: {format_number(wanted.difference)}{unit}",
             f"  significance {wanted.alpha:.0%}, power {wanted.power:.0%}, design {wanted.design}",
             f"variants: {shares}",
@@ -158,6 +159,14 @@ def told(pipeline: Pipeline, planned: Plan) -> str:
             f"a verdict: {AFTER[wanted.then]}",
         ]
     )
+
+
+def _middle(metric: UnitMetric) -> str:
+    return "mean" if metric.quantile is None else f"quantile {metric.quantile:g}"
+
+
+def _spread(metric: UnitMetric) -> str:
+    return "standard deviation" if metric.quantile is None else "its standard error times the root of the units"
 
 
 def looks(design: str, periods: int) -> tuple[float, ...]:
@@ -247,6 +256,8 @@ def _planned(
 ) -> Plan:
     units, metric = usual
     mean, sd = _mean_and_sd(units, metric)
+    if isnan(sd):
+        raise CannotPlan(f"metric {metric.name!r}: {format_count(units.n, 'unit')} of {history} are too few for that quantile")
     if not sd > 0:
         raise CannotPlan(
             f"metric {metric.name!r} is {format_number(mean)} for all {units.n:,} units of {history}: nothing can differ"

@@ -188,7 +188,7 @@ def _measured(
     primary = pipeline.experiments.metric(planned.wanted.metric)
     with opened(platform) as con:
         position = metrics.index(primary)
-        again = None if _once(pipeline) or primary.of == "ratio" else position
+        again = None if _once(pipeline) or not _summed(primary) else position
         rows = open_units(
             con, pipeline, metrics, ticks, tick, platform, experiment=run.name, rows=planned.wanted.rows, by_tick=again
         )
@@ -240,6 +240,11 @@ def _looked(
     return look.time, Looked(bound(planned, (*before, (look.time, information(planned, units)))), at_end)
 
 
+def _summed(metric: UnitMetric) -> bool:
+    """Whether a metric is a mean of units' sums, so that a covariate, and a time of exposure, explain a part of it."""
+    return metric.of in ("mean", "proportion")
+
+
 def _once(pipeline: Pipeline) -> bool:
     """Whether units are rows that come once, so that nothing is known of them before, and nothing changes with exposure."""
     return pipeline.population is None and unit_columns(pipeline) == pipeline.entity_table.key
@@ -257,7 +262,7 @@ def _before(
     """The primary metric's moments before the start, by variant, of units that were there; {} if units do not come again."""
     schedule = pipeline.schedule
     first = max(schedule.first, schedule.shift(run.starts, -planned.periods * ticks_a_period(schedule)))
-    if _once(pipeline) or first >= run.starts or primary.of == "ratio":
+    if _once(pipeline) or first >= run.starts or not _summed(primary):
         return {}
     history = schedule.range(first, schedule.shift(run.starts, -1))
     as_of = schedule.tick(run.starts)

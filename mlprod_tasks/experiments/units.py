@@ -27,6 +27,7 @@ from mlprod_tasks.models.kpi import with_value
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.sql import quoted
+from mlprod_tasks.statistics.quantile_effect import moments_of_quantile, neighbours
 from mlprod_tasks.statistics.treatment_effect import Moments
 
 if TYPE_CHECKING:
@@ -88,7 +89,12 @@ def open_units(
 
 
 def moments(con: duckdb.DuckDBPyConnection, position: int, metric: UnitMetric, table: str = UNITS) -> dict[str, Moments]:
-    """Return the moments of each variant's units: columns numerator and denominator of a ratio, else the value alone."""
+    """Return the moments of each variant's units: columns numerator and denominator of a ratio, else the value alone.
+
+    Of a quantile they are those of `quantile_effect.moments_of_quantile`.
+    """
+    if metric.quantile is not None:
+        return _of_quantile(con, f"a{position}", metric.quantile, table)
     columns = [f"a{position}", *([f"b{position}"] if metric.of == "ratio" else [])]
     return moments_of(con, columns, table)
 
@@ -105,6 +111,18 @@ def moments_of(con: duckdb.DuckDBPyConnection, columns: Sequence[str], table: st
         variant: Moments(int(n), np.array(numbers[:wide], float), np.array(numbers[wide:], float).reshape(wide, wide))
         for variant, n, *numbers in rows
     }
+
+
+def _of_quantile(con: duckdb.DuckDBPyConnection, column: str, quantile: float, table: str) -> dict[str, Moments]:
+    counts = con.execute(f"SELECT variant, count(*) FROM {table} GROUP BY variant ORDER BY variant").fetchall()
+    found = {}
+    for variant, n in counts:
+        around = neighbours(n, quantile)
+        wanted = [quantile, *(around or ())]
+        query = f"SELECT quantile_cont({column}, {wanted}) FROM {table} WHERE variant = ?"
+        (((value, *beside),),) = con.execute(query, [variant]).fetchall()
+        found[variant] = moments_of_quantile(n, value, (beside[0], beside[1]) if beside else None)
+    return found
 
 
 def _chunks(pipeline: Pipeline, rows: Rows, ticks: TickRange, platform: Platform) -> Iterator[TickRange]:

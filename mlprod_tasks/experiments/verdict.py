@@ -46,7 +46,7 @@ def decide(
         return Decided(RUNNING, f"no verdict yet: {progress}")
     mine = [one for one in compared if one.metric == primary.name]
     if len(mine) < len(planned.treated):
-        nothing = f"metric {primary.name!r} has no difference to test: all units are alike, or a variant has less than two"
+        nothing = f"metric {primary.name!r} has no difference to test: all units are alike, or a variant has too few"
         return Decided(VOID, nothing)
     decided = _decided(planned, mine, looked)
     if decided:

@@ -15,7 +15,7 @@ import msgspec
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.rhythm import TickName
-from mlprod_tasks.experiments.assignment import SEPARATOR, Variant, column_of_unit, placing, shares_end, unit_columns
+from mlprod_tasks.experiments.assignment import SEPARATOR, Variant, column_of_unit, first_hash, salted, shares_end, unit_columns
 from mlprod_tasks.online.fields import EPOCH_DAY
 from mlprod_tasks.online.plan import EPOCH, MICROSECOND
 from mlprod_tasks.platform import Platform
@@ -53,24 +53,25 @@ class Assignment(msgspec.Struct, frozen=True):
 class RequestSplit:
     """What a replica knows of an experiment that is not over.
 
-    place: where a unit lies; control: the version that must be champion; first, last: the ticks whose requests are assigned;
-    ends: where the shares of its variants end in [0, 1), each beside its assignment.
+    salted: the hash before a unit; control: the version that must be champion; first, last: the ticks whose requests are
+    assigned; ends: the first hash beyond the share of each variant but the last; assignments: of each variant.
     """
 
     experiment: str
-    place: Callable[[str], float]
+    salted: Any
     control: int
     first: TickName
     last: TickName
-    ends: tuple[float, ...]
+    ends: tuple[bytes, ...]
     assignments: tuple[Assignment, ...]
 
     def of(self, unit: str | None) -> Assignment:
         """Return the assignment of a unit; None has no variant."""
         if unit is None:
             return Assignment(self.experiment)
-        # Shares may round to a sum below 1: the last variant ends where places do.
-        return self.assignments[min(bisect_right(self.ends, self.place(unit)), len(self.ends) - 1)]
+        hashed = self.salted.copy()
+        hashed.update(unit.encode())
+        return self.assignments[bisect_right(self.ends, hashed.digest())]
 
 
 def splits_of(pipeline: Pipeline, platform: Platform) -> tuple[RequestSplit, ...]:
@@ -86,10 +87,10 @@ def splits_of(pipeline: Pipeline, platform: Platform) -> tuple[RequestSplit, ...
 
 def split_of(run: ExperimentRun, variants: Sequence[Variant]) -> RequestSplit:
     """Return what a replica needs of an experiment."""
+    # Compared as bytes, without a number in between: the last variant ends where hashes do.
+    ends = [first_hash(end) for end in shares_end(variants)[:-1]]
     assignments = tuple(Assignment(run.name, one, one.name, one.share) for one in variants)
-    return RequestSplit(
-        run.name, placing(run.salt), variants[0].version, run.starts, run.ends, tuple(shares_end(variants)), assignments
-    )
+    return RequestSplit(run.name, salted(run.salt), variants[0].version, run.starts, run.ends, tuple(ends), assignments)
 
 
 def unit_reader(pipeline: Pipeline) -> UnitOf | None:

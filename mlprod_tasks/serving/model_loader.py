@@ -67,7 +67,8 @@ class LoadedModels:
 
     switched: why the fallback answers instead of the champion, else ''. trouble: why a version that should be loaded is not.
     ledger_read: whether rollout and switch have been read; until then it is unknown which model answers.
-    experiments: those that assign requests now or later. variants: their versions that are loaded, by number.
+    experiments: those that assign requests now or later. splits: those whose control is the champion, while it answers all that
+    is in no experiment, as was planned. variants: their versions that are loaded, by number.
     """
 
     champion: LoadedVersion | None = None
@@ -78,6 +79,7 @@ class LoadedModels:
     trouble: str = ""
     ledger_read: bool = False
     experiments: tuple[RequestSplit, ...] = ()
+    splits: tuple[RequestSplit, ...] = ()
     variants: Mapping[int, LoadedVersion] = field(default_factory=dict)
 
     @property
@@ -268,7 +270,8 @@ class ModelLoader:
 
     def _change(self, name: str, **changed: Any) -> None:
         with self._changing:
-            self.loaded = MappingProxyType({**self.loaded, name: replace(self.loaded[name], **changed)})
+            loaded = replace(self.loaded[name], **changed)
+            self.loaded = MappingProxyType({**self.loaded, name: replace(loaded, splits=_splits(loaded))})
 
     def _report(self, whose: str, trouble: str) -> None:
         """Log a problem once, and once that it is over: this runs every few seconds."""
@@ -278,6 +281,12 @@ class ModelLoader:
         elif not trouble and before:
             log.info("%s: updated again", whose)
         self._reported[whose] = trouble
+
+
+def _splits(loaded: LoadedModels) -> tuple[RequestSplit, ...]:
+    if loaded.champion is None or (loaded.rollout is not None and loaded.rollout.splits):
+        return ()
+    return tuple(one for one in loaded.experiments if one.control == loaded.champion.number)
 
 
 def _error_text(error: Exception) -> str:

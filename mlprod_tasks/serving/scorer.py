@@ -160,15 +160,10 @@ class Scorer:
         return {name: row[name] if written is None else written(row[name]) for name, written in self._key}
 
     def assignment(self, row: Mapping[str, Any], tick: TickName, loaded: LoadedModels) -> Assignment:
-        """Return the variant of an experiment that a row's unit has.
-
-        None has one unless the champion is the planned control and answers all that is in no experiment, as was planned.
-        """
-        for split in loaded.experiments:
+        """Return the variant of an experiment that a row's unit has."""
+        for split in loaded.splits:
             if split.first <= tick <= split.last and self._unit is not None:
-                rollout, champion = loaded.rollout, loaded.champion
-                if champion is not None and champion.number == split.control and (rollout is None or not rollout.splits):
-                    return split.of(self._unit(row))
+                return split.of(self._unit(row))
         return NOT_ASSIGNED
 
     def choose_route(self, entity: str, loaded: LoadedModels, assigned: Assignment = NOT_ASSIGNED) -> RouteChoice:
@@ -193,7 +188,7 @@ class Scorer:
         row = request.rows[place]
         key = self.key_of(row)
         entity = joined(key)
-        assigned = self.assignment(row, request.tick, loaded) if loaded.experiments else NOT_ASSIGNED
+        assigned = self.assignment(row, request.tick, loaded) if loaded.splits else NOT_ASSIGNED
         decided = self._choose_score(key, entity, features, loaded, request.cacheable, assigned)
         scored = decided.scored
         milliseconds = 1000 * (time.perf_counter() - began)

@@ -56,7 +56,11 @@ def _metric_problems(metric: UnitMetric) -> Iterator[str]:
             yield f'{where}: a ratio needs `per`, the SQL of its denominator, such as per="1" for rows'
         else:
             yield from sql_problems(f"{where}: per", metric.per, None)
-    elif metric.per:
+    if (metric.of == "quantile") != (metric.quantile is not None):
+        yield f"{where}: `quantile` says which one: declare of='quantile', quantile=0.9, or leave both out"
+    elif metric.quantile is not None and not 0 < metric.quantile < 1:
+        yield f"{where}: quantile {metric.quantile} must lie between 0 and 1: 0.5 is the median"
+    if metric.of != "ratio" and metric.per:
         yield f"{where}: only a ratio has `per`: declare of='ratio', or leave it out"
 
 

@@ -23,8 +23,8 @@ class UnitMetric:
     """A business metric of an experiment's unit, such as a customer or an order.
 
     Its SQL is computed for each scored row whose outcome is known, and summed over the rows of a unit. Columns: the key and the
-    features of the row, `score`, `decision` (bool) and `outcome` (bool), or `prediction` and `outcome` of a regression, and
-    `value`, of the decision or the prediction as declared.
+    features of the row, `score`, `decision` (bool) and `outcome` (bool), or `prediction` and `outcome` of a regression, or
+    `prediction`, its `probability` and `outcome` of classes, and `value`, of the decision or the prediction as declared.
 
     name: its name.
     sql: a SQL expression that gives a number or a bool; null counts as 0.

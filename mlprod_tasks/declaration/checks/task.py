@@ -189,12 +189,10 @@ def _not_for_binary(pipeline: Pipeline) -> Iterator[str]:
 
 
 def _not_for_classes(pipeline: Pipeline) -> Iterator[str]:
-    """What is not there yet for several classes, or has no meaning for them."""
-    model, at = pipeline.model, "is not there yet for task 'multiclass'"
+    """What has no meaning for several classes."""
+    model = pipeline.model
     if not isinstance(model.weights, str):
         yield f"model.weights {model.weights!r} weights a positive: for task 'multiclass' declare 'balanced' or 'none'"
-    if pipeline.experiments is not None:
-        yield f"experiments {at}: leave it out"
     yield from _names_of_predictions(pipeline, (PREDICTION, PROBABILITY, PROBABILITIES))
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.models import decision_value
 from mlprod_tasks.monitoring.diagnosis import DATA_FAULTS
 from mlprod_tasks.monitoring.hindsight import (
@@ -112,7 +113,7 @@ def sums_of(
 def print_hindsight(replayed: Replayed) -> None:
     """For each rule, all of them, and those about the model: were alarms right, and were bad weeks noticed?"""
     days, pipeline = replayed.days, replayed.pipeline
-    number = {day: at for at, day in enumerate(days)}
+    number: dict[TickName, int] = {day: at for at, day in enumerate(days)}
     decisions = replayed.platform.ledger.all(Decision, pipeline=pipeline.name)
     fired: dict[str, list[tuple[int, int]]] = {}
     notes: dict[str, int] = {}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import duckdb
@@ -24,8 +23,9 @@ from mlprod_tasks.features.known import MICROSECOND
 from mlprod_tasks.features.rows import ScoredRows
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.engine import engine
-from mlprod_tasks.platform.files import replacing_folder
+from mlprod_tasks.platform.compute import compute_of
+from mlprod_tasks.platform.engine import engine, threads_here
+from mlprod_tasks.platform.files import replacing, replacing_folder
 
 CHUNK_ROWS = 1_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -80,7 +80,7 @@ def build(
     snapshot = Snapshot(pipeline, platform, versions, until, examples=examples)
     wanted = _wanted(pipeline, only)
     features = _needed(pipeline, wanted)
-    with engine(lake=platform.lake) as connection, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with engine(lake=platform.lake) as connection, ThreadPoolExecutor(threads_here()) as pool:
         connection.execute("SET preserve_insertion_order = true")
         parts: list[pa.Table] = []
         failed: dict[int, str] = {}
@@ -105,38 +105,60 @@ def write(
 ) -> FeatureFiles:
     """Write the features of every row of `ticks` to Parquet files in `folder`.
 
-    The whole folder is replaced.
+    The whole folder is replaced. Chunks of ticks are computed where the settings say: here, or on a Spark cluster.
 
     Same rows, columns and order as `build`, without the rows that `build` names as failed; memory does not grow with the number
     of rows.
     """
-    snapshot = Snapshot(pipeline, platform, versions)
-    rows = failed = 0
+    versions = pinned(pipeline, platform, versions)
+    chunks = list(enumerate(_chunks(Snapshot(pipeline, platform, versions), ticks, chunk_rows)))
     with replacing_folder(folder) as being_made:
         being_made.mkdir()
-        with (
-            engine(lake=platform.lake) as connection,
-            ThreadPoolExecutor(os.cpu_count() or 1) as pool,
-            ThreadPoolExecutor(1) as writer,
-        ):
-            connection.execute("SET preserve_insertion_order = true")
-            written = None
-            for i, chunk in enumerate(_chunks(snapshot, ticks, chunk_rows)):
-                known = _known(snapshot, pipeline.features, chunk, connection, pool)
-                rows += known.num_rows
-                if written is not None:
-                    failed += written.result()
-                written = writer.submit(_copy, pipeline, known, being_made / f"part-{i:05d}.parquet", connection.cursor())
-                del known
+        work = partial(_write_chunks, pipeline, platform, versions, being_made)
+        written = list(compute_of(platform.settings).map(work, chunks, f"features of {pipeline.name}, {ticks}"))
+    rows, failed = (sum(counts) for counts in zip(*written, strict=True))
+    return FeatureFiles(tuple(sorted(folder.glob("*.parquet"))), rows - failed, failed, versions)
+
+
+def pinned(pipeline: Pipeline, platform: Platform, versions: Mapping[str, int] | None = None) -> dict[str, int]:
+    """The versions of all tables that features are computed from: those given, and the current ones of others.
+
+    Raises: TableMissing.
+    """
+    snapshot = Snapshot(pipeline, platform, versions)
+    tables = [pipeline.population.seen_in if pipeline.population is not None else pipeline.entity_name]
+    tables += [feature.table for feature in pipeline.features if isinstance(feature, Lookup | AsOf | Trailing)]
+    return {**(versions or {}), **{table: snapshot.version(table) for table in tables}}
+
+
+def _write_chunks(
+    pipeline: Pipeline,
+    platform: Platform,
+    versions: Mapping[str, int],
+    folder: Path,
+    chunks: Iterator[tuple[int, TickRange]],
+) -> Iterator[tuple[int, int]]:
+    """Write each chunk to a file of its number, and yield its rows and how many of them were left out as failed."""
+    snapshot = Snapshot(pipeline, platform, versions)
+    with engine(lake=platform.lake) as connection, ThreadPoolExecutor(threads_here()) as pool, ThreadPoolExecutor(1) as writer:
+        connection.execute("SET preserve_insertion_order = true")
+        written: Future[tuple[int, int]] | None = None
+        for number, chunk in chunks:
+            known = _known(snapshot, pipeline.features, chunk, connection, pool)
             if written is not None:
-                failed += written.result()
-    return FeatureFiles(tuple(sorted(folder.glob("*.parquet"))), rows - failed, failed, snapshot.versions)
+                yield written.result()
+            written = writer.submit(_copy, pipeline, known, folder / f"part-{number:05d}.parquet", connection.cursor())
+            del known
+        if written is not None:
+            yield written.result()
 
 
-def _copy(pipeline: Pipeline, known: pa.Table, file: Path, connection: duckdb.DuckDBPyConnection) -> int:
-    with connection:
+def _copy(pipeline: Pipeline, known: pa.Table, file: Path, connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
+    # Two attempts at a chunk may run at once, on two machines.
+    with connection, replacing(file, clean=False) as being_made:
         connection.register("known", known)
-        return int(known.num_rows) - finished.copy(pipeline, pipeline.feature_names, file, connection)
+        rows = int(known.num_rows)
+        return rows, rows - finished.copy(pipeline, pipeline.feature_names, being_made, connection)
 
 
 def _chunks(snapshot: Snapshot, ticks: TickRange, chunk_rows: int) -> Iterator[TickRange]:

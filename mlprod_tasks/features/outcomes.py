@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from mlprod_tasks.features.keys import KeyCodes, key_codes
 from mlprod_tasks.features.known import MICROSECOND
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.engine import threads_here
 from mlprod_tasks.platform.ledger import Publication
 from mlprod_tasks.platform.tick_columns import tick_array
 
@@ -111,7 +111,7 @@ def _labels_within(
     def codes(mine: str, theirs: str) -> KeyCodes:
         return key_codes(rows.table[mine], events[f"key_{theirs}"])
 
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(threads_here()) as pool:
         ((_, value),) = trailing.compute(table, [feature], events, shifted, codes, pool)
     known_at = pa.array([window.complete for window in windows], MOMENT).take(pc.index_in(rows.table["tick"], days))
     return _labels(outcome, rows.table, key, pa.chunked_array([value]), known_at)

@@ -142,6 +142,11 @@ class Snapshot:
             )
         return dict(zip(counted["tick"].to_pylist(), counted["n"].to_pylist(), strict=True))
 
+    def version(self, name: str) -> int:
+        """The version at which a table is read. Raises: TableMissing."""
+        self._files(name)
+        return self.versions[name]
+
     def ticks(self, name: str) -> set[TickName]:
         """The ticks that have rows."""
         return self._files(name).ticks

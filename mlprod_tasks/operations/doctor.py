@@ -61,6 +61,8 @@ def _items(platform: Platform) -> Iterator[DiagnosisItem]:
     yield _item(
         "mail", lambda: _mail_state(platform), "set Airflow connection smtp_default, or MLPROD_CONNECTION_SMTP=smtp://host:port"
     )
+    if settings.engine == "spark":
+        yield _item("spark", partial(_spark_state, settings), "see docs/how_to/spark.md")
     try:
         pipelines = load_all(settings.pipelines)
     except Exception as error:
@@ -108,6 +110,15 @@ def _home_state(platform: Platform) -> str:
 def _lake_state(platform: Platform) -> str:
     platform.lake.check()
     return f"{platform.lake.root} takes conditional puts"
+
+
+def _spark_state(settings: Settings) -> str:
+    """Compute something on an executor: that takes the master, Java, the same code and a shared folder."""
+    from mlprod_tasks.platform.compute import compute_of
+    from mlprod_tasks.platform.compute.same_code import hosts
+
+    (host,) = compute_of(settings).map(hosts, [0], "a check")
+    return f"the executor on {host} computes with the same code, and its result arrives"
 
 
 def _mail_state(platform: Platform) -> str:

@@ -6,7 +6,7 @@ import smtplib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlprod_tasks.platform.clock import Clock, WallClock
 from mlprod_tasks.platform.object_storage.addresses import is_remote, place_at
@@ -32,6 +32,10 @@ class Platform:
     clock: Clock = field(default_factory=WallClock)
     connect_mail: Callable[[], smtplib.SMTP] | None = None
     attempt: Callable[[], int] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Sent to another machine that computes a part, a platform reaches the lake and nothing else: no secret is sent."""
+        return _with_lake, (self.settings.lake,)
 
     @cached_property
     def lake(self) -> Lake:
@@ -69,6 +73,10 @@ class Platform:
         from mlprod_tasks.platform.mailer import Mailer, connect
 
         return Mailer(self.connect_mail or (lambda: connect(self.settings.connection("smtp"))), self.settings.mail_from)
+
+
+def _with_lake(lake: str) -> Platform:
+    return Platform(from_environment({"MLPROD_LAKE": lake}))
 
 
 def platform() -> Platform:

@@ -16,6 +16,19 @@ from mlprod_tasks.platform.sql import literal
 if TYPE_CHECKING:
     from mlprod_tasks.platform.lake import Lake
 
+_limit: int | None = None
+
+
+def threads_here() -> int:
+    """How many threads a computation of this process uses: one a core, unless `limit_threads` was called."""
+    return _limit or os.cpu_count() or 1
+
+
+def limit_threads(most: int) -> None:
+    """Use at most so many threads from now on: this process has a share of its machine."""
+    global _limit
+    _limit = most
+
 
 @contextmanager
 def engine(
@@ -35,7 +48,7 @@ def engine(
         connection.execute("SET preserve_insertion_order = false")
         _without_progress_bar(connection)
         connection.execute(ALL_PARTS)
-        connection.execute(f"SET threads = {threads or os.cpu_count() or 1}")
+        connection.execute(f"SET threads = {threads or threads_here()}")
         if memory:
             connection.execute(f"SET memory_limit = {literal(memory)}")
         if spill:

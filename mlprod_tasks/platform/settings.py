@@ -17,6 +17,10 @@ LAKE_CONNECTION = "lake"
 DATABASES = ("sqlite", "sqlite+pysqlite", "postgres", "postgresql", "postgresql+psycopg2")
 
 
+# Where features and training rows are computed.
+ENGINES = ("local", "spark")
+
+
 class DatabaseUnsupported(ValueError):
     """A connection's database is neither SQLite nor PostgreSQL.
 
@@ -49,6 +53,8 @@ class Settings:
     mail_from: str
     pseudonym_key: str = field(repr=False)
     online_url: str = field(repr=False)
+    engine: str
+    spark_master: str
     connection: Callable[[str], str] = field(repr=False, compare=False)
     lake_copies_gb: float = LAKE_COPIES_GB
 
@@ -111,6 +117,8 @@ def from_environment(environment: Mapping[str, str] | None = None, connection: C
         pseudonym_key=given.get(f"{PREFIX}PSEUDONYM_KEY", ""),
         online_url=given.get(f"{PREFIX}ONLINE_URL", f"sqlite:///{home / 'online.db'}"),
         lake_copies_gb=_positive(given, f"{PREFIX}LAKE_COPIES_GB", LAKE_COPIES_GB),
+        engine=_one_of(ENGINES, f"{PREFIX}ENGINE", given),
+        spark_master=given.get(f"{PREFIX}SPARK_MASTER", ""),
         connection=connection or (lambda name: connection_from_environment(name, variables, pipelines / CONNECTIONS)),
     )
 
@@ -122,6 +130,13 @@ def _positive(given: Mapping[str, str], name: str, default: float) -> float:
         value = 0.0
     if not 0 < value < float("inf"):
         raise ValueError(f"{name} is {given[name]!r}, but must be a number above 0")
+    return value
+
+
+def _one_of(known: tuple[str, ...], variable: str, given: Mapping[str, str]) -> str:
+    value = given.get(variable, known[0])
+    if value not in known:
+        raise ValueError(f"{variable} is {value!r}: it is one of {', '.join(known)}")
     return value
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform as machine
 import subprocess
@@ -39,7 +38,7 @@ class Provenance:
 
 def provenance(package: Path = PACKAGE) -> Provenance:
     """Return the provenance of the running code."""
-    return Provenance(_git_commit(package), _code_digest(package), _lock_digest(package))
+    return Provenance(_git_commit(package), digest.of_code(package), _lock_digest(package))
 
 
 @dataclass(frozen=True)
@@ -87,13 +86,6 @@ def _git(package: Path, *arguments: str) -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()
-
-
-def _code_digest(package: Path) -> str:
-    total = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        total.update(f"{path.relative_to(package).as_posix()} {digest.of_file(path)}\n".encode())
-    return total.hexdigest()
 
 
 def _lock_digest(package: Path) -> str:

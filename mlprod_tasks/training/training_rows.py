@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.features.labels import KnownLabels
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.platform import Platform, names
+from mlprod_tasks.platform.compute import compute_of
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.sql import identifier
 from mlprod_tasks.training.row_split import PART, check_parts, parts_of_rows
@@ -52,12 +54,24 @@ def training_rows(
     if not isinstance(pipeline.split, Split):
         yield from _by_row(pipeline, chosen.train, as_of, versions, platform)
         return
+    versions = features.pinned(pipeline, platform, versions)
+    if pipeline.label.table not in versions:  # no feature reads it
+        versions[pipeline.label.table] = platform.lake.version(names.raw(pipeline, pipeline.label.table))
     sizes = Snapshot(pipeline, platform, versions)
-    for name, ticks in chosen.named():
-        for part in parts_of(ticks, sizes.rows_to_score(ticks)):
-            read = _read(pipeline, part, as_of, versions, platform)
-            versions = read.versions
-            yield _joined(pipeline, name, read)
+    parts = [(name, part) for name, ticks in chosen.named() for part in parts_of(ticks, sizes.rows_to_score(ticks))]
+    work = partial(_rows_of_parts, pipeline, as_of, versions, platform)
+    yield from compute_of(platform.settings).map(work, parts, f"training rows of {pipeline.name}")
+
+
+def _rows_of_parts(
+    pipeline: Pipeline,
+    as_of: Tick,
+    versions: Mapping[str, int],
+    platform: Platform,
+    parts: Iterator[tuple[str, TickRange]],
+) -> Iterator[RowsOfWindow]:
+    for name, part in parts:
+        yield _joined(pipeline, name, _read(pipeline, part, as_of, versions, platform))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,96 @@
+"""A real Spark standalone cluster on loopback: a master and workers, each a process of its own group."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from benchmarks.replicas import LOOPBACK, REPOSITORY, Server
+from demo.local_airflow import free_port
+
+MASTER, WORKER = (f"org.apache.spark.deploy.{kind}" for kind in ("master.Master", "worker.Worker"))
+
+
+def program() -> str:
+    """The launcher of Spark's servers, in the package pyspark. Raises: ImportError."""
+    import pyspark
+
+    return str(Path(pyspark.__file__).parent / "bin" / "spark-class")
+
+
+class SparkServer(Server):
+    """A master, or a worker of it."""
+
+    def __init__(self, name: str, arguments: list[str], folder: Path, environment: Mapping[str, str]) -> None:
+        self.port, self._page = free_port(), free_port()
+        where = ["--host", LOOPBACK, "--port", str(self.port), "--webui-port", str(self._page)]
+        super().__init__(name, [program(), arguments[0], *where, *arguments[1:]], folder, environment)
+
+    def page(self) -> str:
+        """What its page tells as JSON; '' while it does not answer."""
+        with suppress(OSError), urllib.request.urlopen(f"http://{LOOPBACK}:{self._page}/json/", timeout=5) as answer:
+            return str(answer.read().decode())
+        return ""
+
+    def answers(self) -> bool:
+        return bool(self.page())
+
+
+class SparkCluster:
+    """A master at `url`, and its workers."""
+
+    def __init__(self, master: SparkServer, workers: list[SparkServer]) -> None:
+        self.master, self.workers = master, workers
+        self.url = f"spark://{LOOPBACK}:{master.port}"
+
+
+def kill_executor(process: int) -> bool:
+    """Kill the executor that a process of its works for, with SIGKILL; False if it has ended already."""
+    with suppress(psutil.NoSuchProcess):
+        for one in psutil.Process(process).parents():
+            if "CoarseGrainedExecutorBackend" in " ".join(one.cmdline()):
+                one.send_signal(signal.SIGKILL)
+                return True
+    return False
+
+
+@contextmanager
+def spark_cluster(folder: Path, workers: int = 2, memory: str = "1g") -> Iterator[SparkCluster]:
+    """A cluster whose workers have a core each. Sets what a driver in this process needs, and takes it back."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "spark-defaults.conf").write_text(
+        f"spark.driver.host {LOOPBACK}\nspark.driver.bindAddress {LOOPBACK}\nspark.ui.enabled false\n"
+        f"spark.executor.memory 512m\nspark.driver.memory 512m\nspark.local.dir {folder}/scratch\n"
+    )
+    here = {
+        "SPARK_CONF_DIR": str(folder), "SPARK_LOCAL_IP": LOOPBACK, "PYSPARK_PYTHON": sys.executable,
+        "PYTHONPATH": str(REPOSITORY),
+    }  # fmt: skip
+    before = {name: os.environ.get(name) for name in here}
+    os.environ.update(here)
+    try:
+        with ExitStack() as running:
+            master = SparkServer("spark-master", [MASTER], folder, here)
+            running.enter_context(master)
+            master.start()
+            cluster = SparkCluster(master, [])
+            for number in range(workers):
+                arguments = [WORKER, "--cores", "1", "--memory", memory, "--work-dir", str(folder / "work"), cluster.url]
+                worker = SparkServer(f"spark-worker-{number}", arguments, folder, here)
+                running.enter_context(worker)
+                worker.start()
+                cluster.workers.append(worker)
+            yield cluster
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

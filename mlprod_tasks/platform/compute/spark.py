@@ -1,0 +1,211 @@
+"""Run pieces on the executors of a Spark cluster: one Spark task a piece, which Spark runs again if its executor is lost.
+
+Results go through files in a folder that driver and executors share, one a piece, so that the driver holds one at a time. Spark
+is told only that they are there.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import shutil
+import socket
+import sys
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from mlprod_tasks.platform.compute import Piece, Result, Work
+from mlprod_tasks.platform.compute.same_code import code_here, differences
+from mlprod_tasks.platform.engine import limit_threads
+from mlprod_tasks.platform.files import replacing
+from mlprod_tasks.platform.settings import SettingMissing
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+CONNECT = "sc://"
+STANDALONE = "spark://"
+REACH_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
+
+
+class SparkUnreachable(ConnectionError):
+    """No Spark master answers. The message names it."""
+
+
+class ExecutorsDiffer(RuntimeError):
+    """An executor has other code than the driver, so its bits may differ. The message says what."""
+
+
+class ExchangeNotShared(RuntimeError):
+    """Executors wrote results to the home folder, and the driver does not find them: it is not the same folder."""
+
+
+class Spark:
+    """A Spark cluster.
+
+    master: spark://host:port, local[N], local-cluster[N,cores,MB], or sc://host:port of a Spark Connect server. Everything else
+    is configured as usual, in spark-defaults.conf. exchange: a folder that executors and driver reach by the same path.
+    """
+
+    def __init__(self, master: str, exchange: Path) -> None:
+        self._master, self._exchange = master, exchange
+
+    def map(self, work: Work[Piece, Result], pieces: Sequence[Piece], what: str) -> Iterator[Result]:
+        """See `Compute.map`. Raises: SettingMissing, SparkUnreachable, ExecutorsDiffer, ExchangeNotShared."""
+        if not pieces:
+            return
+        session = _session(self._master)
+        folder = self._exchange / uuid.uuid4().hex
+        folder.mkdir(parents=True)
+        try:
+            log.info("%s: %d pieces on %s", what, len(pieces), self._master)
+            _run(session, work, pieces, folder)
+            for number in range(len(pieces)):
+                yield _read(folder / f"{number}.pickle", self._exchange)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(session: SparkSession, work: Work[Piece, Result], pieces: Sequence[Piece], folder: Path) -> None:
+    """Compute every piece into a file of `folder`."""
+    sent = pickle.dumps((work, list(pieces)))
+    here = code_here()
+
+    def on_executor(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        # Imported there: a driver's module object is not sent.
+        from mlprod_tasks.platform.compute.spark import compute_piece
+
+        for batch in batches:
+            for number in batch.column(0).to_pylist():
+                compute_piece(number, sent, here, folder)
+                yield pa.record_batch({"piece": pa.array([number], pa.int64())})
+
+    # Each number is a partition of its own, and so a task.
+    numbers = session.range(0, len(pieces), 1, len(pieces))
+    try:
+        done = numbers.mapInArrow(on_executor, "piece long").count()
+    except Exception as error:
+        raise _plain(error) from error
+    assert done == len(pieces)
+
+
+def compute_piece(number: int, sent: bytes, driver: dict[str, str], folder: Path) -> None:
+    """Compute one piece on an executor, and write its result, or what the work raised, to folder/<number>.pickle.
+
+    What the work raises would be raised by a second attempt too, so Spark is not told of a failure.
+    """
+    if different := differences(driver, code_here()):
+        raise ExecutorsDiffer(
+            f"the executor on {socket.gethostname()} is not the driver's: {'; '.join(different)}. Install the same "
+            "requirements.lock and the same mlprod on both"
+        )
+    from pyspark import TaskContext
+
+    context = TaskContext.get()
+    limit_threads(context.cpus() if context is not None else 1)
+    work, pieces = pickle.loads(sent)  # noqa: S301  (the driver's own)
+    outcome: tuple[str, Any]
+    try:
+        (result,) = work(iter(pieces[number : number + 1]))
+        outcome = ("result", result)
+    except Exception as error:
+        outcome = ("error", _sendable(error))
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / f"{number}.pickle", clean=False) as being_made:
+        being_made.write_bytes(pickle.dumps(outcome, protocol=5))
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error, if it survives being sent; else one with its text."""
+    with suppress(Exception):
+        pickle.loads(pickle.dumps(error))  # noqa: S301
+        return error
+    return RuntimeError(f"{type(error).__name__}: {error}")
+
+
+def _read(file: Path, exchange: Path) -> Any:
+    try:
+        kind, value = pickle.loads(file.read_bytes())  # noqa: S301  (written by `compute_piece`)
+    except FileNotFoundError:
+        raise ExchangeNotShared(
+            f"executors wrote their results to {exchange}, and they are not in that folder here: put MLPROD_HOME on storage "
+            "that driver and executors reach by the same path"
+        ) from None
+    if kind == "error":
+        raise value
+    return value
+
+
+@cache
+def _session(master: str) -> SparkSession:
+    """The process's session with a cluster.
+
+    Raises: SettingMissing if pyspark, Java or the master's address is missing; SparkUnreachable.
+    """
+    if not master:
+        raise SettingMissing("MLPROD_ENGINE is spark: set MLPROD_SPARK_MASTER, such as spark://host:7077 or local[2]")
+    try:
+        from pyspark.sql import SparkSession
+    except ImportError as error:
+        raise SettingMissing(f"MLPROD_ENGINE is spark, which needs pyspark: pip install 'mlprod[spark]' ({error})") from None
+    if not master.startswith(CONNECT):
+        _require_java()
+    _reach(master)
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    builder: Any = SparkSession.builder
+    builder = builder.remote(master) if master.startswith(CONNECT) else builder.master(master)
+    builder = builder.appName("mlprod").config("spark.ui.showConsoleProgress", "false")
+    session: SparkSession = builder.getOrCreate()
+    return session
+
+
+def _require_java() -> None:
+    home = os.environ.get("JAVA_HOME")
+    if not shutil.which("java", path=f"{home}/bin" if home else None):
+        where = f"JAVA_HOME is {home}" if home else "no `java` is on the PATH and JAVA_HOME is not set"
+        raise SettingMissing(f"MLPROD_ENGINE is spark, which needs Java 17 or newer: {where}")
+
+
+def _reach(master: str) -> None:
+    """Ask whether anybody listens at one of the master's addresses: Spark itself tries for minutes.
+
+    Raises: SparkUnreachable.
+    """
+    scheme = next((one for one in (STANDALONE, CONNECT) if master.startswith(one)), None)
+    if scheme is None:
+        return
+    addresses = master.removeprefix(scheme).partition("/")[0].split(",")
+    failed = []
+    for address in addresses:
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), REACH_SECONDS).close()
+        except (OSError, ValueError) as error:
+            failed.append(f"{address} ({error})")
+        else:
+            return
+    raise SparkUnreachable(f"no Spark master answers at {', '.join(failed)}: check MLPROD_SPARK_MASTER, and that it runs")
+
+
+def _plain(error: Exception) -> Exception:
+    """An error of Spark in the words of what went wrong on an executor."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    for line in lines:
+        if line.startswith(f"{ExecutorsDiffer.__module__}.{ExecutorsDiffer.__name__}: "):
+            return ExecutorsDiffer(line.partition(": ")[2])
+        if "No module named 'mlprod_tasks'" in line:
+            return ExecutorsDiffer("an executor has no mlprod: install it there, with the same requirements.lock")
+        if "PYTHON_VERSION_MISMATCH" in line:
+            return ExecutorsDiffer(
+                f"executors have another Python than the driver's {sys.version.split()[0]}: set PYSPARK_PYTHON"
+            )
+    return RuntimeError(f"Spark gave up: {next((line for line in lines if line), type(error).__name__)}")

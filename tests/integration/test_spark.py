@@ -1,0 +1,134 @@
+"""A real Spark cluster of two workers computes what one process computes, bit for bit, also while executors die."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from benchmarks.spark_cluster import SparkCluster, kill_executor, spark_cluster
+from mlprod_tasks import features
+from mlprod_tasks.declaration import Pipeline, Split, TickRange
+from mlprod_tasks.operations.doctor import check_installation
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.compute import compute_of
+from mlprod_tasks.platform.compute.spark import ExecutorsDiffer, compute_piece
+from mlprod_tasks.platform.engine import threads_here
+from mlprod_tasks.platform.lake import TableMissing
+from mlprod_tasks.training.assemble import write_set
+from mlprod_tasks.training.split import windows
+
+FEBRUARY, MARCH = date(2013, 2, 1), date(2013, 3, 31)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkCluster]:
+    with spark_cluster(tmp_path_factory.mktemp("spark")) as running:
+        yield running
+        from pyspark.sql import SparkSession
+
+        if (session := SparkSession.getActiveSession()) is not None:
+            session.stop()
+
+
+@pytest.fixture
+def on_spark(real_year: Platform, cluster: SparkCluster, tmp_path: Path) -> Platform:
+    """The same lake, computed on the cluster."""
+    settings = replace(real_year.settings, home=tmp_path / "home", engine="spark", spark_master=cluster.url)
+    return Platform(settings)
+
+
+def test_features_are_those_of_one_process_file_by_file(
+    real_year: Platform, on_spark: Platform, flights_pipeline: Pipeline, tmp_path: Path
+) -> None:
+    ticks = TickRange(flights_pipeline.schedule, FEBRUARY, MARCH)
+    here = features.write(flights_pipeline, ticks, tmp_path / "here", real_year, chunk_rows=12_000)
+    there = features.write(flights_pipeline, ticks, tmp_path / "there", on_spark, chunk_rows=12_000)
+    assert (there.rows, there.failed, there.versions) == (here.rows, here.failed, here.versions)
+    assert len(there.files) == len(here.files) > 3
+    for one, other in zip(here.files, there.files, strict=True):
+        assert pq.read_table(one).equals(pq.read_table(other)), one.name
+    assert list((tmp_path / "home" / "exchange").iterdir()) == []
+
+
+def test_a_training_set_is_that_of_one_process(
+    real_year: Platform, on_spark: Platform, flights_pipeline: Pipeline, tmp_path: Path
+) -> None:
+    as_of = flights_pipeline.schedule.tick(date(2013, 9, 1))
+    assert isinstance(flights_pipeline.split, Split)
+    chosen = windows(flights_pipeline.split, as_of, flights_pipeline.label_delay_ticks, flights_pipeline.schedule)
+    tables, records = [], []
+    for place, platform in (("here", real_year), ("there", on_spark)):
+        write_set(flights_pipeline, as_of, chosen, None, tmp_path / place, platform)
+        tables.append(pq.read_table(tmp_path / place / "training_set.parquet"))
+        records.append((tmp_path / place / "assembled.json").read_text())
+    assert tables[0].num_rows > 100_000
+    assert tables[0].equals(tables[1])
+    assert records[0] == records[1]
+
+
+def slowly(folder: Path, numbers: Iterator[int]) -> Iterator[int]:
+    """Square each number, and note that it was begun."""
+    for number in numbers:
+        (folder / f"{number}-{time.time_ns()}-{os.getpid()}").touch()
+        time.sleep(1.0)
+        yield number * number
+
+
+def test_a_killed_executor_costs_only_time(on_spark: Platform, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    begun.mkdir()
+
+    killed: list[bool] = []
+
+    def kill() -> None:
+        while len(found := sorted(begun.iterdir(), key=lambda one: one.name.split("-")[1])) < 3:
+            time.sleep(0.1)
+        killed.append(kill_executor(int(found[-1].name.split("-")[2])))
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    squares = list(compute_of(on_spark.settings).map(partial(slowly, begun), range(8), "squares"))
+    killer.join()
+    assert killed == [True]
+    assert squares == [number * number for number in range(8)]
+    times = [sum(one.name.startswith(f"{number}-") for one in begun.iterdir()) for number in range(8)]
+    assert max(times) > 1, "nothing was under way on the executor that was killed"
+
+
+def failing(numbers: Iterator[int]) -> Iterator[int]:
+    for number in numbers:
+        if number == 1:
+            raise TableMissing("there is no table flights")
+        yield threads_here()
+
+
+def test_what_the_work_raises_is_raised_here_and_is_not_tried_again(on_spark: Platform) -> None:
+    found = compute_of(on_spark.settings).map(failing, [0, 1, 2], "numbers")
+    assert next(found) == 1, "an executor of one core uses one thread"
+    with pytest.raises(TableMissing, match="there is no table flights"):
+        next(found)
+
+
+def test_doctor_computes_something_on_an_executor(on_spark: Platform) -> None:
+    (item,) = [one for one in check_installation(on_spark) if one.what == "spark"]
+    assert item.ok, item.message
+    assert "computes with the same code" in item.message
+
+
+def test_an_executor_with_other_code_is_refused(tmp_path: Path) -> None:
+    from mlprod_tasks.platform.compute.same_code import code_here
+
+    other = code_here() | {"duckdb": "1.0.0"}
+    with pytest.raises(ExecutorsDiffer, match=r"duckdb \S+ instead of 1\.0\.0.*requirements\.lock"):
+        compute_piece(0, b"", other, tmp_path)
+    assert pa.__version__ == code_here()["pyarrow"]

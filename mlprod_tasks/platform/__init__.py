@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import smtplib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,7 +35,10 @@ class Platform:
     attempt: Callable[[], int] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Sent to another machine that computes a part, a platform reaches the lake and nothing else: no secret is sent."""
+        """Sent to another machine that computes a part, a platform reaches the lake, by the credentials of that machine.
+
+        No secret is sent.
+        """
         return _with_lake, (self.settings.lake,)
 
     @cached_property
@@ -76,7 +80,7 @@ class Platform:
 
 
 def _with_lake(lake: str) -> Platform:
-    return Platform(from_environment({"MLPROD_LAKE": lake}))
+    return Platform(from_environment({**os.environ, "MLPROD_LAKE": lake}))
 
 
 def platform() -> Platform:

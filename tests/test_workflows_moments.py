@@ -30,7 +30,8 @@ INVOICES = ml.Table(
         ml.Column("invoice", "int"),
         ml.Column("sent_at", "timestamp"),
         ml.Column("member", "int"),
-        ml.Column("amount", "float"),
+        ml.Column("value", "float"),
+        ml.Column("score", "float", "what another system said; called as a column of predictions"),
         ml.Column("paid_at", "timestamp", nullable=True, known_at="paid_at"),
     ),
     time="sent_at",
@@ -49,7 +50,8 @@ PAID = Pipeline(
     tables=(INVOICES,),
     entity="invoices",
     features=(
-        ml.Expression("amount", "amount", "float", "what it asks for"),
+        ml.Expression("value", "value", "float", "what it asks for"),
+        ml.Expression("invoices_score", "score", "float", "what another system said"),
         ml.Expression("weekday", "extract(isodow FROM sent_at)", "int", "1 is Monday"),
     ),
     fallback=ml.RateTable(by=("weekday",)),
@@ -65,7 +67,9 @@ LEAVES = replace(
     entity=ml.Population("billed", seen_in="invoices", by=("member",), within=ml.days(20)),
     features=(
         ml.Expression("weekday", "extract(isodow FROM as_of)", "int", "1 is Monday"),
-        ml.Trailing("billed", "invoices", {"member": "member"}, (ml.days(20),), (ml.Count(), ml.Sum("amount"))),
+        ml.Trailing(
+            "billed", "invoices", {"member": "member"}, (ml.days(20),), (ml.Count(), ml.Sum("value"), ml.Mean("score"))
+        ),
     ),
     label=ml.Outcome("members", {"member": "member"}, ml.Happens("left_at"), within=ml.days(2)),
     gates=(ml.AtLeast("roc_auc", 0.01),),
@@ -114,7 +118,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     amount = random.exponential(50, ROWS).round(2)
     paid = sent + pd.to_timedelta(random.exponential(1 + amount / 10), unit="D")
     invoices = pd.DataFrame({"invoice": np.arange(ROWS), "sent_at": sent, "member": random.integers(0, MEMBERS, ROWS)})
-    invoices = invoices.assign(amount=amount, paid_at=paid.where(random.random(ROWS) < 0.8))
+    invoices = invoices.assign(value=amount, score=random.random(ROWS), paid_at=paid.where(random.random(ROWS) < 0.8))
     left = pd.Timestamp("2024-01-20", tz="UTC") + pd.to_timedelta(random.uniform(0, 120, MEMBERS - 5), unit="D")
     home = Home(folder, new_platform(folder), invoices, pd.DataFrame({"member": np.arange(MEMBERS - 5), "left_at": left}))
     home.deliver(start(TRAINED))

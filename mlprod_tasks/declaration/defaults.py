@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from mlprod_tasks.declaration.aggregate import Count, SinceLast, Sum
+from mlprod_tasks.declaration.checks.tables import RESERVED
 from mlprod_tasks.declaration.feature import Expression, Feature, Lookup, Trailing
 from mlprod_tasks.declaration.gate import AtLeast, BetterThanBaseline, Gate, NoLeakageSuspicion, NotWorseThanChampion
 from mlprod_tasks.declaration.monitoring import Rule, Watch
@@ -184,7 +185,7 @@ def _features(pipeline: Pipeline, entity: Table) -> tuple[Feature, ...]:
     of_split = [pipeline.split.column] if isinstance(pipeline.split, SplitByColumn) else []
     left_out = {*entity.key, entity.time, *of_label, *of_split}
     made: list[Feature] = [
-        Expression(column.name, f'"{column.name}"', column.kind, column.doc or column.name)
+        Expression(_free(column.name, entity), f'"{column.name}"', column.kind, column.doc or column.name)
         for column in entity.columns
         if column.name not in left_out and not column.personal and not column.known_at
         and column.kind not in ("timestamp", "date")
@@ -215,6 +216,11 @@ def _seen(table: Table, by: tuple[str, ...]) -> Trailing:
         and column.name not in (*by, *table.key)
     ]  # fmt: skip
     return Trailing("seen", table.name, {name: name for name in by}, WINDOWS, (Count(), SinceLast(), *map(Sum, numbers)))
+
+
+def _free(name: str, entity: Table) -> str:
+    """The name of a feature that passes a column on: with that of its table, if predictions have such a column already."""
+    return f"{entity.name}_{name}" if name in RESERVED else name
 
 
 def _groups(features: tuple[Feature, ...], tables: tuple[Table, ...]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from mlprod_tasks.declaration import Happens, Outcome, Table, Tick, TickRange
-from mlprod_tasks.features.known import known_at, usable_at
+from mlprod_tasks.features.known import KNOWN_AT, known_at, usable_at
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.platform.sql import identifier, literal
 from mlprod_tasks.platform.tick_columns import tick_array
@@ -93,12 +93,12 @@ def _moments_sql(snapshot: Snapshot, outcome: Outcome, table: Table, relation: s
     there, fresh, newest = "true", "true", ""
     if table.time is not None:
         calendar = " JOIN calendar USING (tick)" if table.ticks_ahead else ""
-        relation = f"(SELECT *, {known_at(table)} AS _known_at FROM {relation}{calendar})"
+        relation = f"(SELECT *, {known_at(table)} AS {KNOWN_AT} FROM {relation}{calendar})"
         # The scored rows count even if they came late.
         if table.name != snapshot.pipeline.entity_name:
             ticks = _ticks(snapshot, table, as_of)
             late = ticks is not None and snapshot.hides_late(table.name, ticks)
-            there = f"_known_at < {start}{f' AND {usable_at(start)}' if late else ''}"
+            there = f"{KNOWN_AT} < {start}{f' AND {usable_at(start)}' if late else ''}"
         fresh, newest = "tick >= _oldest", "tick DESC, "
     return (
         f"SELECT _place, {fresh} AS _told, {told.format(begins)} AS _begins, {told.format(ends)} AS _ends, "

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import AsOf, Lookup, Table
 from mlprod_tasks.features.keys import key_codes
-from mlprod_tasks.features.known import MICROSECOND, known_at
+from mlprod_tasks.features.known import KNOWN_AT, MICROSECOND, known_at
 from mlprod_tasks.features.rows import ScoredRows
 from mlprod_tasks.platform.lake import USABLE
 from mlprod_tasks.platform.sql import identifier
@@ -47,23 +47,23 @@ def as_of_query(table: Table, feature: AsOf, start: int, end: int, hides_late: b
     """
     late = {column.known_at for column in table.columns if column.name in feature.columns.values() and column.known_at}
     columns = ", ".join(identifier(name) for name in sorted({*feature.on.values(), *feature.columns.values(), *late}))
-    order = ", ".join(["known_at", *(identifier(name) for name in table.key)])
+    order = ", ".join([KNOWN_AT, *(identifier(name) for name in table.key)])
     calendar = " JOIN calendar USING (tick)" if table.ticks_ahead else ""
     if hides_late:
         partition = ", ".join(identifier(name) for name in feature.on.values())
         return lambda relation: (
-            f"WITH events AS (SELECT *, {known_at(table)} AS known_at FROM {relation}{calendar}), "
-            f"ranked AS (SELECT {columns}, epoch_us(known_at) AS _known, row_number() OVER (ORDER BY {order}) AS _rank, "
+            f"WITH events AS (SELECT *, {known_at(table)} AS {KNOWN_AT} FROM {relation}{calendar}), "
+            f"ranked AS (SELECT {columns}, epoch_us({KNOWN_AT}) AS _known, row_number() OVER (ORDER BY {order}) AS _rank, "
             # A row sees what is known strictly before it, but a late row from the very start of a tick on.
-            f"greatest(epoch_us(known_at), epoch_us({USABLE}) - 1) AS _at FROM events "
-            f"WHERE known_at >= make_timestamptz({start}) AND known_at < make_timestamptz({end})) "
+            f"greatest(epoch_us({KNOWN_AT}), epoch_us({USABLE}) - 1) AS _at FROM events "
+            f"WHERE {KNOWN_AT} >= make_timestamptz({start}) AND {KNOWN_AT} < make_timestamptz({end})) "
             f"SELECT * EXCLUDE (_rank) FROM ranked "
             f"QUALIFY _rank = max(_rank) OVER (PARTITION BY {partition} ORDER BY _at, _rank) ORDER BY _at, _rank"
         )
     return lambda relation: (
-        f"WITH events AS (SELECT *, {known_at(table)} AS known_at FROM {relation}{calendar}) "
-        f"SELECT epoch_us(known_at) AS _at, {columns} FROM events "
-        f"WHERE known_at >= make_timestamptz({start}) AND known_at < make_timestamptz({end}) ORDER BY {order}"
+        f"WITH events AS (SELECT *, {known_at(table)} AS {KNOWN_AT} FROM {relation}{calendar}) "
+        f"SELECT epoch_us({KNOWN_AT}) AS _at, {columns} FROM events "
+        f"WHERE {KNOWN_AT} >= make_timestamptz({start}) AND {KNOWN_AT} < make_timestamptz({end}) ORDER BY {order}"
     )
 
 

@@ -22,6 +22,7 @@ TYPES = {
 CALENDAR = "calendar"
 # Begins with _, as no declared column may: the calendar is joined to tables of any columns.
 STARTS = "_starts_at"
+KNOWN_AT = "_known_at"  # when a row became known
 # Tells rows for which a value cannot be computed.
 FAILED = "_failed"
 
@@ -50,9 +51,9 @@ def counts_from(late: Iterable[str], of: str = "") -> str:
     """
     columns = [f"{of}{identifier(name)}" for name in sorted(set(late))]
     if not columns:
-        return f"{of}known_at"
+        return f"{of}{KNOWN_AT}"
     all_known = " AND ".join(f"{column} IS NOT NULL" for column in columns)
-    return f"CASE WHEN {all_known} THEN greatest({of}known_at, {', '.join(columns)}) END"
+    return f"CASE WHEN {all_known} THEN greatest({of}{KNOWN_AT}, {', '.join(columns)}) END"
 
 
 def usable_at(moment: str, of: str = "") -> str:

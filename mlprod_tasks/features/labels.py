@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from mlprod_tasks.declaration import Label, Outcome, Pipeline, Tick, TickRange
 from mlprod_tasks.declaration.reads import late_columns
 from mlprod_tasks.declaration.rhythm import TickName
-from mlprod_tasks.features.known import FAILED, counts_from, known_at, usable_at
+from mlprod_tasks.features.known import FAILED, KNOWN_AT, counts_from, known_at, usable_at
 from mlprod_tasks.features.outcomes import outcome_labels
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.platform import Platform
@@ -173,19 +173,20 @@ def _labels_sql(pipeline: Pipeline, as_of: Tick, hides_late: bool, alone: bool =
     if label.kind == "number":
         fails = f"({fails} OR coalesce(NOT isfinite({value}), false))"
         value = f"CASE WHEN isfinite({value}) THEN {value} END"
-    label_of = f"{value} AS label, {fails} AS {FAILED}"
+    label_of = f"{value} AS _label, {fails} AS {FAILED}"
     calendar = " JOIN calendar USING (tick)" if table.ticks_ahead else ""
     start = f"TIMESTAMPTZ '{as_of.start.isoformat()}'"
     arrived = f" WHERE {usable_at(start)}" if hides_late else ""
     return lambda relation: (
-        f"WITH outcomes AS (SELECT *, {known_at(table)} AS known_at FROM {relation}{calendar}), "
+        f"WITH outcomes AS (SELECT *, {known_at(table)} AS {KNOWN_AT} FROM {relation}{calendar}), "
         f"computed AS (SELECT {joined_on}, tick AS _outcome_tick, {_outcome(label, alone)} AS _computed, "
-        f"{moment} AS label_known_at FROM outcomes{arrived}), labelled AS (SELECT *, {label_of} FROM computed) "
-        f"SELECT {key}, scored.tick, label, label_known_at, {FAILED} FROM scored JOIN labelled ON {matched} "
-        f"WHERE (label IS NOT NULL OR {FAILED}) AND _outcome_tick >= scored.tick "
-        f"AND label_known_at < {start} "
+        f"{moment} AS _label_known_at FROM outcomes{arrived}), labelled AS (SELECT *, {label_of} FROM computed) "
+        f"SELECT {key}, scored.tick, _label AS label, _label_known_at AS label_known_at, {FAILED} "
+        f"FROM scored JOIN labelled ON {matched} "
+        f"WHERE (_label IS NOT NULL OR {FAILED}) AND _outcome_tick >= scored.tick "
+        f"AND _label_known_at < {start} "
         f"QUALIFY row_number() OVER (PARTITION BY scored.tick, {key} "
-        f"ORDER BY label_known_at DESC, _outcome_tick DESC, {FAILED} DESC, label DESC) = 1 "
+        f"ORDER BY _label_known_at DESC, _outcome_tick DESC, {FAILED} DESC, _label DESC) = 1 "
         f"ORDER BY scored.tick, {key}"
     )
 

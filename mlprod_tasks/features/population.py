@@ -23,15 +23,15 @@ def population_sql(population: Population, table: Table, relation: str, hides_la
     enters = f"greatest({known_at(table)}, {USABLE} - INTERVAL 1 MICROSECOND)" if hides_late else known_at(table)
     ends = alive = ""
     if population.within is not None:
-        ends = f",\n    max(known + {interval(population.within)}) OVER (k ROWS UNBOUNDED PRECEDING) AS ends"
-        alive = f"\n  AND {CALENDAR}.{STARTS} <= ends"
+        ends = f",\n    max(_known + {interval(population.within)}) OVER (k ROWS UNBOUNDED PRECEDING) AS _ends"
+        alive = f"\n  AND {CALENDAR}.{STARTS} <= _ends"
     # Each row of a key covers the ticks up to the key's next row, so that every tick comes once.
     return (
-        f"WITH seen AS (\n  SELECT {key}, {known_at(table)} AS known, {enters} AS enters\n  FROM {relation}\n"
+        f"WITH seen AS (\n  SELECT {key}, {known_at(table)} AS _known, {enters} AS _enters\n  FROM {relation}\n"
         f"  WHERE {' AND '.join(counted)}\n), "
-        f"newest AS (\n  SELECT {key}, enters, max(known) AS known\n  FROM seen\n  GROUP BY {key}, enters\n), "
-        f"spans AS (\n  SELECT {key}, enters, lead(enters) OVER k AS following{ends}\n  FROM newest\n"
-        f"  WINDOW k AS (PARTITION BY {key} ORDER BY enters)\n)\n"
+        f"newest AS (\n  SELECT {key}, _enters, max(_known) AS _known\n  FROM seen\n  GROUP BY {key}, _enters\n), "
+        f"spans AS (\n  SELECT {key}, _enters, lead(_enters) OVER k AS _following{ends}\n  FROM newest\n"
+        f"  WINDOW k AS (PARTITION BY {key} ORDER BY _enters)\n)\n"
         f"SELECT {key}, {CALENDAR}.{STARTS} AS {AS_OF}, {CALENDAR}.tick AS tick\nFROM spans\nJOIN {CALENDAR}\n"
-        f"  ON {CALENDAR}.{STARTS} > enters AND (following IS NULL OR {CALENDAR}.{STARTS} <= following){alive}"
+        f"  ON {CALENDAR}.{STARTS} > _enters AND (_following IS NULL OR {CALENDAR}.{STARTS} <= _following){alive}"
     )

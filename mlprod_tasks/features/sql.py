@@ -14,7 +14,7 @@ from mlprod_tasks.declaration.aggregate import Aggregate, without_rows
 from mlprod_tasks.declaration.feature import names_of
 from mlprod_tasks.declaration.reads import late_columns, taken_from
 from mlprod_tasks.features.aggregate_sql import aggregated
-from mlprod_tasks.features.known import TYPES, counts_from, interval, known_at, predict_at, usable_at
+from mlprod_tasks.features.known import KNOWN_AT, TYPES, counts_from, interval, known_at, predict_at, usable_at
 from mlprod_tasks.features.population import population_sql
 from mlprod_tasks.features.snapshot import Snapshot, without_outcome
 from mlprod_tasks.platform import Platform
@@ -91,7 +91,7 @@ class _Definition:
         if not features:
             return ""
         name = self._free(f"{table.name}_known")
-        columns = [f"{identifier(table.name)}.*", f"{known_at(table)} AS known_at"]
+        columns = [f"{identifier(table.name)}.*", f"{known_at(table)} AS {KNOWN_AT}"]
         columns += [f"{sql} AS {column}" for (_, sql), column in self._conditions(table).items()]
         calendar = "\nJOIN calendar USING (tick)" if table.ticks_ahead else ""
         self.parts[name] = f"SELECT{_listed(columns)}\nFROM {identifier(table.name)}{calendar}"
@@ -107,14 +107,14 @@ class _Definition:
             if late is not None:
                 value = f"CASE WHEN e.{identifier(late)} < r.predict_at THEN {value} END"
             taken.append(f"{value} AS {identifier(called)}")
-        newest = ", ".join(f"e.{column} DESC" for column in ("known_at", *map(identifier, table.key)))
-        rank = f"row_number() OVER (PARTITION BY {self._of('r')} ORDER BY {newest}) AS nth"
+        newest = ", ".join(f"e.{column} DESC" for column in (KNOWN_AT, *map(identifier, table.key)))
+        rank = f"row_number() OVER (PARTITION BY {self._of('r')} ORDER BY {newest}) AS _nth"
         inner = (
             f"SELECT{_listed([*(f'r.{key}' for key in self.key), *taken, rank])}\nFROM {self.rows} AS r\n"
-            f"JOIN {events} AS e\n  ON {_equal(feature.on)}\n  AND e.known_at < r.predict_at{_arrived(table)}\n"
-            f"  AND e.known_at >= r.predict_at - {interval(feature.max_age)}"
+            f"JOIN {events} AS e\n  ON {_equal(feature.on)}\n  AND e.{KNOWN_AT} < r.predict_at{_arrived(table)}\n"
+            f"  AND e.{KNOWN_AT} >= r.predict_at - {interval(feature.max_age)}"
         )
-        self.parts[name] = f"SELECT *\nFROM (\n{_indented(inner)}\n) AS ranked\nWHERE nth = 1"
+        self.parts[name] = f"SELECT *\nFROM (\n{_indented(inner)}\n) AS ranked\nWHERE _nth = 1"
         return name
 
     def _joined(self, computed: Mapping[int, str]) -> None:
@@ -144,7 +144,7 @@ class _Definition:
         for window in feature.windows:
             for aggregate in feature.aggregates:
                 late = late_columns(table, taken_from(aggregate))
-                moment = counts_from(late, "e.") if late else "e.known_at"
+                moment = counts_from(late, "e.") if late else f"e.{KNOWN_AT}"
                 end = f"r.predict_at - {interval(feature.skip)}" if feature.skip else "r.predict_at"
                 within = f"{moment} < {end} AND {moment} >= r.predict_at - {interval(feature.skip + window)}"
                 if aggregate.where:
@@ -154,10 +154,10 @@ class _Definition:
                 columns.append(f"{value} AS {identifier(feature.feature(aggregate, window))}")
         # A late value counts if its own time is in the window, however old its row is.
         reads_late = any(late_columns(table, taken_from(aggregate)) for aggregate in feature.aggregates)
-        oldest = "" if reads_late else f"\n  AND e.known_at >= r.predict_at - {interval(feature.look_back)}"
+        oldest = "" if reads_late else f"\n  AND e.{KNOWN_AT} >= r.predict_at - {interval(feature.look_back)}"
         self.parts[name] = (
             f"SELECT{_listed(columns)}\nFROM {self.rows} AS r\nJOIN {events} AS e\n  ON {_equal(feature.by)}\n"
-            f"  AND e.known_at < r.predict_at{oldest}{_arrived(table)}\nGROUP BY {self._of('r')}"
+            f"  AND e.{KNOWN_AT} < r.predict_at{oldest}{_arrived(table)}\nGROUP BY {self._of('r')}"
         )
         return name
 

@@ -20,7 +20,7 @@ from mlprod_tasks.declaration.aggregate_groups import AggregateGroup, groups_of,
 from mlprod_tasks.features.event_series import series_columns
 from mlprod_tasks.features.event_times import EventTimes, times_of
 from mlprod_tasks.features.keys import KeyCodes
-from mlprod_tasks.features.known import MICROSECOND, counts_from, known_at
+from mlprod_tasks.features.known import KNOWN_AT, MICROSECOND, counts_from, known_at
 from mlprod_tasks.features.rows import ScoredRows
 from mlprod_tasks.platform.lake import USABLE
 from mlprod_tasks.platform.sql import identifier
@@ -88,7 +88,7 @@ def query(
         )
         calendar = " JOIN calendar USING (tick)" if table.ticks_ahead else ""
         return (
-            f"WITH events AS (SELECT *, {known_at(table)} AS known_at FROM {relation}{calendar}) "
+            f"WITH events AS (SELECT *, {known_at(table)} AS {KNOWN_AT} FROM {relation}{calendar}) "
             f"SELECT {', '.join(at + by + what)} FROM events WHERE {within}{order}"
         )
 

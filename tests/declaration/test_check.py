@@ -160,7 +160,10 @@ RULES: dict[str, tuple[Change, tuple[str, ...]]] = {
     # columns
     "two columns of one name": (column_with("weather", "temp", name="humid"), ("table 'weather': columns: 'humid'",)),
     "a column name with a space": (column_with("weather", "temp", name="the temp"), ("column 'the temp': name",)),
-    "a column that the lake needs": (column_with("weather", "temp", name="tick"), ("column 'tick'", "reserved are", "score")),
+    "a column that the lake needs": (
+        column_with("weather", "temp", name="tick"),
+        ("column 'tick'", "used by the lake itself", "weather_tick"),
+    ),
     "a bound on text": (column_with("flights", "dest", min=3.0), ("column 'dest': min and max need a number", "'text'")),
     "min above max": (column_with("flights", "distance", min=7000.0), ("column 'distance': min 7000.0 is above max 6000.0",)),
     "listed values of a float": (column_with("weather", "temp", values=(1, 2)), ("column 'temp': values need kind", "'float'")),

@@ -66,7 +66,7 @@ MISTAKES = {
     "no such time": ('known_at="settled_at"', 'known_at="closed_at"', "which has placed_at, settled_at"),
     "no import": ("from mlprod_tasks import declaration as ml\n", "\n", "Write at the top: from mlprod_tasks import"),
     "another variable": ("\npipeline = ", "\nmine = ", "call 'mine' pipeline"),
-    "a name of the system": ('ml.Expression("size"', 'ml.Expression("tick"', "or reserved: give another"),
+    "a name of the system": ('ml.Expression("size"', 'ml.Expression("tick"', "give another, such as 'orders_tick'"),
     "an estimator itself": (
         "(ml.LightGBM(),)", "(__import__('sklearn.dummy').dummy.DummyClassifier(),)", "where it is made, as in Estimator",
     ),

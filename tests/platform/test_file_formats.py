@@ -223,7 +223,7 @@ def test_a_dialect_that_cannot_be_is_refused_when_it_is_declared(given: dict[str
         (ml.Column("Order ID", "int", "x"), r"choose one, .* as in Column\('order_id', source='Order ID', \.\.\.\)"),
         (ml.Column("Größe", "int", "x"), r"Column\('grosse', source='Größe'"),
         (ml.Column("2nd", "int", "x"), r"Column\('column_2nd', source='2nd'"),
-        (ml.Column("value", "float", "x"), r"used by the lake itself: .* as in Column\('orders_value', source='value'"),
+        (ml.Column("tick", "float", "x"), r"used by the lake itself.* as in Column\('orders_tick', source='tick'"),
         (ml.Column("more", "int", "x", source=""), "source is empty"),
         (ml.Column("more", "int", "x", source="order_id"), "columns of the source: 'order_id' is declared 2 times"),
     ],

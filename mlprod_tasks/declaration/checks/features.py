@@ -65,8 +65,13 @@ def _names(feature: Feature, entity: Table) -> Iterator[str]:
     for name in names_of(feature):
         if not IDENTIFIER.fullmatch(name):
             yield f"feature {name!r}: name must be lower-case letters, digits and _, starting with a letter"
-        if name in RESERVED or (name in entity.names and not _passes_through(feature, name)):
-            yield f"feature {name!r}: the name is that of a column of {entity.name!r}, or reserved: give another"
+        if name in RESERVED:
+            yield (
+                f"feature {name!r}: predictions, training sets or the SQL of values have something else of that name, so it "
+                f"is reserved: give another, such as {f'{entity.name}_{name}'!r}"
+            )
+        elif name in entity.names and not _passes_through(feature, name):
+            yield f"feature {name!r}: the name is that of a column of {entity.name!r}: give another"
         if name in entity.key or name == entity.time:
             yield f"feature {name!r}: this is the name of the key or the time of {entity.name!r}: give another"
 

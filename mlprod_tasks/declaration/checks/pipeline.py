@@ -25,7 +25,15 @@ from mlprod_tasks.declaration.checks.population import outcome_problems, populat
 from mlprod_tasks.declaration.checks.search import search_problems
 from mlprod_tasks.declaration.checks.serving import serving_problems
 from mlprod_tasks.declaration.checks.snapshots import snapshot_problems
-from mlprod_tasks.declaration.checks.tables import ADDRESS, IDENTIFIER, connection_problems, listed, repeated, table_problems
+from mlprod_tasks.declaration.checks.tables import (
+    ADDRESS,
+    IDENTIFIER,
+    connection_problems,
+    listed,
+    repeated,
+    scored_table_problems,
+    table_problems,
+)
 from mlprod_tasks.declaration.checks.task import task_problems
 from mlprod_tasks.declaration.checks.training import training_problems
 from mlprod_tasks.declaration.declared import DeclarationError
@@ -70,6 +78,7 @@ def _problems(pipeline: Pipeline) -> Iterator[str]:
     elif pipeline.entity_name not in {table.name for table in pipeline.tables}:
         yield f"entity {pipeline.entity_name!r} is not a declared table; declared are {listed(t.name for t in pipeline.tables)}"
         return  # what follows is about the entity's columns
+    yield from scored_table_problems(pipeline.entity_table)
     yield from snapshot_problems(pipeline)
     yield from repeated("features", pipeline.feature_names)
     for feature in pipeline.features:

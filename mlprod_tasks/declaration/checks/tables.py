@@ -14,10 +14,14 @@ from mlprod_tasks.declaration.table import Column, Files, Table
 ADDRESS = re.compile(r"[^@\s,;<>]+@[^@\s,;<>]+")
 IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,62}")
 CONNECTION = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-# Columns that the steps add to tables, audited rows and predictions themselves.
+# What every table has besides its columns: its partition in the lake, which SQL may read, and in the audit the bounds of that,
+# which handwritten expectations name. Whatever else queries add begins with _, as no declared column may.
+PARTITION = "tick"
+OF_TABLES = (PARTITION, "partition_start", "partition_end")
+# What predictions, training sets and the SQL of values have beside the key, the time and the features of a row.
 RESERVED = {
-    "decision", "fallback", "features_digest", "known_at", "label", "label_known_at", "model_version", "outcome",
-    "partition_end", "partition_start", "predict_at", "score", "split", "tick", "value",
+    "decision", "fallback", "features_digest", "label", "label_known_at", "model_version", "outcome", "predict_at", "score",
+    "split", PARTITION,
 }  # fmt: skip
 
 
@@ -74,11 +78,8 @@ def _column(where: str, table: Table, column: Column) -> Iterator[str]:
             f"{where}: name must be lower-case letters, digits and _, starting with a letter: choose one, and give the name in "
             f"the source beside it, as in Column({_identifier(column.name)!r}, source={column.name_in_source!r}, ...)"
         )
-    if column.name in RESERVED:
-        yield (
-            f"{where}: the name is used by the lake itself: choose another, and give the name in the source beside it, as in "
-            f"Column({f'{table.name}_{column.name}'!r}, source={column.name_in_source!r}, ...); reserved are {listed(RESERVED)}"
-        )
+    if column.name in OF_TABLES:
+        yield f"{where}: the name is used by the lake itself, for its partitions: {_other_name(table, column)}"
     if column.source == "":
         yield f"{where}: source is empty: leave it out, or give the column's name in the source"
     if (column.min is not None or column.max is not None) and column.kind not in ("int", "float"):
@@ -107,6 +108,27 @@ def _column(where: str, table: Table, column: Column) -> Iterator[str]:
         yield f"{where}: personal='hash' needs kind 'text' or 'int', not {column.kind!r}"
     if column.personal and column.name == (table.dated_by or table.time):
         yield f"{where}: the time column cannot be personal"
+
+
+def scored_table_problems(table: Table) -> Iterator[str]:
+    """Names of the scored table that stand for something else in its expressions or predictions."""
+    for column in table.columns:
+        beside = RESERVED if column.name in (*table.key, table.time) else {"predict_at"}
+        if column.name in beside - {PARTITION}:  # that one is refused in any table
+            yield (
+                f"table {table.name!r}: column {column.name!r}: the name is that of a column of predictions or training sets, "
+                f"in which this one is, too: {_other_name(table, column)}; reserved there are {listed(RESERVED)}"
+                if column.name != "predict_at"
+                else f"table {table.name!r}: column {column.name!r}: expressions read by that name when the row is scored: "
+                f"{_other_name(table, column)}"
+            )
+
+
+def _other_name(table: Table, column: Column) -> str:
+    return (
+        "choose another, and give the name in the source beside it, as in "
+        f"Column({f'{table.name}_{column.name}'!r}, source={column.name_in_source!r}, ...)"
+    )
 
 
 def _as_timestamp(table: Table) -> str:

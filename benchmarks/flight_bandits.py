@@ -7,7 +7,7 @@ project's policies; flights are given arms by chance, again for each seed, and r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import lightgbm
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from benchmarks.size import sized
 from demo.business_database import business_tables
-from mlprod_tasks.bandits.arm_rewards import ArmRewards
+from mlprod_tasks.bandits.arm_rewards import ArmRewards, within_a_tick
 from mlprod_tasks.bandits.policy import shares
 from mlprod_tasks.declaration.bandit import UCB1, Bandit, EpsilonGreedy
 
@@ -33,11 +33,12 @@ ARMS = ("rates of carrier and hour", "LightGBM", "LightGBM, late above 0.4", "ne
 SAVED = Bandit("saved", floor=0.02, warm_up=FEW)
 POLICIES: dict[str, Bandit] = {
     "`ThompsonSampling()`": SAVED,
+    "`ThompsonSampling()`, `by_tick=False`": replace(SAVED, by_tick=False),
     "`ThompsonSampling()`, `discount=0.97`": replace(SAVED, discount=0.97),
     "`EpsilonGreedy(0.1)`": replace(SAVED, policy=EpsilonGreedy(0.1), floor=0.0),
     "`UCB1(scale=160)`": replace(SAVED, policy=UCB1(RIGHT - WRONG)),
 }
-Shares = Callable[[int, Floats, Floats], Floats]
+Choose = Callable[[int, Sequence[ArmRewards], Sequence[ArmRewards]], Floats]
 
 
 @dataclass(frozen=True)
@@ -116,52 +117,50 @@ def _lightgbm(before: pd.DataFrame, after: pd.DataFrame) -> Floats:
     return np.asarray(model.predict(both[len(before) :]), float)
 
 
-def _earned(days: Days, choose: Shares, delay: int, discount: float = 1.0) -> Floats:
+def _earned(days: Days, choose: Choose, delay: int, discount: float = 1.0) -> Floats:
     """What is expected to be earned in 1,000 flights, (seeds,). choose: shares by day, rewards known and rewards that count."""
-    arms = len(ARMS)
-    known, counted, total = np.zeros((3, SEEDS, arms)), np.zeros((3, SEEDS, arms)), np.zeros(SEEDS)
-    waiting: list[Floats] = []
+    arms, earned = len(ARMS), np.zeros(SEEDS)
+    known = [ArmRewards.none(arms) for _ in range(SEEDS)]
+    counted, waiting = list(known), list[list[ArmRewards]]()
     for day, values in enumerate(days.values):
         if len(waiting) > delay:
             due = waiting.pop(0)
-            known, counted = known + due, discount * counted + due
+            known = [old + new for old, new in zip(known, due, strict=True)]
+            counted = [old.weighted(discount) + new for old, new in zip(counted, due, strict=True)]
         given = choose(day, known, counted)
         # The same chance for each policy: what differs between them is their choice.
         chance = np.random.default_rng([1, day]).random((SEEDS, len(values)))
         arm = np.minimum((chance[:, :, None] >= given.cumsum(axis=1)[:, None, :]).sum(axis=2), arms - 1)
-        mine = [(arm == one).astype(float) for one in range(arms)]
-        sums = [[of @ np.ones(len(values)), of @ values[:, one], of @ values[:, one] ** 2] for one, of in enumerate(mine)]
-        waiting.append(np.array(sums).transpose(1, 2, 0))
-        total += given @ values.sum(axis=0)  # what the shares earn: by which flights they were drawn is luck
-    return total / days.flights * 1000
+        waiting.append([_of_a_day(values, arm[seed]) for seed in range(SEEDS)])
+        earned += given @ values.sum(axis=0)  # what the shares earn: by which flights they were drawn is luck
+    return earned / days.flights * 1000
 
 
-def _by_policy(bandit: Bandit) -> Shares:
-    def choose(day: int, known: Floats, counted: Floats) -> Floats:
-        return np.array(
-            [
-                shares(bandit, _rewards(known[:, seed]), _rewards(counted[:, seed]), seed * 1000 + day, False, DRAWS)
-                for seed in range(SEEDS)
-            ]
-        )
+def _of_a_day(values: Floats, arm: NDArray[np.int64]) -> ArmRewards:
+    """The rewards of a day's flights, each with its arm, (flights,)."""
+    arms, reward = values.shape[1], values[np.arange(len(arm)), arm]
+    n, total, squares = (np.bincount(arm, weights, minlength=arms) for weights in (np.ones(len(arm)), reward, reward**2))
+    within, gained, around = within_a_tick(n, total, squares)
+    return replace(ArmRewards.none(arms), n=n, total=total, squares=squares, within=within, gained=gained, around=around)
+
+
+def _by_policy(bandit: Bandit) -> Choose:
+    def choose(day: int, known: Sequence[ArmRewards], counted: Sequence[ArmRewards]) -> Floats:
+        both = enumerate(zip(known, counted, strict=True))
+        return np.array([shares(bandit, one, other, seed * 1000 + day, False, DRAWS) for seed, (one, other) in both])
 
     return choose
 
 
-def _rewards(sums: Floats) -> ArmRewards:
-    """Rewards from their sums, (3, arms)."""
-    return replace(ArmRewards.none(sums.shape[1]), n=sums[0], total=sums[1], squares=sums[2])
-
-
-def _test_then_best(delay: int) -> Shares:
+def _test_then_best(delay: int) -> Choose:
     """Equal shares until the rewards of the test's days are known, then all for the arm with the best mean in them."""
     kept: list[Floats] = []
 
-    def choose(day: int, known: Floats, counted: Floats) -> Floats:
+    def choose(day: int, known: Sequence[ArmRewards], counted: Sequence[ArmRewards]) -> Floats:
         if day < TEST_DAYS + delay:
             return np.full((SEEDS, len(ARMS)), 1 / len(ARMS))
         if not kept:
-            kept.append(np.eye(len(ARMS))[(known[1] / known[0]).argmax(axis=1)])
+            kept.append(np.eye(len(ARMS))[[int(one.mean.argmax()) for one in known]])
         return kept[0]
 
     return choose

@@ -18,9 +18,10 @@ Ints = NDArray[np.int64]
 class ArmRewards:
     """Sums over the rewards of each arm.
 
-    n, total, squares: (arms,) how many, their sum, and that of their squares. products: (arms, 1 + features, 1 + features) sums
-    of the outer product of each row's 1 and features; earned: (arms, 1 + features) of these times the reward; both without
-    features if no policy asks for them.
+    n, total, squares: (arms,) how many, their sum, and that of their squares. products: (arms, 1 + features, 1 + features)
+    sums of the outer product of each row's 1 and features; earned: (arms, 1 + features) of these times the reward; both
+    without features if no policy asks for them. within: (arms, arms), gained: (arms,), around: the normal equations of the
+    arms' effects beside one of each tick, and the sum of squares around the ticks' means.
     """
 
     n: Floats
@@ -28,16 +29,22 @@ class ArmRewards:
     squares: Floats
     products: Floats
     earned: Floats
+    within: Floats
+    gained: Floats
+    around: Floats
 
     @classmethod
     def none(cls, arms: int, features: int = 0) -> ArmRewards:
         """No rewards."""
         wide = 1 + features
-        return cls(np.zeros(arms), np.zeros(arms), np.zeros(arms), np.zeros((arms, wide, wide)), np.zeros((arms, wide)))
+        return cls(
+            np.zeros(arms), np.zeros(arms), np.zeros(arms), np.zeros((arms, wide, wide)), np.zeros((arms, wide)),
+            np.zeros((arms, arms)), np.zeros(arms), np.zeros(()),
+        )  # fmt: skip
 
     @classmethod
     def of(cls, arms: int, arm: Ints, reward: Floats, features: Floats | None = None) -> ArmRewards:
-        """Sum up rewards. arm, reward: (rows,); features: (rows, features).
+        """Sum up the rewards of one tick. arm, reward: (rows,); features: (rows, features).
 
         Raises: ValueError if a reward or feature is not finite.
         """
@@ -45,13 +52,15 @@ class ArmRewards:
         if not np.isfinite(reward).all() or not np.isfinite(x).all():
             raise ValueError("a reward or feature is infinite or no number")
         mine = [arm == one for one in range(arms)]
+        n = np.array([float(of.sum()) for of in mine])
+        total = np.array([float(reward[of].sum()) for of in mine])
+        squares = np.array([float((reward[of] ** 2).sum()) for of in mine])
         return cls(
-            np.array([float(of.sum()) for of in mine]),
-            np.array([float(reward[of].sum()) for of in mine]),
-            np.array([float((reward[of] ** 2).sum()) for of in mine]),
+            n, total, squares,
             np.stack([x[of].T @ x[of] for of in mine]),
             np.stack([x[of].T @ reward[of] for of in mine]),
-        )
+            *within_a_tick(n, total, squares),
+        )  # fmt: skip
 
     def __add__(self, other: ArmRewards) -> ArmRewards:
         return ArmRewards(*(mine + theirs for mine, theirs in zip(self._parts(), other._parts(), strict=True)))
@@ -76,7 +85,16 @@ class ArmRewards:
         return cls(**{name: np.array(part, float) for name, part in plain.items()})
 
     def _parts(self) -> tuple[Floats, ...]:
-        return self.n, self.total, self.squares, self.products, self.earned
+        return (
+            self.n, self.total, self.squares, self.products, self.earned, self.within, self.gained, self.around,
+        )  # fmt: skip
+
+
+def within_a_tick(n: Floats, total: Floats, squares: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return what a tick tells of the arms' effects, beside its own: `within`, `gained` and `around`."""
+    rows = max(1.0, float(n.sum()))
+    middle = total.sum() / rows
+    return np.diag(n) - np.outer(n, n) / rows, total - n * middle, np.asarray(squares.sum() - total.sum() * middle)
 
 
 def remembered(by_tick: Mapping[int, ArmRewards], last: int, discount: float = 1.0, window: int | None = None) -> ArmRewards:

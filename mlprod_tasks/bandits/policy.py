@@ -6,6 +6,8 @@ given arms between two of them, and each needs the probability with which it got
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import singledispatch
 
 import numpy as np
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 
 from mlprod_tasks.bandits.arm_rewards import ArmRewards
 from mlprod_tasks.bandits.linear import fitted
+from mlprod_tasks.bandits.within_ticks import effects
 from mlprod_tasks.declaration.bandit import (
     UCB1,
     AroundModel,
@@ -30,6 +33,15 @@ ROW_DRAWS = 512  # of each row's
 ROWS_AT_ONCE = 50_000
 
 
+@dataclass(frozen=True)
+class Belief:
+    """What is thought of the arms. n, mean: (arms,) rewards and what one is worth; best: gives the probabilities to be best."""
+
+    n: Floats
+    mean: Floats
+    best: Callable[[], Floats]
+
+
 def shares(bandit: Bandit, known: ArmRewards, counted: ArmRewards, seed: int, proportion: bool, draws: int = DRAWS) -> Floats:
     """Return the share of each arm, (arms,), of a policy that asks for no features.
 
@@ -39,7 +51,9 @@ def shares(bandit: Bandit, known: ArmRewards, counted: ArmRewards, seed: int, pr
     """
     if warming(bandit, known):
         return _start(bandit.policy, len(known.n))
-    return with_floor(_shares(bandit.policy, counted, seed, proportion, draws), bandit.floor)
+    mean = counted.total.sum() / max(1.0, counted.n.sum()) + effects(counted).mean if bandit.by_tick else counted.mean
+    belief = Belief(counted.n, mean, lambda: best_probabilities(counted, seed, proportion, draws, by_tick=bandit.by_tick))
+    return with_floor(_shares(bandit.policy, belief), bandit.floor)
 
 
 def row_shares(bandit: Bandit, known: ArmRewards, counted: ArmRewards, features: Floats, seed: int) -> Floats:
@@ -60,14 +74,18 @@ def warming(bandit: Bandit, known: ArmRewards) -> bool:
     return bool(known.n.min() < bandit.warm_up)
 
 
-def best_probabilities(counted: ArmRewards, seed: int, proportion: bool, draws: int = DRAWS) -> Floats:
+def best_probabilities(
+    counted: ArmRewards, seed: int, proportion: bool, draws: int = DRAWS, *, by_tick: bool = False
+) -> Floats:
     """Return the probability of each arm to be the best, (arms,), from draws of what each may be worth.
 
     A proportion has a Beta distribution with the uniform prior (Thompson, Biometrika 25, 1933); a mean a normal one, as if each
-    arm had had one more reward, the mean of all.
+    arm had had one more reward, the mean of all. by_tick: from the arms' effects within ticks instead, which are normal.
     """
     random = np.random.default_rng(seed)
-    if proportion:
+    if by_tick:
+        drawn = effects(counted).drawn(seed, draws)
+    elif proportion:
         drawn = random.beta(1 + counted.total, 1 + np.maximum(counted.n - counted.total, 0.0), (draws, len(counted.n)))
     else:
         middle = counted.total.sum() / max(1.0, counted.n.sum())
@@ -104,31 +122,31 @@ def _best(values: Floats) -> Floats:
 
 
 @singledispatch
-def _shares(policy: Policy, counted: ArmRewards, seed: int, proportion: bool, draws: int) -> Floats:
+def _shares(policy: Policy, belief: Belief) -> Floats:
     raise TypeError(f"{type(policy).__name__} chooses by features: ask for the shares of rows")
 
 
 @_shares.register
-def _(policy: EpsilonGreedy, counted: ArmRewards, seed: int, proportion: bool, draws: int) -> Floats:
-    return with_floor(_best(counted.mean), policy.epsilon / len(counted.n))
+def _(policy: EpsilonGreedy, belief: Belief) -> Floats:
+    return with_floor(_best(belief.mean), policy.epsilon / len(belief.n))
 
 
 @_shares.register
-def _(policy: UCB1, counted: ArmRewards, seed: int, proportion: bool, draws: int) -> Floats:
-    rewards = max(1.0, float(counted.n.sum()))
+def _(policy: UCB1, belief: Belief) -> Floats:
+    rewards = max(1.0, float(belief.n.sum()))
     with np.errstate(divide="ignore"):
-        bonus = policy.scale * np.sqrt(2 * np.log(rewards) / counted.n)  # an arm of which nothing is known comes first
-    return _best(counted.mean + bonus)
+        bonus = policy.scale * np.sqrt(2 * np.log(rewards) / belief.n)  # an arm of which nothing is known comes first
+    return _best(belief.mean + bonus)
 
 
 @_shares.register
-def _(policy: ThompsonSampling, counted: ArmRewards, seed: int, proportion: bool, draws: int) -> Floats:
-    return best_probabilities(counted, seed, proportion, draws)
+def _(policy: ThompsonSampling, belief: Belief) -> Floats:
+    return belief.best()
 
 
 @_shares.register
-def _(policy: AroundModel, counted: ArmRewards, seed: int, proportion: bool, draws: int) -> Floats:
-    return _around(policy, len(counted.n))
+def _(policy: AroundModel, belief: Belief) -> Floats:
+    return _around(policy, len(belief.n))
 
 
 @singledispatch

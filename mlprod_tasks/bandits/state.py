@@ -64,7 +64,7 @@ class State:
 
     def best(self) -> Floats:
         """The probability of each arm to be the best for all units alike, (arms,)."""
-        return best_probabilities(self.counted, self.seed, self.proportion)
+        return best_probabilities(self.counted, self.seed, self.proportion, by_tick=self.plan.bandit.by_tick)
 
 
 def reward_metric(pipeline: Pipeline, plan: Plan) -> UnitMetric:

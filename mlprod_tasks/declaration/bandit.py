@@ -100,6 +100,8 @@ class Bandit:
     until: the last day on which it may run; None: until it is stopped or has a winner.
     discount: the weight of a reward falls by this factor with each tick, for arms whose worth changes; 1 keeps it.
     window: how many ticks of rewards count; None for all.
+    by_tick: whether arms are compared within ticks, so that good days do not speak for the arm that had most of their units;
+    rewards then have normal distributions. False adds them up over time, as policies that choose by features always do.
     seed: of all that is drawn by chance.
     """
 
@@ -112,6 +114,7 @@ class Bandit:
     until: date | None = None
     discount: float = 1.0
     window: int | None = None
+    by_tick: bool = True
     seed: int = 0
 
     @property

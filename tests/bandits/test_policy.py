@@ -1,6 +1,7 @@
 """Policies against MABWiser, which decides for one row after the other: how often it gives an arm is that arm's share."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from mlprod_tasks import declaration as ml
 from mlprod_tasks.bandits.arm_rewards import ArmRewards, remembered
 from mlprod_tasks.bandits.linear import fitted
 from mlprod_tasks.bandits.policy import best_probabilities, row_shares, shares
+from mlprod_tasks.bandits.within_ticks import effects
 
 ARMS = 3
 MEANS = np.array([0.30, 0.34, 0.28])
@@ -24,7 +26,7 @@ BY_FEATURES = EARNED + np.take_along_axis(FEATURES @ np.array([[1.0, -1.0, 0.0],
 
 
 def bandit(policy: object, floor: float = 0.0) -> ml.Bandit:
-    return ml.Bandit("earned", policy, floor=floor, warm_up=2)  # type: ignore[arg-type]
+    return ml.Bandit("earned", policy, floor=floor, warm_up=2, by_tick=False)  # type: ignore[arg-type]
 
 
 def given(policy: object, rewards: np.ndarray, floor: float = 0.0, seed: int = 1, proportion: bool = False) -> np.ndarray:
@@ -130,7 +132,7 @@ def test_around_the_model_keeps_the_champion_but_for_a_share() -> None:
 @pytest.mark.parametrize("policy", [ml.EpsilonGreedy(), ml.UCB1(), ml.ThompsonSampling()])
 def test_all_arms_are_alike_until_each_had_its_warm_up(policy: object) -> None:
     known = ArmRewards.of(ARMS, np.repeat([0, 1, 2], [500, 500, 9]), np.repeat([1.0, 5.0, 0.0], [500, 500, 9]))
-    declared = ml.Bandit("earned", policy, floor=0.0, warm_up=10)  # type: ignore[arg-type]
+    declared = ml.Bandit("earned", policy, floor=0.0, warm_up=10, by_tick=False)  # type: ignore[arg-type]
     assert shares(declared, known, known, 1, False) == pytest.approx(np.full(3, 1 / 3))
     more = known + ArmRewards.of(ARMS, np.array([2]), np.array([0.0]))
     assert shares(declared, more, more, 1, False).argmax() == 1
@@ -173,6 +175,31 @@ def test_an_arm_whose_worth_falls_is_left_sooner_if_old_rewards_are_forgotten() 
     ]
     assert found[0] < 0.01
     assert min(found[1:]) > 0.99
+
+
+def test_arms_are_compared_within_ticks_as_by_least_squares_with_an_effect_of_each_tick() -> None:
+    random = np.random.default_rng(4)
+    ticks, rows = {}, []
+    for tick in range(30):
+        # The second arm gets more and more units while all earn less and less.
+        arm = random.choice(ARMS, 200, p=[0.7 - 0.02 * tick, 0.1 + 0.02 * tick, 0.2])
+        earned = random.normal(5.0 - 0.3 * tick + np.array([0.0, 0.6, 0.3])[arm], 1.0)
+        ticks[tick] = ArmRewards.of(ARMS, arm, earned)
+        rows.append((arm, np.full(200, tick), earned))
+    arm, at, earned = (np.concatenate(values) for values in zip(*rows, strict=True))
+    known = remembered(ticks, 29)
+    assert known.mean[1] < known.mean[0]  # summed up over time, the better arm looks worse
+    design = np.hstack([np.eye(ARMS)[arm][:, 1:], np.eye(30)[at]])
+    solved, residual, *_ = np.linalg.lstsq(design, earned, rcond=None)
+    found = effects(known)
+    assert found.mean[1:] - found.mean[0] == pytest.approx(solved[:2], abs=0.01)
+    errors = np.sqrt(np.diag(np.linalg.inv(design.T @ design))[:2] * residual[0] / (len(earned) - 32))
+    variances = np.diag(found.covariance)[1:] + found.covariance[0, 0] - 2 * found.covariance[0, 1:]
+    assert np.sqrt(variances) == pytest.approx(errors, rel=0.01)
+    declared = ml.Bandit("earned", floor=0.0, warm_up=2)
+    assert shares(declared, known, known, 1, False)[1] > 0.99
+    assert shares(replace(declared, by_tick=False), known, known, 1, False)[1] < 0.01
+    assert np.cov(found.drawn(1, 50_000), rowvar=False) == pytest.approx(found.covariance, rel=0.05, abs=1e-6)
 
 
 def test_sums_survive_the_ledger() -> None:

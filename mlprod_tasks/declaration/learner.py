@@ -269,7 +269,7 @@ class Estimator:
 class LastValue:
     """The value of one feature, for a regression: the baseline that tomorrow is as the last time, as in ml.Last of a Trailing.
 
-    Where the feature is missing, the mean of the training rows.
+    Where the feature is missing, the mean of the training rows, or the quantile that other candidates predict.
 
     feature: a feature that is a number, in the outcome's unit.
     name: tells candidates apart.
@@ -282,6 +282,8 @@ class LastValue:
 @declared
 class SeasonalMean:
     """The mean outcome of the training rows by some features, for a regression: the baseline of a season, such as a weekday.
+
+    Where other candidates predict a quantile, it is that quantile of the rows, not their mean.
 
     by: the features whose values, together, tell groups apart.
     smoothing: so many rows with the overall mean are added to each group.

@@ -27,7 +27,7 @@ def pinball(outcome: np.ndarray, predicted: np.ndarray, quantile: float) -> floa
 
 
 def test_a_use_case_of_a_quantile_has_a_baseline_and_a_fallback_of_that_quantile(filled_home: Path, tmp_path: Path):
-    candidates = (replace(TREES, objective="quantile", alpha=0.8), ml.Constant())
+    candidates = (replace(TREES, objective="quantile", alpha=0.8), ml.Constant(), SEASON)
     gates = (ml.BetterThanBaseline("pinball"),)
     pipeline = replace(REFUNDS, model=replace(REFUNDS.model, candidates=candidates, coverage=None), gates=gates)
     shop = refund_shop(filled_home, tmp_path, pipeline=pipeline)
@@ -38,6 +38,11 @@ def test_a_use_case_of_a_quantile_has_a_baseline_and_a_fallback_of_that_quantile
     evaluation = folder.read(Evaluation)
     assert evaluation.baseline["pinball"].value == pytest.approx(pinball(test.label.to_numpy(), overall, 0.8))
     assert evaluation.baseline["pinball"].value < pinball(test.label.to_numpy(), train.label.mean(), 0.8), "the mean is worse"
+    by_channel = train.fillna({"channel": "?"}).groupby("channel").label
+    ends = (by_channel.count() * by_channel.quantile(0.8) + 10 * overall) / (by_channel.count() + 10)
+    predicted = test.channel.fillna("?").map(ends).to_numpy()
+    of_season = evaluation.simple["seasonal_mean"]["pinball"].value
+    assert of_season == pytest.approx(pinball(test.label.to_numpy(), predicted, 0.8))
     constant = next(one for one in load_model(folder.model).candidates if one.name == "constant")
     validation = read_window(folder, "validation").to_pandas()
     assert constant.metrics["pinball"] == pytest.approx(pinball(validation.label.to_numpy(), overall, 0.8))

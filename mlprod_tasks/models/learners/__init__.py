@@ -75,7 +75,7 @@ def fit_learner(
         case ml.Constant():
             return constant.fit_constant(columns, train, declared.quantile)
         case ml.LastValue() | ml.SeasonalMean():
-            return _fit_baseline(learner, columns, train)
+            return _fit_baseline(learner, columns, train, declared.quantile)
         case ml.LightGBM():
             from mlprod_tasks.models.learners import lightgbm
 
@@ -94,12 +94,14 @@ def fit_learner(
         return _fit_with_sklearn(learner, columns, train, validation, declared, report, gap_ticks)
 
 
-def _fit_baseline(learner: ml.LastValue | ml.SeasonalMean, columns: Columns, train: LearnerRows) -> FittedLearner:
+def _fit_baseline(
+    learner: ml.LastValue | ml.SeasonalMean, columns: Columns, train: LearnerRows, quantile: float | None
+) -> FittedLearner:
     from mlprod_tasks.models.learners import baselines
 
     if isinstance(learner, ml.LastValue):
-        return baselines.fit_last_value(learner, columns, train)
-    return baselines.fit_seasonal_mean(learner, columns, train)
+        return baselines.fit_last_value(learner, columns, train, quantile)
+    return baselines.fit_seasonal_mean(learner, columns, train, quantile)
 
 
 def _fit_with_sklearn(

@@ -18,7 +18,7 @@ LAST_VALUE, SEASONAL_MEAN = "last_value", "seasonal_mean"
 
 @dataclass(frozen=True)
 class Baseline:
-    """The common part of both. features: their number. otherwise: the prediction where nothing is known, the mean outcome."""
+    """The common part of both. features: their number. otherwise: the prediction where nothing is known."""
 
     features: int
     otherwise: float
@@ -57,7 +57,7 @@ class LastValueModel(Baseline):
 
 @dataclass(frozen=True)
 class SeasonalMeanModel(Baseline):
-    """The mean outcome by the values of the features at `positions`; of values that are missing their group's."""
+    """The mean outcome, or its quantile, by the features at `positions`; of missing values that of their group."""
 
     positions: tuple[int, ...]
     means: dict[tuple[float | None, ...], float] = field(repr=False)
@@ -85,24 +85,40 @@ def load(folder: Path, threads: int | None) -> LastValueModel | SeasonalMeanMode
     return SeasonalMeanModel(written["features"], written["otherwise"], tuple(written["positions"]), means)
 
 
-def fit_last_value(learner: LastValue, columns: Columns, train: LearnerRows) -> LastValueModel:
-    """Find the feature; where it is missing, the mean of the training rows is predicted."""
-    return LastValueModel(len(columns.names), train.rate, columns.names.index(learner.feature))
+def fit_last_value(learner: LastValue, columns: Columns, train: LearnerRows, quantile: float | None = None) -> LastValueModel:
+    """Find the feature; where it is missing, the mean of the training rows is predicted, or their quantile."""
+    return LastValueModel(len(columns.names), _middle(train.y, train.weight, quantile), columns.names.index(learner.feature))
 
 
-def fit_seasonal_mean(learner: SeasonalMean, columns: Columns, train: LearnerRows) -> SeasonalMeanModel:
-    """Fit the mean of each group: (sum + smoothing * overall mean) / (rows + smoothing), with the weights of rows."""
+def fit_seasonal_mean(
+    learner: SeasonalMean, columns: Columns, train: LearnerRows, quantile: float | None = None
+) -> SeasonalMeanModel:
+    """Fit the mean of each group: (rows * mean of the group + smoothing * overall mean) / (rows + smoothing), with weights.
+
+    quantile: the one that is predicted instead of the mean, of groups and overall.
+    """
     positions = tuple(columns.names.index(name) for name in learner.by)
-    weight = np.ones(len(train)) if train.weight is None else train.weight
-    sums: dict[tuple[float | None, ...], list[float]] = {}
-    for key, y, w in zip(_keys(train.x, positions), train.y.tolist(), weight.tolist(), strict=True):
-        known = sums.setdefault(key, [0.0, 0.0])
-        known[0] += w * y
-        known[1] += w
-    overall, smoothing = train.rate, learner.smoothing
-    ordered = sorted(sums, key=repr)  # so that the order of rows does not change the file
-    means = {key: (sums[key][0] + smoothing * overall) / (sums[key][1] + smoothing) for key in ordered}
+    groups: dict[tuple[float | None, ...], list[int]] = {}
+    for place, key in enumerate(_keys(train.x, positions)):
+        groups.setdefault(key, []).append(place)
+    overall, smoothing = _middle(train.y, train.weight, quantile), learner.smoothing
+    means = {}
+    for key in sorted(groups, key=repr):  # so that the order of rows does not change the file
+        at = np.array(groups[key])
+        weight = None if train.weight is None else train.weight[at]
+        size = float(at.size if weight is None else weight.sum())
+        own = _middle(train.y[at], weight, quantile) if size else overall
+        means[key] = (size * own + smoothing * overall) / (size + smoothing) if size + smoothing else overall
     return SeasonalMeanModel(len(columns.names), overall, positions, means)
+
+
+def _middle(y: Floats, weight: Floats | None, quantile: float | None) -> float:
+    """The mean outcome, or the quantile; of weighted rows the smallest outcome that has at least that share of the weight."""
+    if quantile is None or not len(y):
+        return float(np.average(y, weights=weight))
+    if weight is None:
+        return float(np.quantile(y, quantile))
+    return float(np.quantile(y, quantile, weights=weight, method="inverted_cdf"))
 
 
 def _keys(x: Floats, positions: tuple[int, ...]) -> list[tuple[float | None, ...]]:

@@ -41,9 +41,11 @@ def by_tick(session: Session, pipeline: Pipeline, ticks: Ticks, scored: dict[Tic
     failed = select(Audit.tick, Audit.table_name).where(*_within(Audit, pipeline, first, last), Audit.passed.is_(False))
     for tick, table in session.execute(failed):
         refused.setdefault(tick, []).append(table)
+    equal = select(Audit.tick, func.sum(Audit.rows_repeated)).where(*_within(Audit, pipeline, first, last))
+    repeated: dict[TickName, int] = {tick: int(total) for tick, total in session.execute(equal.group_by(Audit.tick))}
     decisions = {d.tick: d for d in session.scalars(select(Decision).where(*_within(Decision, pipeline, first, last)))}
     return tuple(
-        _tick(day, published.get(day, 0), refused.get(day, ()), scored.get(day), decisions.get(day))
+        _tick(day, published.get(day, 0), repeated.get(day, 0), refused.get(day, ()), scored.get(day), decisions.get(day))
         for day in reversed(ticks.days)
         if day in published or day in refused or day in scored or day in decisions
     )
@@ -127,10 +129,13 @@ def alarms(pipeline: Pipeline, platform: Platform, at: Tick | None = None) -> tu
     )
 
 
-def _tick(day: TickName, published: int, refused: Sequence[str], scored: Scoring | None, decision: Decision | None) -> TickRow:
+def _tick(
+    day: TickName, published: int, repeated: int, refused: Sequence[str], scored: Scoring | None, decision: Decision | None
+) -> TickRow:
     return TickRow(
         tick=str(day),
         published=published,
+        repeated=repeated,
         refused=tuple(sorted(refused)),
         scored=scored.rows if scored else None,
         fallback_rows=scored.fallback_rows if scored else 0,

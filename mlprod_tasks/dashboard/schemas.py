@@ -184,6 +184,7 @@ class TickRow:
 
     tick: str
     published: int
+    repeated: int  # of the rows that were read, those that equal another one of their tick, where rows have no key
     refused: tuple[str, ...]  # tables
     scored: int | None
     fallback_rows: int

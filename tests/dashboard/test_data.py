@@ -14,7 +14,7 @@ from mlprod_tasks.dashboard.series import BY_FEATURE
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.monitoring.kinds import KINDS
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Decision, GateResult, Intervention, Measurement, Promotion, Scoring, Training
+from mlprod_tasks.platform.ledger import Audit, Decision, GateResult, Intervention, Measurement, Promotion, Scoring, Training
 from tests.support.seeded_ledger import DAY, FIRST, doing, fill, moment, refuse, scoring
 
 LAST = FIRST + 75 * DAY
@@ -297,3 +297,24 @@ def test_what_was_measured_without_an_interval_is_shown_without_one(
     (chart,) = detail(flights_pipeline, platform).charts
     assert chart.lines[0].column.values == (0.7,)
     assert chart.lines[0].column.interval_low == (None,)
+
+
+def test_rows_that_equal_another_one_of_their_tick_are_told_with_it(
+    make_ledger: MakeLedger, flights_pipeline: Pipeline
+) -> None:
+    platform = make_ledger()
+    read = {
+        "staging": "",
+        "rows_read": 9,
+        "rows_accepted": 9,
+        "rows_refused": 0,
+        "passed": True,
+        "pipeline": flights_pipeline.name,
+    }
+    audits = [
+        Audit(**read, table_name=table, tick=day, at=moment(day), rows_repeated=repeated)
+        for day, table, repeated in ((FIRST, "flights", 2), (FIRST, "weather", 3), (FIRST + DAY, "flights", 0))
+    ]
+    platform.ledger.put(*audits, *(scoring(flights_pipeline, day) for day in (FIRST, FIRST + DAY)))
+    told = detail(flights_pipeline, platform, (FIRST, LAST))
+    assert [(row.tick, row.repeated) for row in told.by_tick] == [(str(FIRST + DAY), 0), (str(FIRST), 5)]

@@ -44,7 +44,8 @@
       cells: [
         row.tick,
         row.action ? chip(row.action, ACTIONS[row.action]) : chip("not decided", "quiet"),
-        h("div", { class: "why" }, row.action ? why : null, troubles.length > 0 && h("p", { class: "bad" }, troubles.join("; "))),
+        h("div", { class: "why" }, row.action ? why : null, troubles.length > 0 && h("p", { class: "bad" }, troubles.join("; ")),
+          row.repeated > 0 && h("p", { class: "sub" }, `${mlprod.count(row.repeated, "row that was read equals", "rows that were read equal")} another one of this tick`)),
         row.version === null ? "–" : `v${row.version}`,
         row.scored === null ? "–" : row.scored.toLocaleString("en-US"),
         row.published.toLocaleString("en-US"),

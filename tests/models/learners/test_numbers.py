@@ -59,23 +59,41 @@ def every() -> dict[str, FittedLearner]:
     return {name: fitted(name) for name in LEARNERS}
 
 
+def of_means(name: str) -> np.ndarray:
+    """What a baseline predicts if no other candidate predicts a quantile."""
+    alone = replace(MODEL, candidates=(LEARNERS[name],))
+    return fit_learner(LEARNERS[name], frames.COLUMNS, TRAIN, VALIDATION, alone).predict(TEST.x)
+
+
+def test_weighted_rows_of_a_season_have_the_quantile_of_repeated_ones():
+    """A row of weight w counts as w equal rows; the smallest outcome that has the share is what repeating them gives."""
+    weight = np.random.default_rng(5).integers(0, 4, len(TRAIN)).astype(float)
+    weighted = replace(TRAIN, weight=weight)
+    season = replace(LEARNERS["seasonal_mean"], smoothing=0.0)
+    predicted = fit_learner(season, frames.COLUMNS, weighted, VALIDATION, MODEL).predict(TEST.x)
+    for kind in (0.0, 1.0):
+        own = TRAIN.x[:, 5] == kind
+        repeated = np.repeat(TRAIN.y[own], weight[own].astype(int))
+        assert predicted[TEST.x[:, 5] == kind] == pytest.approx(np.quantile(repeated, 0.9, method="inverted_cdf"))
+
+
 @EVERY
 def test_it_is_nearer_to_outcomes_than_their_mean(every, name):
     predicted = every[name].predict(TEST.x)
     off, of_mean = (np.abs(TEST.y - one).mean() for one in (predicted, np.full(700, TRAIN.y.mean())))
     if name == "constant":
         assert predicted == pytest.approx(np.full(700, np.quantile(TRAIN.y, 0.9))), "a candidate predicts this quantile"
-        means = replace(MODEL, candidates=(ml.Constant(),))
-        plain = fit_learner(ml.Constant(), frames.COLUMNS, TRAIN, VALIDATION, means).predict(TEST.x)
-        assert plain == pytest.approx(np.full(700, TRAIN.y.mean()))
+        assert of_means(name) == pytest.approx(np.full(700, TRAIN.y.mean()))
     elif name == "last_value":
         known = np.isfinite(TEST.x[:, 0])
-        assert np.array_equal(predicted, np.where(known, TEST.x[:, 0], TRAIN.y.mean()))
+        assert np.array_equal(predicted, np.where(known, TEST.x[:, 0], np.quantile(TRAIN.y, 0.9)))
+        assert np.array_equal(of_means(name), np.where(known, TEST.x[:, 0], TRAIN.y.mean()))
     elif name == "seasonal_mean":
-        group = TRAIN.y[TRAIN.x[:, 5] == 1]
-        expected = (group.sum() + 10 * TRAIN.y.mean()) / (len(group) + 10)
-        assert predicted[TEST.x[:, 5] == 1] == pytest.approx(expected)
-        assert off < of_mean
+        group, means = TRAIN.y[TRAIN.x[:, 5] == 1], of_means(name)
+        of_quantile = (len(group) * np.quantile(group, 0.9) + 10 * np.quantile(TRAIN.y, 0.9)) / (len(group) + 10)
+        assert predicted[TEST.x[:, 5] == 1] == pytest.approx(of_quantile)
+        assert means[TEST.x[:, 5] == 1] == pytest.approx((group.sum() + 10 * TRAIN.y.mean()) / (len(group) + 10))
+        assert np.abs(TEST.y - means).mean() < of_mean
     elif name == "quantile":
         assert np.mean(TEST.y <= predicted) == pytest.approx(0.9, abs=0.05)
     else:

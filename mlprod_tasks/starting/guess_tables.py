@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mlprod_tasks.declaration.checks.tables import RESERVED
+from mlprod_tasks.declaration.checks.tables import OF_TABLES, RESERVED
 from mlprod_tasks.declaration.table import Kind
 from mlprod_tasks.platform.sql import quoted
 from mlprod_tasks.profiling.column_profile import MOMENTS, ColumnProfile, ProfiledColumn, profile_columns
@@ -122,7 +122,7 @@ def _names(sources: list[str], table: str) -> dict[str, str]:
     names: dict[str, str] = {}
     for source in sources:
         name = name_of(source)
-        name = f"{table}_{name}"[:60] if name in RESERVED else name
+        name = f"{table}_{name}"[:60] if name in {*RESERVED, *OF_TABLES} else name
         taken, number = set(names.values()), 2
         while name in taken:
             name, number = f"{name.rstrip('0123456789')}{number}", number + 1

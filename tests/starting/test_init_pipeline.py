@@ -191,7 +191,7 @@ def test_headers_that_are_sql_words_or_words_of_the_system_get_names_that_work(t
     ]
     (tmp_path / "t.csv").write_text(as_csv(rows))
     declared = started(tmp_path, tmp_path / "t.csv", predict="tick")
-    assert kinds(declared) == {"select": "int", "order": "timestamp", "group": "text", "t_value": "float", "t_tick": "bool"}
+    assert kinds(declared) == {"select": "int", "order": "timestamp", "group": "text", "value": "float", "t_tick": "bool"}
     assert declared.pipeline.label.sql == "t_tick"
 
 

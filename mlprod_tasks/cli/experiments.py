@@ -38,6 +38,7 @@ Then = Annotated[
         "champion, by the gates of any promotion)."
     ),
 ]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Count only units without a row before the start.")]
 Called = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="Its name.")]
 
 
@@ -53,13 +54,14 @@ def plan(
     periods: Periods = None,
     rows: Rows = "batch",
     then: Then = "nothing",
+    fresh: Fresh = False,
 ) -> None:
     """Print how many units and weeks an experiment needs, from the history of the use case; changes nothing."""
     from mlprod_tasks.experiments.plan import Wanted, told
     from mlprod_tasks.experiments.run import plan_for
 
     pipeline, here = opened(name)
-    wanted = Wanted(metric, difference, alpha, power, design, rows, then)  # type: ignore[arg-type]
+    wanted = Wanted(metric, difference, alpha, power, design, rows, then, fresh)  # type: ignore[arg-type]
     planned = plan_for(pipeline, wanted, variant, here, periods)
     say(told(pipeline, planned))
 
@@ -78,6 +80,7 @@ def start(
     periods: Periods = None,
     rows: Rows = "batch",
     then: Then = "nothing",
+    fresh: Fresh = False,
     starts: Annotated[str | None, typer.Option(metavar="TICK", help="The first tick; by default the next one.")] = None,
     reason: Reason = "",
 ) -> None:
@@ -89,7 +92,7 @@ def start(
 
     pipeline, here = opened(name)
     first = None if starts is None else pipeline.schedule.tick(starts).name
-    wanted = Wanted(metric, difference, alpha, power, design, rows, then)  # type: ignore[arg-type]
+    wanted = Wanted(metric, difference, alpha, power, design, rows, then, fresh)  # type: ignore[arg-type]
     planned = plan_for(pipeline, wanted, variant, here, periods)
     run = begin(pipeline, experiment, planned, by, reason, here, starts=first)
     say(told(pipeline, planned))

@@ -39,7 +39,8 @@ class Wanted:
     probability of a false alarm; power: of finding that difference; design: when it may be read; rows: whether units are
     compared by what was scored in batch, or by what was answered on request. Both are assigned. then: what follows a verdict:
     'nothing': units keep their variants to the planned end; 'take_back': the champion answers all again; 'promote': the winner
-    becomes champion, by the gates of any promotion, and else as 'take_back'.
+    becomes champion, by the gates of any promotion, and else as 'take_back'. fresh: whether only units count that have no row
+    before the start: they are not used to what was. All are assigned.
     """
 
     metric: str
@@ -49,6 +50,7 @@ class Wanted:
     design: Design = "fixed"
     rows: Rows = "batch"
     then: Then = "nothing"
+    fresh: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,10 +123,11 @@ def plan(
     shortest: Plan | None = None
     longest = periods or MOST_PERIODS
     for length in range(longest if periods else 1, longest + 1):
-        history = _history(pipeline, wanted.rows, length, platform)
+        # Who is new can only be told from the period before.
+        history = _history(pipeline, wanted.rows, length, platform, before=int(wanted.fresh))
         if history is None:
             break
-        shortest = _planned(wanted, tuple(variants), length, history, _units(pipeline, wanted.rows, metric, history, platform))
+        shortest = _planned(wanted, tuple(variants), length, history, _units(pipeline, wanted, metric, history, platform))
         if shortest.expected >= shortest.units:
             return shortest
     raise CannotPlan(_too_little(pipeline, wanted, metric, shortest, periods))
@@ -152,7 +155,7 @@ def told(pipeline: Pipeline, planned: Plan) -> str:
             f"{format_number(usual.mean)}{unit}, {_spread(metric)} {format_number(usual.sd)}{unit}",
             f"  smallest difference that matters: {format_number(wanted.difference)}{unit}",
             f"  significance {wanted.alpha:.0%}, power {wanted.power:.0%}, design {wanted.design}",
-            f"variants: {shares}",
+            f"variants: {shares}" + (", of units first seen after the start" if wanted.fresh else ""),
             f"needs {format_count(planned.units, 'unit')} in the smallest variant: {length}, in which "
             f" {format_count(planned.expected, 'unit')} are expected",
             f"with them, a difference of {format_number(planned.seen)}{unit} is found with that power",
@@ -190,6 +193,8 @@ def _checked(pipeline: Pipeline, wanted: Wanted, variants: Sequence[Variant]) ->
     for one in variants[1:] if wanted.then == "promote" else ():
         if one.held_out or one.threshold is not None:
             raise CannotPlan(f"variant {one.name!r} is no version of its own, so it cannot be promoted: plan 'take_back'")
+    if wanted.fresh and pipeline.population is None and unit_columns(pipeline) == pipeline.entity_table.key:
+        raise CannotPlan("a unit is a row, and each is new: leave `fresh` out, or declare a `unit` that comes again")
     if wanted.rows == "requests":
         _check_unit(pipeline)
     if not wanted.difference > 0:
@@ -224,8 +229,11 @@ def _metric(experiments: Experiments, name: str) -> UnitMetric:
         raise CannotPlan(f"metric {name!r} is not declared; metrics are {there}") from None
 
 
-def _history(pipeline: Pipeline, rows: Rows, periods: int, platform: Platform) -> TickRange | None:
-    """The last periods of ticks that are scored, and whose outcomes are complete by now; None if there are not as many."""
+def _history(pipeline: Pipeline, rows: Rows, periods: int, platform: Platform, before: int = 0) -> TickRange | None:
+    """The last periods of ticks that are scored, and whose outcomes are complete by now.
+
+    None if there are not as many, or no `before` more periods before them.
+    """
     schedule, name = pipeline.schedule, SOURCES[rows].table(pipeline)
     if not platform.lake.exists(name):
         return None
@@ -235,17 +243,19 @@ def _history(pipeline: Pipeline, rows: Rows, periods: int, platform: Platform) -
         return None
     last = max(scored)
     first = schedule.shift(last, 1 - periods * ticks_a_period(schedule))
-    return schedule.range(first, last) if first >= min(scored) else None
+    needed = schedule.shift(last, 1 - (periods + before) * ticks_a_period(schedule))
+    return schedule.range(first, last) if needed >= min(scored) else None
 
 
 def _units(
-    pipeline: Pipeline, rows: Rows, metric: UnitMetric, history: TickRange, platform: Platform
+    pipeline: Pipeline, wanted: Wanted, metric: UnitMetric, history: TickRange, platform: Platform
 ) -> tuple[Moments, UnitMetric]:
     with opened(platform) as con:
         as_of = pipeline.schedule.last_at(platform.clock.now())
-        open_units(con, pipeline, (metric,), history, as_of, platform, rows=rows)
+        new_since = history.first if wanted.fresh else None
+        open_units(con, pipeline, (metric,), history, as_of, platform, rows=wanted.rows, new_since=new_since)
         found = moments(con, 0, metric)
-    nothing = f"{pipeline.name}: no row of {history} has an outcome"
+    nothing = f"{pipeline.name}: no row of {history} has an outcome{' of a new unit' if wanted.fresh else ''}"
     if "" not in found or found[""].n < 2:
         raise CannotPlan(nothing)
     return found[""], metric
@@ -307,10 +317,8 @@ def inflation(design: str, periods: int, alpha: float, power: float) -> float:
 def _too_little(pipeline: Pipeline, wanted: Wanted, metric: UnitMetric, longest: Plan | None, periods: int | None) -> str:
     unit, period = f" {metric.unit}" if metric.unit else "", pipeline.schedule.period
     if longest is None:
-        return (
-            f"{pipeline.name}: {format_count(periods or 1, f'whole {period}')} of scored ticks with complete outcomes "
-            "are needed to plan an experiment, and there are less"
-        )
+        least = format_count((periods or 1) + wanted.fresh, f"whole {period}")
+        return f"{pipeline.name}: {least} of scored ticks with complete outcomes are needed to plan, and there are less"
     return (
         f"{pipeline.name}: a difference of {format_number(wanted.difference)}{unit} in {metric.name} needs {longest.units:,} "
         f"units in the smallest variant; {format_count(longest.periods, period)} have {longest.expected:,}, which show a "

@@ -190,7 +190,16 @@ def _measured(
         position = metrics.index(primary)
         again = None if _once(pipeline) or not _summed(primary) else position
         rows = open_units(
-            con, pipeline, metrics, ticks, tick, platform, experiment=run.name, rows=planned.wanted.rows, by_tick=again
+            con,
+            pipeline,
+            metrics,
+            ticks,
+            tick,
+            platform,
+            experiment=run.name,
+            rows=planned.wanted.rows,
+            new_since=run.starts if planned.wanted.fresh else None,
+            by_tick=again,
         )
         if not rows:
             sentence = f"no row of {ticks} was assigned"
@@ -262,7 +271,7 @@ def _before(
     """The primary metric's moments before the start, by variant, of units that were there; {} if units do not come again."""
     schedule = pipeline.schedule
     first = max(schedule.first, schedule.shift(run.starts, -planned.periods * ticks_a_period(schedule)))
-    if _once(pipeline) or first >= run.starts or not _summed(primary):
+    if _once(pipeline) or first >= run.starts or not _summed(primary) or planned.wanted.fresh:
         return {}
     history = schedule.range(first, schedule.shift(run.starts, -1))
     as_of = schedule.tick(run.starts)

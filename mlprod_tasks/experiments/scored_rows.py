@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import duckdb
 
 KNOWN = "both_known"  # the table of scored rows, each with its outcome or without
+SEEN = "units_seen"  # the table of units that had a row before
 KEY, FEATURE = "key_", "feature_"  # before the names of columns in the log of requests
 MOST_OTHERS = 0.01  # of a variant's requests that something else answers, as a replica does that cannot load the version yet
 
@@ -58,6 +59,9 @@ class ScoredRows(Protocol):
         experiment: only rows that it gave a variant; None: all that have a unit, with variant ''.
         """
 
+    def unit_names(self, pipeline: Pipeline) -> dict[str, str]:
+        """Return what the lake's table calls the columns that make a unit."""
+
     def wrong(
         self,
         con: duckdb.DuckDBPyConnection,
@@ -68,6 +72,28 @@ class ScoredRows(Protocol):
         platform: Platform,
     ) -> Iterator[str]:
         """Yield a sentence for each thing that voids the experiment: rows of another version, or without a variant."""
+
+
+def note_seen(
+    con: duckdb.DuckDBPyConnection, pipeline: Pipeline, rows: ScoredRows, before: TickName, platform: Platform
+) -> None:
+    """Create the table SEEN of the units that had a row before a tick."""
+    named = rows.unit_names(pipeline)
+    columns = ", ".join(f"{quoted(stored)} AS {quoted(name)}" for name, stored in named.items())
+    schedule, source = pipeline.schedule, None
+    if before > schedule.first:
+        source = _source(pipeline, rows, schedule.range(schedule.first, schedule.shift(before, -1)), platform)
+    if source is None:
+        columns = ", ".join(f"NULL::VARCHAR AS {quoted(name)}" for name in named)
+        con.execute(f"CREATE OR REPLACE TABLE {SEEN} AS SELECT {columns} WHERE false")
+    else:
+        con.execute(f"CREATE OR REPLACE TABLE {SEEN} AS SELECT DISTINCT {columns} FROM {source}")
+
+
+def leave_out_seen(con: duckdb.DuckDBPyConnection, pipeline: Pipeline) -> None:
+    """Take the rows of units in SEEN out of KNOWN."""
+    same = " AND ".join(f"{KNOWN}.{quoted(name)} = {SEEN}.{quoted(name)}" for name in unit_columns(pipeline))
+    con.execute(f"DELETE FROM {KNOWN} USING {SEEN} WHERE {same}")
 
 
 def _read_columns(pipeline: Pipeline, metrics: Sequence[UnitMetric]) -> list[str]:
@@ -97,6 +123,9 @@ class BatchRows:
     def by_tick(self, pipeline: Pipeline, ticks: TickRange, platform: Platform) -> dict[TickName, int]:
         within = Scoring.tick >= ticks.first, Scoring.tick <= ticks.last
         return {one.tick: one.rows for one in platform.ledger.all(Scoring, *within, pipeline=pipeline.name)}
+
+    def unit_names(self, pipeline: Pipeline) -> dict[str, str]:
+        return {name: name for name in unit_columns(pipeline)}
 
     def complete(self, pipeline: Pipeline, first: TickName, last: TickName, platform: Platform) -> set[TickName]:
         return set(self.by_tick(pipeline, pipeline.schedule.range(first, last), platform))
@@ -178,6 +207,16 @@ class RequestRows:
         rows = platform.lake.rows_of_ticks(name) if platform.lake.exists(name) else {}
         return {tick: n for tick, n in rows.items() if ticks.first <= tick <= ticks.last}
 
+    def unit_names(self, pipeline: Pipeline) -> dict[str, str]:
+        logged = self._logged(pipeline)
+        return {name: logged[name] for name in unit_columns(pipeline)}
+
+    def _logged(self, pipeline: Pipeline) -> dict[str, str]:
+        """What the log calls the key and the features."""
+        key = pipeline.entity_table.key
+        features_too = {name: f"{FEATURE}{name}" for name in pipeline.feature_names if name not in key}
+        return {name: f"{KEY}{name}" for name in key} | features_too
+
     def complete(self, pipeline: Pipeline, first: TickName, last: TickName, platform: Platform) -> set[TickName]:
         """Return the ticks up to the last one of which requests are collected: there may be none of a tick."""
         name = self.table(pipeline)
@@ -199,8 +238,7 @@ class RequestRows:
         there = set() if source is None else _columns(con, source)
         if not there or (experiment is not None and EXPERIMENT not in there):
             return False
-        logged = {name: f"{KEY}{name}" for name in pipeline.entity_table.key}
-        logged |= {name: f"{FEATURE}{name}" for name in pipeline.feature_names if name not in logged}
+        logged = self._logged(pipeline)
         wanted = dict.fromkeys([*pipeline.entity_table.key, *_read_columns(pipeline, metrics)])
         columns = ", ".join(
             f"{quoted(logged.get(name, name))} AS {quoted(name)}" for name in wanted if logged.get(name, name) in there

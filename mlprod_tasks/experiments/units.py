@@ -11,6 +11,7 @@ import pyarrow as pa
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange, UnitMetric
 from mlprod_tasks.declaration.experiment import Rows
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.experiments.assignment import unit_columns
 from mlprod_tasks.experiments.metric_sql import (
     MetricFailed,
@@ -22,7 +23,7 @@ from mlprod_tasks.experiments.metric_sql import (
     sums_sql,
     total_sql,
 )
-from mlprod_tasks.experiments.scored_rows import KNOWN, SOURCES
+from mlprod_tasks.experiments.scored_rows import KNOWN, SOURCES, leave_out_seen, note_seen
 from mlprod_tasks.models.kpi import with_value
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
@@ -62,12 +63,14 @@ def open_units(
     platform: Platform,
     experiment: str | None = None,
     rows: Rows = "batch",
+    new_since: TickName | None = None,
     table: str = UNITS,
     by_tick: int | None = None,
 ) -> dict[str, tuple[int, int]]:
     """Create a table of the units of scored rows with a known outcome, and count the rows of each variant.
 
     experiment: only the rows that it assigned; None: all rows, without variants (''). rows: where they are.
+    new_since: only units without a row before that tick; None: all.
 
     The table has a row a unit and variant: the unit's columns as u0, u1, ...; variant; and for the i-th metric a<i> and b<i>,
     numerator and denominator (1 where there is none). by_tick: the position of a metric whose numerators by unit and tick are
@@ -79,8 +82,10 @@ def open_units(
     """
     counts: dict[str, tuple[int, int]] = {}
     con.execute(f"DROP TABLE IF EXISTS {PARTS}")
+    if new_since is not None:
+        note_seen(con, pipeline, SOURCES[rows], new_since, platform)
     for some in _chunks(pipeline, rows, ticks, platform):
-        known = _known(con, pipeline, metrics, some, as_of, platform, experiment, rows, counts)
+        known = _known(con, pipeline, metrics, some, as_of, platform, experiment, rows, new_since is not None, counts)
         if known is not None and known.num_rows:
             later = _later(con, pipeline, metrics, known, some, as_of, platform)
             _add_parts(con, pipeline, metrics, known, later, by_tick)
@@ -146,6 +151,7 @@ def _known(
     platform: Platform,
     experiment: str | None,
     rows: Rows,
+    only_new: bool,
     counts: dict[str, tuple[int, int]],
 ) -> pa.Table | None:
     """The scored rows of some ticks whose outcome is known, from `rows`; None if none were scored.
@@ -154,6 +160,8 @@ def _known(
     """
     if not SOURCES[rows].open(con, pipeline, metrics, ticks, as_of, platform, experiment):
         return None
+    if only_new:
+        leave_out_seen(con, pipeline)
     key = ", ".join(quoted(name) for name in (*pipeline.entity_table.key, "tick"))
     query = f"SELECT variant, count(*), count(*) FILTER (WHERE label IS NULL) FROM {KNOWN} GROUP BY variant ORDER BY variant"
     for variant, n, missing in con.execute(query).fetchall():

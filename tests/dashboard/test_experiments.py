@@ -160,6 +160,7 @@ def test_a_plan_is_read_in_the_dialog_before_it_is_started(browser: Any, address
         "periods": None,
         "rows": "batch",
         "then": "nothing",
+        "fresh": False,
     }
     assert (planned[0], wanted.items() <= planned[1].items()) == ("plan_experiment", True), planned
     assert (started[0], {**wanted, "experiment": "cheaper", "reason": "is it worth it?"}.items() <= started[1].items()) == (

@@ -14,7 +14,7 @@ from mlprod_tasks import features
 from mlprod_tasks.experiments import run as experiments
 from mlprod_tasks.experiments import units
 from mlprod_tasks.experiments.novelty import Around
-from mlprod_tasks.experiments.plan import Wanted
+from mlprod_tasks.experiments.plan import CannotPlan, Wanted
 from mlprod_tasks.experiments.read_out import Reading, read_out, told
 from mlprod_tasks.experiments.run import plan_for, start
 from mlprod_tasks.platform import names
@@ -53,6 +53,37 @@ def rows(shop: Shop, first: str, last: str, as_of: str) -> pd.DataFrame:
     found = shop.platform.lake.rows(names.predictions(shop.pipeline), [tick.name for tick in ticks]).to_pandas()
     found = found.merge(labels[["order_id", "label"]].dropna(), on="order_id")
     return found.assign(saved=found["decision"].astype(bool) * (found["label"].astype(bool) * 14 - 4))
+
+
+def seen_before(shop: Shop, tick: date) -> set[float]:
+    """The customers that were scored before a tick, whether or not an outcome is known."""
+    found = shop.platform.lake.rows(names.predictions(shop.pipeline)).to_pandas()
+    return set(found.loc[found["tick"].astype(str) < str(tick), "customer"].dropna())
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_only_units_first_seen_after_the_start_count_where_the_plan_says_so(customers, scored, many, monkeypatch):
+    if many:
+        monkeypatch.setattr(units, "ROWS_AT_ONCE", 100)  # a tick at a time
+    wanted = Wanted("saved", 60.0, fresh=True)
+    planned = plan_for(customers.pipeline, wanted, [NEVER], customers.platform, periods=1)
+    everyone = plan_for(customers.pipeline, replace(wanted, fresh=False), [NEVER], customers.platform, periods=1)
+    last = rows(customers, str(planned.usual.first), str(planned.usual.last), "2024-01-24")
+    known = set(last["customer"].dropna())
+    assert planned.usual.units == len(known - seen_before(customers, planned.usual.first)) < everyone.usual.units
+    run = start(customers.pipeline, "again", planned, "Ann", "", customers.platform)
+    scored(customers, run.starts, run.ends)
+    reading = read_out(customers.pipeline, run, customers.tick(END), customers.platform)
+    seen = seen_before(customers, run.starts)
+    found = rows(customers, FIRST, LAST, END).dropna(subset="customer")
+    new = found[~found["customer"].isin(seen)]
+    assert reading.units == new.groupby("variant")["customer"].nunique().to_dict()
+    assert all(one.better is None for one in reading.compared)
+
+
+def test_rows_that_come_once_are_all_new_and_so_not_asked_for(shop):
+    with pytest.raises(CannotPlan, match="a unit is a row, and each is new"):
+        plan_for(shop.pipeline, Wanted("saved", 1.2, fresh=True), [NEVER], shop.platform)
 
 
 def test_all_orders_of_a_customer_have_one_variant_and_none_without_one(customers, scored):

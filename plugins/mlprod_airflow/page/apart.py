@@ -123,7 +123,8 @@ def _planned(pipeline: Pipeline, here: Platform, given: Mapping[str, Any]) -> An
     from mlprod_tasks.experiments.run import plan_for
 
     wanted = Wanted(
-        given["metric"], given["difference"], design=given["design"], rows=given["rows"], then=given["then"]
+        given["metric"], given["difference"], design=given["design"], rows=given["rows"], then=given["then"],
+        fresh=given["fresh"],
     )  # fmt: skip
     return plan_for(pipeline, wanted, given["variants"], here, given["periods"])
 

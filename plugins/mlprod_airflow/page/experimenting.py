@@ -32,4 +32,5 @@ def _wanted(body: Any) -> dict[str, Any]:
         "periods": body.periods,
         "rows": body.rows,
         "then": body.then,
+        "fresh": body.fresh,
     }

@@ -33,8 +33,6 @@ class ExperimentRun(Row):
     end_reason: Mapped[Line] = mapped_column(default="")
     concluded_at: Mapped[datetime | None] = mapped_column(default=None)  # when the plan's consequence was drawn
     conclusion: Mapped[str] = mapped_column(default="")  # what that was
-    low: Mapped[float] = mapped_column(default=0.0)  # it takes the units whose place lies in [low, high)
-    high: Mapped[float] = mapped_column(default=1.0)
 
 
 class ExperimentReading(Row):

@@ -1,21 +1,28 @@
-"""Judge the alarms of a kept replay by what came true: `python -m benchmarks.hindsight HOME`, after
-`python -m benchmarks.replay --home HOME`. The rules of the judging are in `mlprod_tasks.monitoring.hindsight`."""
+"""Judge the alarms of a kept replay by what came true: `python -m benchmarks.hindsight HOME [--again]`, after
+`python -m benchmarks.replay --home HOME`. The rules of the judging are in `mlprod_tasks.monitoring.hindsight`.
+
+`--again` measures and decides every tick again with the code and the declaration as they are now, models and scores as they
+were: what other rules would have said of the same year. Nothing is trained, so that no cooldown counts.
+"""
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from benchmarks.power_tasks import with_predictions
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.models import decision_value
 from mlprod_tasks.monitoring.diagnosis import DATA_FAULTS
 from mlprod_tasks.monitoring.hindsight import (
@@ -33,9 +40,12 @@ from mlprod_tasks.monitoring.hindsight import (
     weeks,
     worse,
 )
+from mlprod_tasks.monitoring.profile import profile_of
 from mlprod_tasks.monitoring.record import reference_of
-from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Decision, Scoring
+from mlprod_tasks.monitoring.rules import fold
+from mlprod_tasks.platform import Platform, names
+from mlprod_tasks.platform.engine import engine
+from mlprod_tasks.platform.ledger import Decision, Measurement, Scoring
 from mlprod_tasks.statistics.block_bootstrap import ratio
 from mlprod_tasks.statistics.metrics import Estimate, log_losses
 
@@ -56,6 +66,7 @@ class Replayed:
     rows: pa.Table
     _sums: dict[int, dict[int, TickSums]] = field(default_factory=dict)
     _references: dict[int, Quality] = field(default_factory=dict)
+    _every: pa.Table | None = None
 
     def __post_init__(self) -> None:
         scored = self.platform.ledger.all(Scoring, pipeline=self.pipeline.name)
@@ -74,32 +85,47 @@ class Replayed:
     def reference(self, version: int) -> Quality:
         """How good a version was on its reference."""
         if version not in self._references:
-            profile = reference_of(self.pipeline, version, self.platform)
-            ticks = self.pipeline.schedule.range(profile.first, profile.last)
-            key = list(self.pipeline.entity_table.key)
-            complete = self.pipeline.schedule.tick(date.fromisoformat(profile.last) + self.pipeline.label_delay_ticks * DAY)
-            labels = features.labels(self.pipeline, ticks, complete, self.platform).select([*key, "label"])
-            rows = features.build(self.pipeline, ticks, self.platform).table.join(labels, key, join_type="inner")
-            rows = rows.filter(rows["label"].is_valid()).sort_by("tick")
+            rows = self.reference_rows(version)
+            rows = rows.filter(rows["label"].is_valid())
             days, at = np.unique(rows["tick"].to_numpy().astype("datetime64[D]"), return_inverse=True)
             sums = sums_of(self.pipeline, self.model(version), rows, at, range(len(days)))
             self._references[version] = quality(list(sums.values()))
         return self._references[version]
 
-    def model(self, version: int) -> object:
+    def model(self, version: int) -> Any:
         return self.platform.registry.load(self.pipeline, version)
+
+    def importance(self, version: int) -> Mapping[str, float]:
+        return dict(self.model(version).importance)
+
+    def scored_rows(self, tick: int) -> pa.Table:
+        """The rows of a tick as they were scored; those without an outcome have no label."""
+        if self._every is None:
+            key = list(self.pipeline.entity_table.key)
+            every = self.platform.lake.rows(names.predictions(self.pipeline))
+            every = every.join(self.rows.select([*key, "label"]), key, join_type="left outer")
+            self._every = every.sort_by([("tick", "ascending"), *((one, "ascending") for one in key)]).combine_chunks()
+        return self._every.filter(pc.equal(self._every["tick"], pa.scalar(self.days[tick], self._every["tick"].type)))
+
+    def reference_rows(self, version: int) -> pa.Table:
+        """The rows of a version's reference with its predictions and labels."""
+        profile = reference_of(self.pipeline, version, self.platform)
+        ticks, key = self.pipeline.schedule.range(profile.first, profile.last), list(self.pipeline.entity_table.key)
+        complete = self.pipeline.schedule.tick(date.fromisoformat(profile.last) + self.pipeline.label_delay_ticks * DAY)
+        labels = features.labels(self.pipeline, ticks, complete, self.platform).select([*key, "label"])
+        rows = features.build(self.pipeline, ticks, self.platform).table.join(labels, key, join_type="left outer")
+        rows = rows.sort_by([("tick", "ascending"), *((one, "ascending") for one in key)]).combine_chunks()
+        return with_predictions(rows, self.model(version).predict(rows))
 
     def worse(self, version: int, ticks: Sequence[int]) -> tuple[str, ...]:
         return worse(self.of_version(version, ticks), self.reference(version), LOSS)
 
 
-def sums_of(
-    pipeline: Pipeline, model: object, rows: pa.Table, at: NDArray[np.int64], ticks: Sequence[int]
-) -> dict[int, TickSums]:
+def sums_of(pipeline: Pipeline, model: Any, rows: pa.Table, at: NDArray[np.int64], ticks: Sequence[int]) -> dict[int, TickSums]:
     """The sums of some ticks. at: the number of each row's tick, ascending."""
     picked = np.isin(at, list(ticks))
     some, where = rows.filter(pa.array(picked)), at[picked]
-    said = model.predict(some)  # type: ignore[attr-defined]
+    said = model.predict(some)
     outcome = np.asarray(some["label"].to_numpy(zero_copy_only=False), bool)
     worth = decision_value.worth(pipeline.value, some, said.score, outcome)
     value = worth.of(said.decision)
@@ -110,19 +136,43 @@ def sums_of(
     return found
 
 
-def print_hindsight(replayed: Replayed) -> None:
+def decided_again(replayed: Replayed) -> dict[str, list[dict[str, Any]]]:
+    """What fires on each tick, by the code and the declaration as they are now."""
+    from benchmarks.power import Watched
+
+    pipeline, measured = replayed.pipeline, list[Measurement]()
+    with engine(threads=1) as con:
+        watched = {
+            version: Watched(
+                con, pipeline, profile_of(pipeline, replayed.reference_rows(version), replayed.importance(version))
+            )
+            for version in sorted(set(replayed.version_at))
+        }
+        for at, day in enumerate(replayed.days):
+            version = replayed.version_at[at]
+            of_tick = watched[version].measured(day, replayed.scored_rows(at))
+            for one in of_tick:
+                one.model_version = version
+            measured += of_tick
+    delay = pipeline.label_delay_ticks
+    rulings = fold(pipeline.rules, pipeline.retraining, pipeline.schedule, delay, measured, replayed.days)
+    return {str(ruling.tick): [one.as_json() for one in ruling.fired] for ruling in rulings}
+
+
+def print_hindsight(replayed: Replayed, *, again: bool = False) -> None:
     """For each rule, all of them, and those about the model: were alarms right, and were bad weeks noticed?"""
     days, pipeline = replayed.days, replayed.pipeline
-    number: dict[TickName, int] = {day: at for at, day in enumerate(days)}
+    number = {str(day): at for at, day in enumerate(days)}
     decisions = replayed.platform.ledger.all(Decision, pipeline=pipeline.name)
+    decided = decided_again(replayed) if again else {str(one.tick): list(one.rules) for one in decisions}
     fired: dict[str, list[tuple[int, int]]] = {}
     notes: dict[str, int] = {}
-    for one in decisions:
-        for rule in one.rules:
+    for tick, rules in decided.items():
+        for rule in rules:
             if rule["action"] == "note":
                 notes[rule["rule"]] = notes.get(rule["rule"], 0) + 1
                 continue
-            fired.setdefault(rule["rule"], []).append((number[one.tick], rule["measurements"][0]["model_version"]))
+            fired.setdefault(rule["rule"], []).append((number[tick], rule["measurements"][0]["model_version"]))
     n, delay = len(days), pipeline.label_delay_ticks
     parts = weeks(n)
     why = [replayed.worse(replayed.version_at[(part.start + part.stop) // 2], part) for part in parts]
@@ -184,8 +234,12 @@ def plain(one: Estimate) -> str:
 
 
 def main(read: Callable[[Path], Replayed]) -> int:
-    replayed = read(Path(sys.argv[1]))
-    print_hindsight(replayed)
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("home", type=Path, help="the folder of a kept replay")
+    asked.add_argument("--again", action="store_true", help="measure and decide again")
+    given = asked.parse_args()
+    replayed = read(given.home)
+    print_hindsight(replayed, again=given.again)
     print_calibration(replayed.rows, {"as it was scored": replayed.rows["score"].to_numpy()})
     return 0
 

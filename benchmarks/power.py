@@ -48,7 +48,7 @@ from mlprod_tasks.monitoring.measurement import Reading, judged
 from mlprod_tasks.monitoring.observe import observe
 from mlprod_tasks.monitoring.outcomes import columns, outcomes, promised_of
 from mlprod_tasks.monitoring.profile import important_features, profile_of
-from mlprod_tasks.monitoring.rules import fold
+from mlprod_tasks.monitoring.rules import NOTE, fold
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.ledger import Measurement
@@ -225,10 +225,10 @@ class Watched:
         return [] if numbers is None else list(loss_model.estimates(self.con, "tick_rows", numbers))
 
     def fired(self, measurements: Mapping[date, list[Measurement]]) -> dict[date, frozenset[str]]:
-        """The rules that fire at each tick, outcomes counted as known at their own tick."""
+        """The rules that fire at each tick and are no notes, outcomes counted as known at their own tick."""
         rows = [one for of_tick in measurements.values() for one in of_tick]
         rulings = fold(self.pipeline.rules, self.pipeline.retraining, self.pipeline.schedule, 0, rows, list(measurements))
-        return {ruling.tick: frozenset(fired.rule.name for fired in ruling.fired) for ruling in rulings}
+        return {ruling.tick: frozenset(one.rule.name for one in ruling.fired if one.action != NOTE) for ruling in rulings}
 
 
 def shifted(sds: float) -> Change:

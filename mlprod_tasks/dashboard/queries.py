@@ -153,7 +153,9 @@ def _reason(decision: Decision) -> str:
 
 def _rule_fired(rule: dict[str, Any]) -> RuleFired:
     sentences = tuple(one["sentence"] for one in rule.get("measurements", ()))
-    return RuleFired(rule["rule"], rule["action"], rule.get("cause", ""), rule.get("held", ""), sentences)
+    return RuleFired(
+        rule["rule"], rule["action"], rule.get("cause", ""), rule.get("held", "") or rule.get("harmless", ""), sentences
+    )
 
 
 def _metrics(metrics: dict[str, Any]) -> Iterable[tuple[str, float, float | None, float | None]]:

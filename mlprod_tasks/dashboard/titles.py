@@ -55,6 +55,8 @@ _OWN = dict(
         _title("feature_psi", "Drift: PSI"),
         _title("feature_js", "Drift: Jensen-Shannon distance"),
         _title("feature_wasserstein", "Drift: Wasserstein distance"),
+        _title("roc_auc_change", "ROC AUC minus the reference's"),
+        _title("feature_level", "Level of features with few values in a tick, in standard deviations"),
         _title("domain_auc", "Domain classifier's AUC"),
         _title("score_psi", "Drift of the scores: PSI"),
         _title("score_wasserstein", "Drift of the scores: Wasserstein distance"),

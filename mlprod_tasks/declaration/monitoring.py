@@ -21,6 +21,7 @@ Watched = Literal[
     "feature_psi",
     "feature_js",
     "feature_wasserstein",
+    "feature_level",
     "domain_auc",
     # output, known at the tick
     "score_psi",
@@ -46,6 +47,7 @@ Watched = Literal[
     "label_psi",
     "unknown_classes",
     "roc_auc",
+    "roc_auc_change",
     "precision",
     "recall",
     "accuracy",
@@ -99,7 +101,7 @@ Watched = Literal[
 WATCHED_BY_TASK: dict[str, tuple[Watched, ...]] = {
     "binary": (
         "decision_share", "estimated_roc_auc", "estimated_precision", "estimated_recall", "estimated_value", "label_rate",
-        "roc_auc", "precision", "recall", "calibration", "residual_drift", "estimate_error",
+        "roc_auc", "roc_auc_change", "precision", "recall", "calibration", "residual_drift", "estimate_error",
     ),
     "regression": (
         "estimated_mae", "estimated_rmse", "label_mean", "label_psi", "mae", "rmse", "bias", "interval_coverage",
@@ -111,6 +113,7 @@ WATCHED_BY_TASK: dict[str, tuple[Watched, ...]] = {
         "online_class_psi",
     ),
 }  # fmt: skip
+FEWEST_OF_A_MEAN = 3  # ticks that tell how much ticks differ
 Action = Literal["note", "alert", "retrain", "fallback", "rollback"]
 
 
@@ -159,6 +162,8 @@ class Breach:
     of: the number of last ticks with a value that are counted.
     least: for values per feature: the number of features that must be breached at a tick.
     only_important: count only the features that make up 80 % of the model's gain.
+    mean_of: the number of last ticks of which the mean is judged instead of each tick: it is breached if it is outside of the
+    bounds for certain, given how much the ticks differ.
     """
 
     watch: Watched
@@ -166,6 +171,7 @@ class Breach:
     of: int = 1
     least: int = 1
     only_important: bool = False
+    mean_of: int = 1
 
 
 @declared
@@ -185,6 +191,8 @@ class Rule:
     least: for values per feature: the number of features that must be breached at a tick.
     only_important: count only the features that make up 80 % of the model's gain.
     also: further conditions that must hold at the same tick.
+    mean_of: the number of last ticks of which the mean is judged instead of each tick: it is breached if it is outside of the
+    bounds for certain, given how much the ticks differ.
     """
 
     name: str
@@ -195,11 +203,12 @@ class Rule:
     least: int = 1
     only_important: bool = False
     also: tuple[Breach, ...] = ()
+    mean_of: int = 1
 
     @property
     def conditions(self) -> tuple[Breach, ...]:
         """All conditions that must hold at a tick."""
-        return (Breach(self.watch, self.breaches, self.of, self.least, self.only_important), *self.also)
+        return (Breach(self.watch, self.breaches, self.of, self.least, self.only_important, self.mean_of), *self.also)
 
 
 @declared

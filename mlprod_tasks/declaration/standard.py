@@ -19,6 +19,8 @@ WATCHES = (
     Watch("feature_psi", high=0.25, only_important=True, learned=LEARNED),
     # For every feature: a shift by three quarters of a standard deviation matters even if the feature is unimportant.
     Watch("feature_wasserstein", high=0.75, learned=LEARNED),
+    # Features with a few values in each tick, such as a count by airport, have no distribution to compare.
+    Watch("feature_level", low=-0.75, high=0.75, only_important=True, learned=LEARNED),
     Watch("score_psi", high=0.25, learned=LEARNED),
     Watch("fallback_share", high=0.0),
     Watch("label_coverage", low=0.5),
@@ -41,6 +43,7 @@ RULES = (
     Rule("out of range", "out_of_range", "alert"),
     Rule("inputs moved", "feature_psi", "alert"),
     Rule("values moved far", "feature_wasserstein", "alert"),
+    Rule("levels moved", "feature_level", "alert"),
     Rule("scores moved", "score_psi", "alert"),
     Rule("the fallback answered", "fallback_share", "alert"),
     Rule("outcomes are missing", "label_coverage", "alert"),

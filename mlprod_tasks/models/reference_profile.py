@@ -31,7 +31,8 @@ class ProfileColumn:
 
     `counts` are of all its rows. `tick_psi` and `tick_null_share` are the normal range of a tick: how far each tick of the
     reference is from the others (corrected PSI) and from the whole (absolute difference). `type`: of its values
-    (`bins.family`). `present`: the number of ticks with each category. Older profiles have neither.
+    (`bins.family`). `present`: the number of ticks with each category. Older profiles have neither. `levels`: its mean on each
+    tick, in order of time, if a tick has only a few values of its own, so that it is watched as a series; else empty.
     """
 
     bins: Bins
@@ -42,6 +43,7 @@ class ProfileColumn:
     important: bool = False
     type: str = ""
     present: tuple[int, ...] = ()
+    levels: tuple[float | None, ...] = ()
 
     @property
     def name(self) -> str:
@@ -161,6 +163,14 @@ class LossModel:
 
 
 @dataclass(frozen=True)
+class ScoreCurve:
+    """How often outcomes were positive by score: piecewise linear through (x, y), both ascending."""
+
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class ReferenceNumbers:
     """The outcomes of a reference that are numbers, and how far its predictions were off.
 
@@ -204,6 +214,8 @@ class ReferenceProfile:
     of its rows. The three are None or empty in older profiles. history: each of its ticks compared with the rest; None if there
     are too few, or in older profiles. numbers, classes: what is known of outcomes that are
     numbers or classes, both None for yes or no; label_rate, roc_auc, precision, recall and decisions are None for others.
+    recalibration: of a yes or no, what scores meant on the reference, then the same on resamples of its ticks, which tell how
+    sure that is; empty with too few outcomes, or in older profiles.
     """
 
     first: str
@@ -226,6 +238,7 @@ class ReferenceProfile:
     history: ReferenceHistory | None = None
     numbers: ReferenceNumbers | None = None
     classes: ReferenceClasses | None = None
+    recalibration: tuple[ScoreCurve, ...] = ()
 
     @property
     def columns(self) -> tuple[ProfileColumn, ...]:
@@ -254,6 +267,8 @@ class ReferenceProfile:
             del written["numbers"]
         if self.classes is None:
             del written["classes"]
+        if not self.recalibration:
+            del written["recalibration"]
         return written
 
     @classmethod

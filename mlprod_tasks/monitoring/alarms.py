@@ -129,16 +129,23 @@ def muted_until(rule: str, done: Iterable[Intervention], now: datetime) -> datet
 
 
 def episodes(decisions: Sequence[Decision]) -> list[Alarm]:
-    """The alarms that follow from decisions alone, in the order in which they began."""
+    """The alarms that follow from decisions alone, in the order in which they began.
+
+    An alarm is over when what moved turns out not to matter; what follows is a note of its own.
+    """
     in_order = sorted(decisions, key=lambda decision: decision.tick)
     fired = [{rule["rule"]: rule for rule in decision.rules} for decision in in_order]
     known: list[Alarm] = []
-    for name in sorted({name for rules in fired for name in rules}):
-        for first, last in _runs([name in rules for rules in fired]):
+    for name, is_note in sorted({(name, _is_note(rule)) for rules in fired for name, rule in rules.items()}):
+        for first, last in _runs([name in rules and _is_note(rules[name]) == is_note for rules in fired]):
             ticks = [decision.tick for decision in in_order[first : last + 1]]
             rows = [rules[name] for rules in fired[first : last + 1]]
             known.append(_alarm(name, ticks, rows, last == len(in_order) - 1))
     return sorted(known, key=lambda alarm: (alarm.since, alarm.rule))
+
+
+def _is_note(rule: dict[str, Any]) -> bool:
+    return bool(rule["action"] == "note")
 
 
 def _runs(fires: Sequence[bool]) -> Iterator[tuple[int, int]]:
@@ -166,7 +173,7 @@ def _alarm(name: str, ticks: Sequence[TickName], rows: Sequence[dict[str, Any]],
         open=is_open,
         cause=newest.get("cause", ""),
         sentence=newest["measurements"][0]["sentence"] if newest["measurements"] else "",
-        held=newest.get("held", ""),
+        held=newest.get("held", "") or newest.get("harmless", ""),
         worst=worst["sentence"] if worst else "",
         worst_at=tick,
     )

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration import Pipeline, Watch
-from mlprod_tasks.declaration.rhythm import TickName
+from mlprod_tasks.declaration.rhythm import TickName, tick_named
 from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.monitoring import learned
 from mlprod_tasks.monitoring.kinds import KINDS
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mlprod_tasks.platform import Platform
 
 BOUND, UNBOUND = "bound", "unbound"
+SERIES = "feature_level"  # watched by season, and as what follows from the last ticks of the reference
 
 
 class CannotBeBound(ValueError):
@@ -190,6 +191,9 @@ class Bounds:
         spread = self._learned_spread(watch, slice)
         if spread is None:
             return _declared_bound(watch, slice, None if self._histories else quiet)
+        if what == SERIES and self.profile is not None:
+            ahead = self.pipeline.schedule.ticks_between(tick_named(self.profile.last), self.day)
+            spread = learned.forecast(spread, ahead)
         rules = learned.windows(self.pipeline, what)
         k = watch.learned.k if watch.learned is not None else None
         limits = learned.limits(
@@ -227,9 +231,9 @@ class Bounds:
         history = next((one for one in self._histories if key in one.values), None)
         if history is None:
             return None
-        if not watch.learned.by_weekday:
-            return learned.learn(watch.what, history.values[key])
         schedule = self.pipeline.schedule
+        if not watch.learned.by_weekday and (watch.what != SERIES or schedule.seasons == 1):
+            return learned.learn(watch.what, history.values[key])
         seasons = [schedule.season(name) for name in history.days]
         return learned.learn(watch.what, history.values[key], seasons, schedule.seasons)
 

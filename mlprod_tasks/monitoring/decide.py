@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.documents.formatting import length
+from mlprod_tasks.monitoring.relevance import ESTIMATED, OF_SHIFTS
 from mlprod_tasks.monitoring.retraining_limits import BUDGET, BUDGET_DAYS, budget_spent
 from mlprod_tasks.monitoring.rules import NOTHING, STALE_TICKS, Ruling, fold
 from mlprod_tasks.platform import Platform
@@ -98,8 +99,12 @@ def _looks_back_to(pipeline: Pipeline, tick: Tick) -> TickName:
 
 def evidence_of(pipeline: Pipeline, tick: Tick, session: Session) -> list[Measurement]:
     """The measurements that the rules may use to decide a tick or a later one."""
-    watched = {condition.watch for rule in pipeline.rules for condition in rule.conditions}
-    longest = max([STALE_TICKS, *(condition.of for rule in pipeline.rules for condition in rule.conditions)])
+    watched: set[str] = {condition.watch for rule in pipeline.rules for condition in rule.conditions}
+    if watched & OF_SHIFTS:  # whether they matter
+        watched |= ESTIMATED & {watch.what for watch in pipeline.watches}
+    longest = max(
+        [STALE_TICKS, *(max(condition.of, condition.mean_of) for rule in pipeline.rules for condition in rule.conditions)]
+    )
     oldest = pipeline.schedule.shift(tick.name, -max(pipeline.label_delay_ticks, 1) - longest)
     chosen = (Measurement.pipeline == pipeline.name) & (Measurement.tick > oldest) & Measurement.what.in_(watched)
     return list(session.scalars(select(Measurement).where(chosen)))

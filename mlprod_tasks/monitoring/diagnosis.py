@@ -38,6 +38,7 @@ _MOVED_ON_REQUEST = frozenset(("online_psi", "online_score_psi", "online_class_p
 _PERFORMANCE = frozenset(
     (
         "roc_auc",
+        "roc_auc_change",
         "precision",
         "recall",
         "value",

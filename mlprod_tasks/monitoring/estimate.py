@@ -3,14 +3,15 @@
 This is confidence-based performance estimation. A calibrated score is the probability of a positive outcome, so each row is a
 true positive, a false positive and so on with a known probability, and their expected numbers give the metrics (CBPE, as
 published by NannyML). Each ratio is that of the expected numerator and the expected denominator. The interval holds the
-realised metric of these same rows in 95 of 100 cases, if labels are drawn from the scores. All this assumes calibrated scores:
-it cannot detect a concept shift.
+realised metric of these same rows in 95 of 100 cases, if labels are drawn from those probabilities. Training calibrates scores
+on its validation window; what they meant on the reference (`recalibration`) is closer to the present, and known with an error,
+by which intervals are wider. All this assumes that scores still mean that: it cannot detect a concept shift.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from math import sqrt
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,10 +26,11 @@ from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.monitoring.realised import PER, NotRealised
 from mlprod_tasks.platform.sql import quoted
 from mlprod_tasks.statistics import intervals
+from mlprod_tasks.statistics.auc_interval import Z
 from mlprod_tasks.statistics.metrics import CannotBeMeasured, Estimate
 
 if TYPE_CHECKING:
-    from mlprod_tasks.models.reference_profile import ReferenceProfile
+    from mlprod_tasks.models.reference_profile import ReferenceProfile, ScoreCurve
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -45,14 +47,16 @@ METRICS = ("roc_auc", "precision", "recall", "value")
 class Promised:
     """The rows that the model itself answered, counted by score and decision.
 
-    Arrays are (groups,) each. value: the expected worth of their decisions per 1,000 rows; if it cannot be computed, `no_value`
-    says why.
+    Arrays are (groups,) each. chances: how likely a positive outcome is by score, (curves, groups); the first is what is known,
+    the others tell how surely. worths: the expected worth of their decisions by each of these; if it cannot be computed,
+    `no_value` says why.
     """
 
     score: Floats
     decided: Bools
     rows: Floats
-    value: Estimate | None = None
+    chances: Floats
+    worths: tuple[Worths, ...] = ()
     no_value: str = ""
     metrics = METRICS
     relative: tuple[str, ...] = ()
@@ -60,6 +64,11 @@ class Promised:
     @property
     def n(self) -> int:
         return int(self.rows.sum())
+
+    @property
+    def value(self) -> Estimate | None:
+        """The expected worth of the decisions per 1,000 rows; None if it cannot be computed."""
+        return _widened([value(sums) for sums in self.worths]) if self.worths else None
 
     def estimate(self, metric: str) -> Estimate:
         """The estimate of one of METRICS. Raises: CannotBeMeasured or ValueUndefined."""
@@ -69,11 +78,11 @@ class Promised:
                 f"at least {FEWEST_ROWS} are needed"
             )
         if metric == "roc_auc":
-            return roc_auc(self.score, self.rows)
+            return _widened([roc_auc(self.score, self.rows, chance) for chance in self.chances], 0.0, 1.0)
         if metric == "precision":
-            return precision(self.score, self.decided, self.rows)
+            return _widened([precision(chance, self.decided, self.rows) for chance in self.chances], 0.0, 1.0)
         if metric == "recall":
-            return recall(self.score, self.decided, self.rows)
+            return _widened([recall(chance, self.decided, self.rows) for chance in self.chances], 0.0, 1.0)
         if self.value is None:
             raise ValueUndefined(self.no_value)
         return self.value
@@ -108,7 +117,8 @@ def estimates(profile: ReferenceProfile, promised: Estimating) -> Iterator[Readi
             missing = isinstance(error, ValueUndefined)
             yield Reading(what, None, promised.n, reference=reference, why=str(error), missing=missing)
             continue
-        detail = "assuming that scores are still calibrated"
+        meant = "mean what they did on the reference" if profile.recalibration else "are still calibrated"
+        detail = f"assuming that scores {meant}"
         if reference is not None:
             detail += f"; the reference has {format_number(reference)}"
         unit = 1.0
@@ -155,11 +165,11 @@ def reference_of(profile: ReferenceProfile, metric: str) -> float | None:
     return getattr(profile, metric, None) if known is None else known
 
 
-def promised_by(con: Any, source: str, pipeline: Pipeline) -> Promised:
+def promised_by(con: Any, source: str, pipeline: Pipeline, curves: Sequence[ScoreCurve] = ()) -> Promised:
     """Count the scores and decisions of `source` by SQL.
 
     The model itself answered all its rows. source: what follows FROM, with columns score, decision and those that the value of
-    a decision depends on.
+    a decision depends on. curves: what scores mean; without any, scores are probabilities.
     """
     ((n,),) = con.execute(f"SELECT count(*) FROM {source}").fetchall()
     together = "score" if n <= MOST_SINGLE_SCORES else f"floor(score * {STEPS})"
@@ -167,25 +177,47 @@ def promised_by(con: Any, source: str, pipeline: Pipeline) -> Promised:
         f"SELECT avg(score) AS score, decision, count(*)::DOUBLE AS n FROM {source} GROUP BY {together}, decision ORDER BY 1, 2"
     ).fetchnumpy()
     score, decided, rows = (np.asarray(groups[name]) for name in ("score", "decision", "n"))
-    counted = Promised(score.astype(np.float64), decided.astype(bool), rows)
+    score = score.astype(np.float64)
+    counted = Promised(score, decided.astype(bool), rows, chances(score, curves))
     if isinstance(pipeline.value, CostMatrix):
-        return _with_value(counted, _by_matrix(pipeline.value, counted))
+        return replace(counted, worths=_by_matrix(pipeline.value, counted) if counted.n else ())
     try:
-        return _with_value(counted, _by_function(con, source, pipeline))
+        return replace(counted, worths=_by_function(con, source, pipeline, curves) if counted.n else ())
     except ValueUndefined as error:
-        return Promised(counted.score, counted.decided, counted.rows, no_value=str(error))
+        return replace(counted, no_value=str(error))
 
 
-def roc_auc(score: Floats, rows: Floats) -> Estimate:
+def chances(score: Floats, curves: Sequence[ScoreCurve]) -> Floats:
+    """How likely a positive outcome is by each curve, (curves, n); the scores themselves without any."""
+    if not curves:
+        return score[None, :]
+    return np.stack([np.interp(score, curve.x, curve.y) for curve in curves])
+
+
+def _widened(by_curve: Sequence[Estimate], low: float = -np.inf, high: float = np.inf) -> Estimate:
+    """The first curve's estimate, its interval wider by how much the estimates of the other curves differ.
+
+    The two errors are independent: one is of the outcomes still to come, the other of those of the reference.
+    """
+    first, *others = by_curve
+    if len(others) < 2:
+        return first
+    unsure = Z * float(np.std([one.value for one in others], ddof=1))
+    below, above = np.hypot(first.value - first.low, unsure), np.hypot(first.high - first.value, unsure)
+    return Estimate(first.value, max(low, first.value - float(below)), min(high, first.value + float(above)))
+
+
+def roc_auc(score: Floats, rows: Floats, chance: Floats | None = None) -> Estimate:
     """Expected ROC AUC: the share of positive-negative pairs in the right order.
 
     Equal scores count half. The standard error is by the delta method: the exact variance of the linear statistic sum over
     pairs of y_i (1 - y_j) (h_ij - AUC), where h_ij is 1, 0.5 or 0 if i scores above, like or below j. Both parts of its
     Hoeffding decomposition are in closed form.
 
-    score, rows: (groups,). Raises: CannotBeMeasured.
+    score, rows: (groups,); chance: of a positive outcome, (groups,), the score by default. Raises: CannotBeMeasured.
     """
-    s, group = np.unique(score, return_inverse=True)
+    distinct, first, group = np.unique(score, return_index=True, return_inverse=True)
+    s = distinct if chance is None else chance[first]
     n = np.bincount(group, weights=rows)
     positives, negatives = n * s, n * (1 - s)
     spread = n * s * (1 - s)
@@ -268,19 +300,13 @@ def value(sums: Worths) -> Estimate:
     return Estimate(mean, *intervals.normal(mean, error))
 
 
-def _with_value(counted: Promised, sums: Worths) -> Promised:
-    if not sums.rows:
-        return counted
-    return Promised(counted.score, counted.decided, counted.rows, value(sums))
-
-
-def _by_matrix(matrix: CostMatrix, counted: Promised) -> Worths:
+def _by_matrix(matrix: CostMatrix, counted: Promised) -> tuple[Worths, ...]:
     if_positive = np.where(counted.decided, matrix.true_positive, matrix.false_negative).astype(np.float64)
     if_negative = np.where(counted.decided, matrix.false_positive, matrix.true_negative).astype(np.float64)
-    return expected_worth(counted.score, if_positive, if_negative, counted.rows)
+    return tuple(expected_worth(chance, if_positive, if_negative, counted.rows) for chance in counted.chances)
 
 
-def _by_function(con: Any, source: str, pipeline: Pipeline) -> Worths:
+def _by_function(con: Any, source: str, pipeline: Pipeline, curves: Sequence[ScoreCurve]) -> tuple[Worths, ...]:
     """The expected worth by the declared function, in batches that fit in memory.
 
     Raises: ValueUndefined.
@@ -288,15 +314,18 @@ def _by_function(con: Any, source: str, pipeline: Pipeline) -> Worths:
     columns = {name for name, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
     logged = [name for name in pipeline.value_features if name in columns]  # rows scored before it was declared lack it
     selected = ", ".join(quoted(name) for name in ("score", "decision", *logged))
-    sums = Worths(0.0, 0.0, 0.0)
+    sums = [Worths(0.0, 0.0, 0.0)] * max(1, len(curves))
     for batch in con.sql(f"SELECT {selected} FROM {source}").to_arrow_reader(ROWS_AT_ONCE):
         rows = pa.Table.from_batches([batch])
         score = rows["score"].to_numpy().astype(np.float64)
         decision = rows["decision"].to_numpy(zero_copy_only=False).astype(bool)
         either = [worth(pipeline.value, rows, score, np.full(len(score), flag)).of(decision) for flag in (True, False)]
-        of_batch = expected_worth(score, *either)
-        sums = Worths(sums.rows + of_batch.rows, sums.expected + of_batch.expected, sums.variance + of_batch.variance)
-    return sums
+        of_batch = [expected_worth(chance, *either) for chance in chances(score, curves)]
+        sums = [
+            Worths(one.rows + more.rows, one.expected + more.expected, one.variance + more.variance)
+            for one, more in zip(sums, of_batch, strict=True)
+        ]
+    return tuple(sums)
 
 
 def _sums_before(values: Floats) -> Floats:

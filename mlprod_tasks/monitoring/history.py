@@ -112,8 +112,12 @@ def less(profile: ReferenceProfile, tick: TickName, observed: Observed) -> Refer
 
     def of_others(column: ProfileColumn) -> ProfileColumn:
         counts = observed.columns[column.name].counts
+        levels = list(column.levels)
+        if levels:
+            levels.remove(observed.levels[column.name])
         return replace(
             column,
+            levels=tuple(levels),
             counts=tuple(int(n) for n in np.asarray(column.counts) - counts),
             present=tuple(int(n) for n in np.asarray(column.present, np.int64) - (counts[2:] > 0)) if column.present else (),
         )

@@ -96,8 +96,12 @@ def too_few(n: int) -> str:
 def _kinds(column: ProfileColumn) -> tuple[str, ...]:
     """The measurements of a feature.
 
-    Numbers have ranges and distances, categories new and lost values.
+    Numbers have ranges and distances, categories new and lost values. Of a number with a few values in each tick only its mean
+    is compared: the distribution of a tick is always far from that of the others.
     """
+    if column.levels:
+        known = () if column.bins.of_numbers else ("new_categories", "lost_categories")
+        return ("feature_level", "null_share", *known)
     every = ("feature_psi", "feature_js", "null_share")
     if column.bins.of_numbers:
         return (*every, "feature_wasserstein", "out_of_range")
@@ -157,6 +161,21 @@ def _wasserstein(column: ProfileColumn, observed: Observed, _: int) -> Read:
     return distance, f"the reference's standard deviation is {format_number(column.bins.sd)}", None
 
 
+def _level(column: ProfileColumn, observed: Observed, _: int) -> Read:
+    known = [level for level in column.levels if level is not None]
+    level = observed.levels.get(column.name)
+    if level is None or not known:
+        return None, "the tick or the reference has no value at all", None
+    if not column.bins.sd:
+        return None, "all values of the reference are equal, so there is no spread to scale a distance by", None
+    usual = float(np.mean(known))
+    detail = (
+        f"{format_number(level)} on average; the reference has {format_number(usual)}, its ticks from "
+        f"{format_number(min(known))} to {format_number(max(known))}; watched as a series, since a tick has only a few values"
+    )
+    return (level - usual) / column.bins.sd, detail, usual
+
+
 def _null_share(column: ProfileColumn, observed: Observed, _: int) -> Read:
     share = float(observed.columns[column.name].counts[bins.NULL] / observed.answered)
     detail = f"{share:.1%} null; the reference has {column.null_share:.1%}"
@@ -192,6 +211,7 @@ _READ = {
     "feature_js": _jensen_shannon,
     "feature_wasserstein": _wasserstein,
     "score_wasserstein": _wasserstein,
+    "feature_level": _level,
     "null_share": _null_share,
     "out_of_range": _out_of_range,
     "new_categories": _new_categories,

@@ -33,11 +33,13 @@ LOG = frozenset((
 ))  # fmt: skip
 # The possible values: at least 0 unless listed here; at most 1 for a share, an area or a difference of those.
 BELOW_ZERO = frozenset((
-    "null_share", "decision_share", "estimated_value", "value", "calibration", "label_mean", "bias",
+    "roc_auc_change",
+    "null_share", "feature_level", "decision_share", "estimated_value", "value", "calibration", "label_mean", "bias",
     "interval_coverage", "estimate_error", "kpi",
     "business_metric", "kpi_correlation", "data_delay", "label_delay", "online_nulls",
 ))  # fmt: skip
 SHARES = frozenset((
+    "roc_auc_change",
     "null_share", "new_categories", "lost_categories", "out_of_range", "feature_js", "domain_auc", "decision_share",
     "fallback_share", "estimated_roc_auc", "estimated_precision", "estimated_recall", "label_coverage", "roc_auc",
     "precision", "recall", "calibration", "interval_coverage", "residual_drift", "kpi_correlation", "replayed", "online_skew",
@@ -117,6 +119,29 @@ def limits(
     low = None if worse == "higher" else _from_scale(what, centre - below)
     high = None if worse == "lower" else _from_scale(what, centre + above)
     return low, high
+
+
+def forecast(spread: Spread, ahead: int) -> Spread:
+    """The spread of a series `ahead` ticks after the last one from which it was learned, if neighbouring ticks are alike.
+
+    The distance from the centre is an autoregression of order one. Its coefficient is corrected for its bias in short series
+    (Kendall, Biometrika 41, 1954), and larger by its standard error, since too small a one makes bounds too tight. It lies
+    between 0, where ticks are independent, and 1, a random walk, whose spread grows with the square root of `ahead` (Box and
+    Jenkins, 1970, chapter 5).
+    """
+    off = np.asarray(spread.off)
+    n, around = len(off), float(np.sum(off[:-1] ** 2)) if len(off) else 0.0
+    if n < FEWEST_TICKS or around == 0:
+        return spread
+    raw = float(np.sum(off[1:] * off[:-1])) / around
+    unsure = math.sqrt(max(0.0, 1 - raw**2) / n)
+    like = min(1.0, max(0.0, raw + (1 + 3 * raw) / n + unsure))
+    steps = off[1:] - like * off[:-1]
+    step = math.sqrt(float(np.sum(steps**2)) / max(1, n - 2))
+    grown = float(np.sum(like ** (2 * np.arange(max(1, ahead)))))
+    moved = like ** max(1, ahead) * float(off[-1])
+    centres = tuple(centre + moved for centre in spread.centres)
+    return Spread(centres, step * math.sqrt(grown), spread.uncertain * (1 - like), spread.degrees, spread.off)
 
 
 def windows(pipeline: Pipeline, what: str) -> tuple[Window, ...]:

@@ -10,6 +10,7 @@ from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.models.reference_profile import JoinedTable, ReferenceProfile, SampledRows
 from mlprod_tasks.monitoring.count import LARGEST, Counted, count, count_by_tick, types
 from mlprod_tasks.monitoring.few_rows import are_few, count_few
+from mlprod_tasks.monitoring.levels import levels, levels_by_tick
 from mlprod_tasks.monitoring.own_rows import OwnRows, own_rows
 from mlprod_tasks.monitoring.sample import sample, sample_by_tick
 from mlprod_tasks.platform.sql import quoted
@@ -26,7 +27,7 @@ class Observed:
     treated_rows: of other variants of an experiment. All but the first three cover only rows that the model itself answered.
     columns: the features and the scores, by name, without those that the predictions lack. types: the `family` of each.
     decisions: rows above the threshold. unmatched: by table, the rows without a match in it. sampled: some of the rows in bins;
-    None if not requested.
+    None if not requested. levels: the mean of each feature that is watched as a series.
     """
 
     rows: int
@@ -37,6 +38,7 @@ class Observed:
     decisions: int | None = None
     unmatched: Mapping[str, int] = field(default_factory=dict)
     sampled: SampledRows | None = None
+    levels: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
     def answered(self) -> int:
@@ -58,7 +60,8 @@ def observe(con: DuckDBPyConnection, source: str, profile: ReferenceProfile, *, 
     few = count_few(con, own, bins, kinds, _aggregates_sql(joins)) if are_few(mine.answered, bins, kinds) else None
     counted = count(con, own, bins, _aggregates_sql(joins)) if few is None else few.counted
     sampled_rows = sample(con, own, bins, counted.rows, None if few is None else few.codes) if with_sample else None
-    return _build_observed(counted, bins, joins, kinds, sampled_rows, mine)
+    series = [column.name for column in profile.features if column.levels and column.name in kinds]
+    return _build_observed(counted, bins, joins, kinds, sampled_rows, levels(con, own, series, kinds), mine)
 
 
 def observe_by_tick(
@@ -73,11 +76,13 @@ def observe_by_tick(
     by_tick = count_by_tick(con, source, bins, _aggregates_sql(joins))
     samples = sample_by_tick(con, source, bins, {tick: counted.rows for tick, counted in by_tick.items()})
     outside = _outside_other_ticks(con, source, [one for one in bins if one.of_numbers], kinds)
+    series = levels_by_tick(con, source, bins, kinds, list(by_tick))
     ticks = {}
-    for tick, counted in by_tick.items():
+    for at, (tick, counted) in enumerate(by_tick.items()):
         columns = {name: CountedColumn(column.counts, outside.get((tick, name), 0)) for name, column in counted.columns.items()}
         own = Counted(counted.rows, columns, counted.further)
-        ticks[tick] = _build_observed(own, bins, joins, kinds, samples[tick])
+        means = {name: of_ticks[at] for name, of_ticks in series.items()}
+        ticks[tick] = _build_observed(own, bins, joins, kinds, samples[tick], means)
     return ticks
 
 
@@ -96,6 +101,7 @@ def _build_observed(
     joins: Sequence[JoinedTable],
     kinds: Mapping[str, str],
     sampled: SampledRows | None,
+    means: Mapping[str, float | None],
     of: OwnRows | None = None,
 ) -> Observed:
     decisions, *unmatched = counted.further
@@ -108,6 +114,7 @@ def _build_observed(
         decisions=decisions,
         unmatched={join.table: n for join, n in zip(joins, unmatched, strict=True)},
         sampled=sampled,
+        levels=means,
     )
 
 

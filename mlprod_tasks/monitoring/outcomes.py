@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from math import sqrt
 from typing import Any
 
@@ -80,7 +81,8 @@ def unmeasured(profile: ReferenceProfile, why: str, n: int) -> Iterator[Reading]
 
 def promised_of(profile: ReferenceProfile) -> Callable[[Any, str, Pipeline], Any] | None:
     """What estimates a tick's metrics before its labels arrive; None if nothing does."""
-    return {"binary": estimate.promised_by, "regression": None, "multiclass": class_outcomes.promised_by}[profile.task]
+    of_yes_or_no = partial(estimate.promised_by, curves=profile.recalibration)
+    return {"binary": of_yes_or_no, "regression": None, "multiclass": class_outcomes.promised_by}[profile.task]
 
 
 def _of_model(

@@ -27,6 +27,7 @@ from mlprod_tasks.monitoring import loss_model, number_outcomes
 from mlprod_tasks.monitoring.count import count_by_tick
 from mlprod_tasks.monitoring.history import history_of
 from mlprod_tasks.monitoring.observe import Observed, observe_by_tick
+from mlprod_tasks.monitoring.recalibration import recalibration
 from mlprod_tasks.monitoring.residuals import explained, residuals
 from mlprod_tasks.monitoring.sample import of_reference
 from mlprod_tasks.platform.engine import engine
@@ -118,6 +119,7 @@ def _outcome_metrics(con: Any, pipeline: Pipeline) -> dict[str, Any]:
         "precision": precision,
         "recall": recall,
         "value": 1000 * float(np.mean(outcomes["value"].to_numpy())) if n else None,
+        "recalibration": recalibration(con, "reference"),
     }
 
 
@@ -263,5 +265,8 @@ def _column(one: Bins, by_tick: Mapping[TickName, Observed], gain: float, import
         importance=float(gain),
         important=important,
         type=types.pop(),
+        levels=tuple(observed.levels[one.column] for observed in by_tick.values())
+        if all(one.column in observed.levels for observed in by_tick.values())
+        else (),
         present=() if one.of_numbers else tuple(int(n) for n in np.sum([tick[2:] > 0 for tick in counts], axis=0)),
     )

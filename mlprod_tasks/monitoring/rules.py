@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mlprod_tasks.declaration import Retraining, Rule, Schedule
 from mlprod_tasks.declaration.monitoring import Breach
 from mlprod_tasks.declaration.rhythm import TickName
+from mlprod_tasks.documents.formatting import format_number
+from mlprod_tasks.monitoring import relevance
 from mlprod_tasks.monitoring.kinds import KINDS
 from mlprod_tasks.monitoring.retraining_limits import Restraint
+from mlprod_tasks.monitoring.tick_means import tick_mean
 from mlprod_tasks.platform.ledger import Measurement, Promotion
 
 STALE_TICKS = 30  # evidence older than this does not count
@@ -32,7 +35,7 @@ class Evidence:
 
     newest: the newest tick whose measurements are known. ticks: the last ticks with a value, the newest first, as many as the
     condition covers; empty if `newest` has no value. breached: those of them that count as breached; measurements: what
-    breached them, the newest and worst first.
+    breached them, the newest and worst first. mean: of a condition on the mean of ticks, that mean in words.
     """
 
     condition: Breach
@@ -40,6 +43,7 @@ class Evidence:
     ticks: tuple[TickName, ...] = ()
     breached: tuple[TickName, ...] = ()
     measurements: tuple[Measurement, ...] = ()
+    mean: str = ""
 
     @property
     def holds(self) -> bool:
@@ -50,12 +54,18 @@ class Evidence:
 class Fired:
     """A rule that fired, with the evidence for each condition.
 
-    held: why its action waits, or ''.
+    held: why its action waits, or ''. harmless: why what moved does not matter, so that it is a note; or ''.
     """
 
     rule: Rule
     evidence: tuple[Evidence, ...]
     held: str = ""
+    harmless: str = ""
+
+    @property
+    def action(self) -> str:
+        """What it asks for."""
+        return NOTE if self.harmless else self.rule.action
 
     @property
     def ticks(self) -> tuple[TickName, ...]:
@@ -83,11 +93,12 @@ class Fired:
         return {
             "rule": self.rule.name,
             "watch": self.rule.watch,
-            "action": self.rule.action,
+            "action": self.action,
             "breaches": self.rule.breaches,
             "of": self.rule.of,
             "cause": self.cause,
             "held": self.held,
+            "harmless": self.harmless,
             "ticks": [str(tick) for tick in self.ticks],
             "measurements": [_as_json(measurement) for measurement in self.measurements],
         }
@@ -105,7 +116,7 @@ class Ruling:
 
     @property
     def training_reason(self) -> str:
-        return f"{ASKED}{_describe_rules(self.fired)}."
+        return f"{ASKED}{_describe_rules([one for one in self.fired if one.action != NOTE])}."
 
 
 def fold(
@@ -131,6 +142,7 @@ def fold(
     rulings: list[Ruling] = []
     for tick in sorted(set(ticks)):
         fired = tuple(f for rule in rules if (f := fires(rule, known, tick, label_delay_ticks, schedule)))
+        fired = _with_notes(rules, fired, known, tick, label_delay_ticks, schedule)
         ruling = _ruling(tick, fired, restraint)
         if ruling.retrain:
             restraint.retrained.append(tick)
@@ -159,6 +171,24 @@ def fires(rule: Rule, known: Known, tick: TickName, delay: int, schedule: Schedu
     return Fired(rule, all_evidence) if all(one.holds for one in all_evidence) else None
 
 
+def _with_notes(
+    rules: Sequence[Rule], fired: tuple[Fired, ...], known: Known, tick: TickName, delay: int, schedule: Schedule
+) -> tuple[Fired, ...]:
+    """The fired rules, those about shifts that do not matter as notes."""
+    performance = [one for one in rules if one.watch in relevance.PERFORMANCE]
+    if any(one.rule in performance for one in fired):
+        return fired
+    oldest = schedule.shift(tick, -STALE_TICKS - delay)
+    newest_outcome = schedule.shift(tick, -delay)
+    whats = {one.watch for one in performance}
+    return tuple(
+        replace(
+            one, harmless=relevance.why_harmless(one.rule.conditions, whats, known, tick, newest_outcome, one.version, oldest)
+        )
+        for one in fired
+    )
+
+
 def evidence(condition: Breach, known: Known, tick: TickName, delay: int, schedule: Schedule) -> Evidence:
     """The evidence for a condition at a tick.
 
@@ -169,12 +199,46 @@ def evidence(condition: Breach, known: Known, tick: TickName, delay: int, schedu
     if newest not in by_tick:
         return Evidence(condition, newest)
     version = by_tick[newest][0].model_version
-    oldest = schedule.shift(newest, -max(STALE_TICKS, condition.of))
+    oldest = schedule.shift(newest, -max(STALE_TICKS, condition.of, condition.mean_of))
     of_version = [day for day in by_tick if oldest < day <= newest and by_tick[day][0].model_version == version]
+    if condition.mean_of > 1:
+        return _evidence_of_mean(condition, newest, by_tick, sorted(of_version, reverse=True)[: condition.mean_of])
     last = tuple(sorted(of_version, reverse=True)[: condition.of])
     counting = {day: _breaches(condition, by_tick[day]) for day in last}
     breached = tuple(day for day in last if len({one.slice for one in counting[day]}) >= condition.least)
     return Evidence(condition, newest, last, breached, tuple(one for day in breached for one in counting[day]))
+
+
+def _evidence_of_mean(
+    condition: Breach, newest: TickName, by_tick: Mapping[TickName, Sequence[Measurement]], last: Sequence[TickName]
+) -> Evidence:
+    """The evidence for a condition on the mean of ticks: breached if its whole interval is outside of the newest bounds.
+
+    Of values per feature, at least `condition.least` features must be. A tick counts by its rows.
+    """
+    by_slice: dict[str, list[Measurement]] = {}
+    for day in last:
+        for one in by_tick[day]:
+            if one.value is not None and (one.important or not condition.only_important):
+                by_slice.setdefault(one.slice, []).append(one)
+    outside: list[Measurement] = []
+    words = ""
+    breached = 0
+    for rows in by_slice.values():
+        mean = tick_mean([row.value for row in rows if row.value is not None], [row.n for row in rows])
+        bound = rows[0]
+        if mean is None or not (
+            (bound.low is not None and mean.high < bound.low) or (bound.high is not None and mean.low > bound.high)
+        ):
+            continue
+        breached += 1
+        outside += rows
+        ends = f"90 % interval {format_number(mean.low)} to {format_number(mean.high)}"
+        words = words or f"the mean of the last {len(rows)} ticks is {format_number(mean.value)}, {ends}"
+    if breached < condition.least:
+        return Evidence(condition, newest, tuple(last))
+    newest_first = sorted(outside, key=lambda one: (one.tick, excess(one)), reverse=True)
+    return Evidence(condition, newest, tuple(last), tuple(last), tuple(newest_first), words)
 
 
 def newest_known(what: str, tick: TickName, delay: int, schedule: Schedule) -> TickName:
@@ -217,8 +281,8 @@ def _ruling(tick: TickName, fired: tuple[Fired, ...], restraint: Restraint) -> R
         why_held[one.rule.name] = why
         if why:
             waiting[why] = True  # a dict, so that each reason appears once
-    retrain = any(one.rule.action in (RETRAIN, FALLBACK, ROLLBACK) for one in fired) and not restraint.on_training(tick)
-    fired = tuple(Fired(one.rule, one.evidence, why_held[one.rule.name]) for one in fired)
+    retrain = any(one.action in (RETRAIN, FALLBACK, ROLLBACK) for one in fired) and not restraint.on_training(tick)
+    fired = tuple(replace(one, held=why_held[one.rule.name]) for one in fired)
     reasons = "; ".join([_describe_rules(fired), *waiting])
     head = ASKED if strongest == RETRAIN else f"{strongest.capitalize()}: "
     return Ruling(tick, strongest, f"{head}{reasons}.", fired, retrain)
@@ -226,7 +290,7 @@ def _ruling(tick: TickName, fired: tuple[Fired, ...], restraint: Restraint) -> R
 
 def _allowed(tick: TickName, fired: Fired, restraint: Restraint) -> tuple[str, str]:
     """The strongest action allowed for a fired rule, and why a stronger one is not."""
-    wanted, reasons = fired.rule.action, []
+    wanted, reasons = fired.action, []
     if wanted in (FALLBACK, ROLLBACK):
         why = restraint.on_switch(tick, fired.version) if wanted == FALLBACK else restraint.on_rollback(tick, fired.version)
         if not why:
@@ -240,11 +304,20 @@ def _allowed(tick: TickName, fired: Fired, restraint: Restraint) -> tuple[str, s
 
 
 def _describe_rules(fired: Sequence[Fired]) -> str:
-    return "; ".join(f"{one.rule.name} ({' and '.join(map(_describe_evidence, one.evidence))})" for one in fired)
+    """The rules that fired; notes come last, if there are others."""
+    alarms_first = sorted(fired, key=lambda one: one.action == NOTE)
+    return "; ".join(map(_describe_rule, alarms_first))
+
+
+def _describe_rule(one: Fired) -> str:
+    harmless = f", a note: {one.harmless}" if one.harmless else ""
+    return f"{one.rule.name} ({' and '.join(map(_describe_evidence, one.evidence))}{harmless})"
 
 
 def _describe_evidence(one: Evidence) -> str:
     condition = one.condition
+    if one.mean:
+        return f"{one.mean}; newest: {one.measurements[0].sentence}"
     often = f", breached on {len(one.breached)} of the last {condition.of} ticks" if condition.of > 1 else ""
     more = len(one.measurements) - 1 if condition.of == 1 else 0
     return f"{one.measurements[0].sentence}{f', and {more} more' if more else ''}{often}"

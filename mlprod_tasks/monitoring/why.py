@@ -94,7 +94,9 @@ def _explain_fired(rule: dict[str, Any]) -> RuleTold:
     lines = (*rows[:MOST_ROWS], *([f"and {more} more"] if more > 0 else []))
     cause = str(rule.get("cause", ""))
     helps = remedy(cause) if cause else ""
-    return RuleTold(rule["rule"], rule["action"], True, lines, cause, helps, str(rule.get("held", "")))
+    return RuleTold(
+        rule["rule"], rule["action"], True, lines, cause, helps, str(rule.get("held", "") or rule.get("harmless", ""))
+    )
 
 
 def _explain_quiet(rule: Rule, rows: Sequence[Measurement], tick: TickName, pipeline: Pipeline) -> RuleTold:

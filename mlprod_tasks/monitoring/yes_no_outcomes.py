@@ -61,7 +61,8 @@ def of_predictions(
         "value": realised_value(pipeline, own),
     }
     if promised is None:
-        promised = promised_by(con, "own", pipeline)
+        promised = promised_by(con, "own", pipeline, profile.recalibration)
+    yield _auc_change(came["roc_auc"], profile, n)
     for metric in METRICS:
         yield realised(metric, came[metric], reference_of(profile, metric), n)
         yield estimate_error(metric, came[metric], promised)
@@ -70,6 +71,7 @@ def of_predictions(
 def unmeasured_predictions(profile: ReferenceProfile, why: str, n: int) -> Iterator[Reading]:
     """Readings without value of what `of_predictions` measures."""
     yield Reading("calibration", None, n, why=why)
+    yield Reading("roc_auc_change", None, n, why=why)
     for metric in METRICS:
         yield Reading(metric, None, n, reference=reference_of(profile, metric), why=why)
         yield Reading("estimate_error", None, n, metric, why=why)
@@ -96,6 +98,23 @@ def calibration(outcome: Bools, score: NDArray[np.float64], reference: float | N
     error = sqrt(max(float(residual.var(ddof=1)), float((score * (1 - score)).mean())) / n)
     detail = f"{outcome.mean():.1%} were {what}, {score.mean():.1%} were expected"
     return Reading("calibration", mean, n, reference=reference, detail=detail, interval=intervals.normal(mean, error))
+
+
+def _auc_change(came: Estimate | NotRealised, profile: ReferenceProfile, n: int) -> Reading:
+    """The AUC within the tick minus the mean of those within the reference's ticks.
+
+    The AUC of all rows of a reference is another thing: scores also tell its good ticks from its bad ones.
+    """
+    of_ticks = () if profile.history is None else profile.history.values.get("roc_auc", ())
+    known = [value for value in of_ticks if value is not None]
+    reference = float(np.mean(known)) if known else profile.roc_auc
+    if isinstance(came, NotRealised):
+        return Reading("roc_auc_change", None, n, reference=reference, why=came.why)
+    if reference is None:
+        return Reading("roc_auc_change", None, n, why="the reference has no AUC")
+    detail = f"{came.value:.3f}; the reference's ticks have {reference:.3f} on average"
+    interval = (came.low - reference, came.high - reference)
+    return Reading("roc_auc_change", came.value - reference, n, reference=reference, detail=detail, interval=interval)
 
 
 def _roc_auc(outcome: Bools, score: NDArray[np.float64]) -> Estimate | NotRealised:

@@ -58,7 +58,7 @@ def tell_decision(pipeline: Pipeline, tick: Tick, platform: Platform, links: Seq
         return _send(pipeline, tick, REMINDER, _reminder_mail(pipeline, tick, open_alarms, links), platform)
     ended = () if open_alarms else _ended_alarms(pipeline, tick, unmuted, platform)
     if ended:
-        return _send(pipeline, tick, OVER, _over_mail(pipeline, tick, ended, platform, links), platform)
+        return _send(pipeline, tick, OVER, _over_mail(pipeline, decision, ended, platform, links), platform)
     if not any(rule["action"] != NOTE for rule in decision.rules) and _alarm_was_mailed(pipeline, tick, platform):
         return _send(pipeline, tick, OVER, _withdrawal_mail(pipeline, tick, links), platform)
     log.info("%s: nothing new to mail about %s", pipeline.name, tick)
@@ -163,8 +163,10 @@ def _reminder_mail(pipeline: Pipeline, tick: Tick, open_alarms: Sequence[Alarm],
 
 
 def _over_mail(
-    pipeline: Pipeline, tick: Tick, ended: Sequence[Alarm], platform: Platform, links: Sequence[tuple[str, str]]
+    pipeline: Pipeline, decision: Decision, ended: Sequence[Alarm], platform: Platform, links: Sequence[tuple[str, str]]
 ) -> Content:
+    tick = decision.tick
+    notes = {rule["rule"]: str(rule["harmless"]) for rule in decision.rules if rule.get("harmless")}
     names = ", ".join(dict.fromkeys(alarm.rule for alarm in ended))
     since, last = min(alarm.since for alarm in ended), max(alarm.last for alarm in ended)
     rows = tuple(
@@ -175,8 +177,9 @@ def _over_mail(
     trained = ", ".join(str(one.tick) for one in decided if one.training_asked_at is not None)
     return Content(
         subject=f"[{pipeline.name}] over at {tick}: {names}",
-        headline=f"{tick}: it is over. No rule fires any more.",
+        headline=f"{tick}: it is over. {'What still moves does not matter' if notes else 'No rule fires any more'}.",
         paragraphs=(
+            *(f"{name} is a note from now on: {why}." for name, why in notes.items()),
             f"It lasted from {since} to {last}: {_ticks(pipeline.schedule.ticks_between(since, last) + 1)}.",
             *(f"{alarm.rule}: worst on {alarm.worst_at}: {_without_tick(alarm.worst)}." for alarm in ended),
             *([f"A retraining was requested at {trained}."] if trained else []),

@@ -313,3 +313,20 @@ def test_the_mail_carries_the_picture_of_what_moved(platform: Platform, catcher:
     tell(platform, 0)
     (mail,) = catcher.outbox.mails()
     assert any(part.get_content_type() == "image/png" for part in mail.walk())
+
+
+def test_an_alarm_that_turns_out_not_to_matter_is_over_and_goes_on_as_a_note(platform: Platform, catcher: MailCatcher) -> None:
+    harmless = {"harmless": "outcomes of 3 ticks with this shift are known, and no rule about performance fires"}
+    for n in range(6):
+        rule = fired(PSI, n) if n < 4 else {**fired(PSI, n, action="note"), **harmless}
+        decided(platform, n, rule, action=rule["action"])
+        tell(platform, n)
+    note, alarm = alarms.alarms(PIPELINE, platform)
+    assert (note.told, note.since, note.last, note.open) == (False, day(4), day(5), True)
+    assert note.held == harmless["harmless"]
+    assert (alarm.told, alarm.since, alarm.last, alarm.open) == (True, day(0), day(3), False)
+    begun, over = mails(catcher)
+    assert begun[0] == f"[shop] alert at {day(0)}: inputs moved"
+    assert over[0] == f"[shop] over at {day(4)}: inputs moved"
+    assert "it is over. What still moves does not matter." in over[1]
+    assert f"inputs moved is a note from now on: {harmless['harmless']}." in over[1]

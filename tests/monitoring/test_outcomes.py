@@ -198,5 +198,5 @@ def test_a_profile_from_before_residuals_were_kept_expects_none() -> None:
 
 
 def test_an_empty_promise_is_no_error() -> None:
-    nothing = Promised(np.empty(0), np.empty(0, bool), np.empty(0))
+    nothing = Promised(np.empty(0), np.empty(0, bool), np.empty(0), np.empty((1, 0)))
     assert read(tick(), promised=nothing)["estimate_error/roc_auc"].value is None

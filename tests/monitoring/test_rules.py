@@ -3,14 +3,28 @@
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from mlprod_tasks.declaration import Retraining, Rule, Schedule, days
 from mlprod_tasks.declaration.monitoring import Breach
 from mlprod_tasks.monitoring.retraining_limits import budget_spent
-from mlprod_tasks.monitoring.rules import ALERT, ASKED, FALLBACK, NOTE, NOTHING, RETRAIN, ROLLBACK, STALE_TICKS, Ruling, fold
+from mlprod_tasks.monitoring.rules import (
+    ALERT,
+    ASKED,
+    FALLBACK,
+    NOTE,
+    NOTHING,
+    RETRAIN,
+    ROLLBACK,
+    STALE_TICKS,
+    Ruling,
+    fold,
+)
+from mlprod_tasks.monitoring.tick_means import student_quantile, tick_mean
 from mlprod_tasks.platform.ledger import Measurement, Promotion
 
 START = date(2024, 1, 1)
@@ -297,3 +311,106 @@ def test_what_comes_later_changes_no_earlier_ruling(measurements: list[Measureme
     known = [m for m in measurements if m.tick <= day(now if m.what == "feature_psi" else now - DELAY)]
     whole = ruled(measurements, range(18), cooldown=3)
     assert ruled(known, range(now + 1), cooldown=3) == {n: whole[n] for n in range(now + 1)}
+
+
+def moved(n: int, cause: str = "", **more: object) -> Measurement:
+    return measured(n, "feature_psi", True, name="price", cause=cause, **more)  # type: ignore[arg-type]
+
+
+def test_a_shift_is_an_alarm_until_outcomes_of_such_ticks_are_known() -> None:
+    rows = [*(moved(n) for n in range(8)), *(measured(n, "roc_auc", False) for n in range(8))]
+    actions = [ruling.action for ruling in ruled(rows, range(8)).values()]
+    # At tick 4 the outcomes of ticks 0, 1 and 2 are known.
+    assert actions == [ALERT] * 4 + [NOTE] * 4
+
+
+def test_a_note_says_why_and_is_written_as_one() -> None:
+    rows = [*(moved(n) for n in range(6)), *(measured(n, "roc_auc", False) for n in range(6))]
+    ruling = ruled(rows, range(6))[5]
+    assert ruling.reason.startswith("Note: inputs moved (")
+    assert "outcomes of 4 ticks with this shift are known, and no rule about performance fires" in ruling.reason
+    (fired,) = ruling.fired
+    assert fired.as_json()["action"] == NOTE
+    assert fired.as_json()["harmless"] in ruling.reason
+
+
+def test_a_shift_with_poor_performance_stays_an_alarm() -> None:
+    rows = [*(moved(n) for n in range(8)), *(measured(n, "roc_auc", True) for n in range(8))]
+    assert all(
+        "inputs moved" in {one.rule.name for one in r.fired if one.action == ALERT} for r in ruled(rows, range(8)).values()
+    )
+
+
+def test_a_shift_that_estimates_call_bad_stays_an_alarm() -> None:
+    rows = [*(moved(n) for n in range(6)), *(measured(n, "roc_auc", False) for n in range(6))]
+    rows.append(measured(5, "estimated_roc_auc", True))
+    assert [ruling.action for ruling in ruled(rows, [4, 5]).values()] == [NOTE, ALERT]
+
+
+def test_a_fault_of_the_data_stays_an_alarm_whatever_outcomes_say() -> None:
+    rows = [*(moved(n, cause="data fault upstream") for n in range(8)), *(measured(n, "roc_auc", False) for n in range(8))]
+    nulls = [measured(n, "null_share", True, name="price") for n in range(8)]
+    assert {ruling.action for ruling in ruled(rows, range(8)).values()} == {ALERT}
+    rules = (Rule("nulls", "null_share", "alert"),)
+    assert {ruling.action for ruling in ruled([*rows, *nulls], range(8), rules).values()} == {ALERT}
+
+
+def test_outcomes_of_another_version_or_of_ticks_without_the_shift_prove_nothing() -> None:
+    before = [measured(n, "roc_auc", False) for n in range(8)]
+    rows = [*before, *(moved(n) for n in range(6, 8))]
+    assert ruled(rows, [7])[7].action == ALERT
+    other = [*(moved(n, version=2) for n in range(8)), *before]
+    assert ruled(other, [7])[7].action == ALERT
+
+
+MEAN = Rule("ranking is poor", "roc_auc_change", "retrain", mean_of=7)
+
+
+def change(n: int, value: float, version: int = 1, rows: int = 100) -> Measurement:
+    one = measured(n, "roc_auc_change", value < 0, value, version=version)
+    one.low, one.n = 0.0, rows
+    return one
+
+
+def test_a_mean_of_ticks_that_is_certainly_outside_fires_though_single_ticks_differ() -> None:
+    poor = [-0.05, 0.01, -0.06, -0.02, -0.07, 0.0, -0.04]
+    ruling = ruled([change(n, value) for n, value in enumerate(poor)], [8], rules=(MEAN,))[8]
+    assert ruling.action == RETRAIN
+    assert "the mean of the last 7 ticks is -0.0329, 90 % interval" in ruling.reason
+    (fired,) = ruling.fired
+    assert fired.ticks == tuple(day(n) for n in reversed(range(7)))
+
+
+def test_a_mean_of_ticks_that_may_be_inside_fires_nothing() -> None:
+    unsure = [-0.20, 0.10, -0.15, 0.12, -0.09, 0.08, -0.10]
+    assert ruled([change(n, value) for n, value in enumerate(unsure)], [8], rules=(MEAN,))[8].action == NOTHING
+    assert ruled([change(n, -0.05) for n in range(2)], [3], rules=(MEAN,))[3].action == NOTHING, "two ticks tell no spread"
+    other = [change(n, -0.05 - 0.001 * n, version=1 if n < 5 else 2) for n in range(7)]
+    assert ruled(other, [8], rules=(MEAN,))[8].action == NOTHING, "only two ticks are of the version that scores now"
+
+
+def test_the_interval_of_a_mean_is_students_of_the_ticks() -> None:
+    values = [0.4, 0.1, 0.3, 0.35, 0.2]
+    found = tick_mean(values, [50] * 5)
+    assert found is not None
+    expected = stats.t.interval(0.9, 4, loc=np.mean(values), scale=stats.sem(values))
+    assert (found.value, found.low, found.high) == pytest.approx((np.mean(values), *expected), abs=1e-4)
+    weighed = tick_mean([0.0, 1.0, 0.0], [100, 300, 100])
+    assert weighed is not None
+    assert weighed.value == pytest.approx(0.6)
+
+
+def test_nine_of_ten_intervals_of_a_mean_hold_it_where_rows_of_a_tick_are_alike() -> None:
+    random = np.random.default_rng(11)
+    held = 0
+    for _ in range(1000):
+        rows = random.integers(300, 1000, 7)
+        ticks = random.normal(0.0, 1.0, 7) + random.normal(0.0, 3.0 / np.sqrt(rows))
+        found = tick_mean(list(ticks), list(rows))
+        assert found is not None
+        held += found.low <= 0 <= found.high
+    assert 0.85 < held / 1000 < 0.93
+
+
+def test_students_quantile_is_that_of_scipy() -> None:
+    assert [student_quantile(n) for n in range(2, 60)] == pytest.approx([stats.t.ppf(0.95, n) for n in range(2, 60)], rel=3e-3)

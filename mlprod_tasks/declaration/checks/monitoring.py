@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration.checks.features import sql_problems
 from mlprod_tasks.declaration.checks.tables import ADDRESS, connection_problems, listed, repeated
-from mlprod_tasks.declaration.monitoring import Breach, Rule, Watch
+from mlprod_tasks.declaration.monitoring import FEWEST_OF_A_MEAN, Breach, Rule, Watch
 
 if TYPE_CHECKING:
     from mlprod_tasks.declaration.pipeline import Pipeline
@@ -18,6 +18,7 @@ BY_FEATURE = (
     "feature_psi",
     "feature_js",
     "feature_wasserstein",
+    "feature_level",
     "null_share",
     "new_categories",
     "lost_categories",
@@ -67,6 +68,12 @@ def _condition(rule: Rule, condition: Breach, watched: Collection[str]) -> Itera
         yield f"rule {rule.name!r}: {condition.watch!r} has no bounds; declare Watch({condition.watch!r}, ...)"
     if not 1 <= condition.breaches <= condition.of:
         yield f"rule {rule.name!r}: breaches {condition.breaches} must lie between 1 and of={condition.of}"
+    if condition.mean_of < 1:
+        yield f"rule {rule.name!r}: mean_of {condition.mean_of} must be at least 1"
+    if condition.mean_of > 1 and (condition.breaches, condition.of) != (1, 1):
+        yield f"rule {rule.name!r}: mean_of judges the last ticks together: leave out breaches and of"
+    if 1 < condition.mean_of < FEWEST_OF_A_MEAN:
+        yield f"rule {rule.name!r}: mean_of {condition.mean_of}: the interval of a mean needs at least {FEWEST_OF_A_MEAN} ticks"
     if condition.least < 1:
         yield f"rule {rule.name!r}: least {condition.least} must be at least 1"
     if condition.only_important and condition.watch not in BY_FEATURE:

@@ -71,7 +71,7 @@ def evaluate(
     log = _log(pipeline, name, tick, platform)
     assert pipeline.experiments is not None
     metric = pipeline.experiments.metric(log.reward)
-    replayed = Plan(bandits.declared(pipeline), log.arms, ()) if shares is None else None
+    replayed = Plan(bandits.declared(pipeline), metric, log.arms, ()) if shares is None else None
     features = () if replayed is None else replayed.bandit.features
     delay = delay_ticks(pipeline, metric)
     last = min(log.last, pipeline.schedule.shift(tick.name, -delay))

@@ -13,11 +13,13 @@ from mlprod_tasks.bandits.state import update
 from mlprod_tasks.bandits.told import probability
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.declaration.bandit import UCB1, EpsilonGreedy, ThompsonSampling
+from mlprod_tasks.experiments.metric_sql import MetricFailed
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.bandit_entries import BanditRun, BanditState
 
 log = logging.getLogger(__name__)
-RULE, LAST_DAY, PROMOTION = "its rule", "its last day", "a promotion"  # who ends a bandit, if it is no person
+# Who ends a bandit, if it is no person.
+RULE, LAST_DAY, PROMOTION, METRIC = "its rule", "its last day", "a promotion", "its metric"
 
 
 def follow_bandits(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[str]:
@@ -31,8 +33,12 @@ def follow_bandits(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[s
     for run in every(pipeline, platform):
         if run.starts > tick.name:
             continue
-        states = update(pipeline, run, tick, platform)
-        if run.ended is None and (why := _end(pipeline, run, states, platform)) is not None:
+        why: tuple[str, str] | None
+        try:
+            why = _end(pipeline, run, update(pipeline, run, tick, platform), platform)
+        except MetricFailed as error:
+            why = METRIC, str(error)
+        if run.ended is None and why is not None:
             stop(pipeline, run.name, why[0], why[1], platform)
             ended.append(run.name)
             log.info("%s: bandit %s ended: %s", pipeline.name, run.name, why[1])

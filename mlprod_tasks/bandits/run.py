@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from mlprod_tasks.declaration import Bandit, Pipeline, Tick
+from mlprod_tasks.declaration import Bandit, Pipeline, Tick, UnitMetric
 from mlprod_tasks.declaration.experiment import CONTROL
 from mlprod_tasks.declaration.recorded import read_part
 from mlprod_tasks.declaration.rhythm import TickName
@@ -36,11 +36,12 @@ class NoBandit(LookupError):
 class Plan:
     """What a bandit chooses among, and how.
 
-    arms: the names; variants: the versions and thresholds that answer, the champion first; with declared actions the champion
-    alone, since it answers all rows.
+    metric: what rewards are, as declared when it started; arms: the names; variants: the versions and thresholds that answer,
+    the champion first; with declared actions the champion alone, since it answers all rows.
     """
 
     bandit: Bandit
+    metric: UnitMetric
     arms: tuple[str, ...]
     variants: tuple[Variant, ...]
 
@@ -141,7 +142,10 @@ def in_force(pipeline: Pipeline, tick: Tick, platform: Platform) -> BanditRun | 
 def plan_of(run: BanditRun) -> Plan:
     """Return what a bandit chooses among, and how."""
     written = run.plan
-    return Plan(read_part(written["bandit"]), tuple(written["arms"]), tuple(Variant(**one) for one in written["variants"]))
+    return Plan(
+        read_part(written["bandit"]), read_part(written["metric"]), tuple(written["arms"]),
+        tuple(Variant(**one) for one in written["variants"]),
+    )  # fmt: skip
 
 
 def champion_now(pipeline: Pipeline, platform: Platform) -> int | None:
@@ -157,6 +161,8 @@ def _is_after(run: BanditRun, tick: TickName) -> bool:
 
 def _plan(pipeline: Pipeline, arms: Sequence[str], platform: Platform) -> Plan:
     bandit = declared(pipeline)
+    assert pipeline.experiments is not None
+    metric = pipeline.experiments.metric(bandit.reward)
     if bandit.actions:
         if arms:
             raise CannotStart(
@@ -165,7 +171,7 @@ def _plan(pipeline: Pipeline, arms: Sequence[str], platform: Platform) -> Plan:
         champion = champion_now(pipeline, platform)
         if champion is None:
             raise CannotStart(f"{pipeline.name} has no champion: train a model first")
-        return Plan(bandit, bandit.actions, (Variant(CONTROL, champion, 1.0),))
+        return Plan(bandit, metric, bandit.actions, (Variant(CONTROL, champion, 1.0),))
     if not arms:
         raise CannotStart("give at least one arm besides the champion, such as '3' or 'champion@0.4'")
     if shared := next((arm for arm in arms if "=" in arm), None):
@@ -179,7 +185,7 @@ def _plan(pipeline: Pipeline, arms: Sequence[str], platform: Platform) -> Plan:
         raise CannotStart(f"two arms are the same: {', '.join(names)}")
     if bandit.floor * len(names) >= 1:
         raise CannotStart(f"{len(names)} arms with a floor of {bandit.floor} leave nothing to learn: declare a lower floor")
-    return Plan(bandit, tuple(names), found)
+    return Plan(bandit, metric, tuple(names), found)
 
 
 def _as_json(planned: Plan) -> dict[str, Any]:
@@ -187,6 +193,7 @@ def _as_json(planned: Plan) -> dict[str, Any]:
 
     return {
         "bandit": plain(planned.bandit),
+        "metric": plain(planned.metric),
         "arms": list(planned.arms),
         "variants": [asdict(one) for one in planned.variants],
     }

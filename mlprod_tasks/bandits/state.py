@@ -67,12 +67,6 @@ class State:
         return best_probabilities(self.counted, self.seed, self.proportion, by_tick=self.plan.bandit.by_tick)
 
 
-def reward_metric(pipeline: Pipeline, plan: Plan) -> UnitMetric:
-    """Return the metric by which arms are rewarded. Raises: KeyError if it is not declared any more."""
-    assert pipeline.experiments is not None
-    return pipeline.experiments.metric(plan.bandit.reward)
-
-
 def delay_ticks(pipeline: Pipeline, metric: UnitMetric) -> int:
     """Return the number of ticks after which a tick's rewards are complete."""
     return max(ticks for _, ticks in waits(pipeline, (metric,)))
@@ -91,10 +85,10 @@ def update(pipeline: Pipeline, run: BanditRun, tick: Tick, platform: Platform) -
 
     Those of ticks that were not scored, or whose outcomes are not published, wait, and so do the later ones.
 
-    Raises: MetricFailed, KeyError if the metric is not declared any more.
+    Raises: MetricFailed.
     """
     plan, schedule = plan_of(run), pipeline.schedule
-    metric = reward_metric(pipeline, plan)
+    metric = plan.metric
     delay = delay_ticks(pipeline, metric)
     states = recorded(pipeline, run, platform)
     last = _last(pipeline, run, schedule.shift(tick.name, -delay))
@@ -111,11 +105,11 @@ def recorded(pipeline: Pipeline, run: BanditRun, platform: Platform) -> list[Ban
     return sorted(states, key=lambda one: one.version)
 
 
-def at_version(pipeline: Pipeline, plan: Plan, states: Sequence[BanditState]) -> State:
+def at_version(plan: Plan, states: Sequence[BanditState]) -> State:
     """Return what a bandit knows from the rewards of its first ticks. states: recorded versions 1, 2, ..., in order."""
     bandit = plan.bandit
     by_tick = {one.version - 1: ArmRewards.from_json(one.rewards) for one in states}
-    proportion = reward_metric(pipeline, plan).of == "proportion"
+    proportion = plan.metric.of == "proportion"
     if not by_tick:
         nothing = ArmRewards.none(len(plan.arms), len(bandit.features))
         return State(plan, 0, nothing, nothing, proportion)
@@ -142,7 +136,7 @@ def for_tick(pipeline: Pipeline, run: BanditRun, tick: Tick, platform: Platform)
         if not platform.ledger.add_once(mine):  # another process was first
             used = platform.ledger.get(BanditTick, pipeline.name, run.name, tick.name)
     version = len(states) if used is None else used.version
-    return at_version(pipeline, plan_of(run), states[:version])
+    return at_version(plan_of(run), states[:version])
 
 
 def _last(pipeline: Pipeline, run: BanditRun, due: TickName) -> TickName:
@@ -174,7 +168,7 @@ def _next(
         pipeline=pipeline.name, name=run.name, version=len(before) + 1, through=through, tick=due, at=platform.clock.now(),
         rewards=rewards_of(plan, metric, logged).as_json(), best={}, shares={},
     )  # fmt: skip
-    state = at_version(pipeline, plan, [*before, made])
+    state = at_version(plan, [*before, made])
     made.best = dict(zip(plan.arms, state.best().tolist(), strict=True))
     own = state.shares()
     made.shares = {} if own is None else dict(zip(plan.arms, own.tolist(), strict=True))

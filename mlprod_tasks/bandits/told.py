@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlprod_tasks.bandits.run import Plan, plan_of
-from mlprod_tasks.bandits.state import at_version, reward_metric
-from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.bandits.state import at_version
 from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.platform.bandit_entries import BanditRun, BanditState
 
@@ -27,11 +26,11 @@ class Arm:
     share: float | None
 
 
-def arms_of(pipeline: Pipeline, run: BanditRun, states: Sequence[BanditState]) -> list[Arm]:
+def arms_of(run: BanditRun, states: Sequence[BanditState]) -> list[Arm]:
     """Return what is known of each arm by its last version. states: in order."""
     plan = plan_of(run)
-    metric = reward_metric(pipeline, plan)
-    state, last = at_version(pipeline, plan, states), states[-1] if states else None
+    metric = plan.metric
+    state, last = at_version(plan, states), states[-1] if states else None
     found = []
     for name, n, total in zip(plan.arms, state.known.n, state.known.total, strict=True):
         mean = float(total / n) if n else None
@@ -42,13 +41,13 @@ def arms_of(pipeline: Pipeline, run: BanditRun, states: Sequence[BanditState]) -
     return found
 
 
-def told(pipeline: Pipeline, run: BanditRun, states: Sequence[BanditState]) -> str:
+def told(run: BanditRun, states: Sequence[BanditState]) -> str:
     """Tell what a bandit knows, in words. states: in order."""
     plan = plan_of(run)
     lines = [f"{run.name}: {_standing(run)}; {_known(states)}"]
-    metric = reward_metric(pipeline, plan)
+    metric = plan.metric
     unit = f" {metric.unit}" if metric.unit else ""
-    for arm in arms_of(pipeline, run, states):
+    for arm in arms_of(run, states):
         mean = "" if arm.mean is None else f", {metric.name} {format_number(arm.mean)}{unit}"
         best = "" if arm.best is None else f", the best with probability {probability(arm.best)}"
         share = "" if arm.share is None else f"; share {arm.share:.1%}"

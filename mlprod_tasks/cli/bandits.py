@@ -63,7 +63,7 @@ def status(name: Name, bandit: Annotated[str | None, typer.Argument(help="Its na
         say(f"{name} has no bandit yet; start one with `mlprod bandit start {name} --help`")
     tick = pipeline.schedule.last_at(here.clock.now())
     for run in runs:
-        say(told(pipeline, run, update(pipeline, run, tick, here)))
+        say(told(run, update(pipeline, run, tick, here)))
 
 
 @bandit_app.command()

@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from mlprod_tasks.bandits.follow import LAST_DAY, PROMOTION, RULE
+from mlprod_tasks.bandits.follow import LAST_DAY, METRIC, PROMOTION, RULE
 from mlprod_tasks.bandits.run import every, plan_of
 from mlprod_tasks.bandits.state import recorded
 from mlprod_tasks.bandits.told import Arm, arms_of, choice
@@ -36,7 +36,7 @@ def tell_bandits(pipeline: Pipeline, platform: Platform, links: Sequence[tuple[s
 
 def _tell(pipeline: Pipeline, run: BanditRun, platform: Platform, links: Sequence[tuple[str, str]]) -> bool:
     plan, states = plan_of(run), recorded(pipeline, run, platform)
-    by = "" if run.ended_by in (RULE, LAST_DAY, PROMOTION) else f"{run.ended_by} stopped it"
+    by = "" if run.ended_by in (RULE, LAST_DAY, PROMOTION, METRIC) else f"{run.ended_by} stopped it"
     why = ": ".join(part for part in (by, run.end_reason) if part)
     read = f"It knows the rewards of {states[0].through} to {states[-1].through}." if states else "No reward was complete."
     content = Content(
@@ -47,7 +47,7 @@ def _tell(pipeline: Pipeline, run: BanditRun, platform: Platform, links: Sequenc
             f"{read} Units were shared by {choice(plan)}, rewarded by {plan.bandit.reward}.",
             NEXT[plan.acts],
         ),
-        grids=(_grid(arms_of(pipeline, run, states)),),
+        grids=(_grid(arms_of(run, states)),),
         picture=_picture(plan.arms, states),
         links=tuple(links),
     )

@@ -157,7 +157,7 @@ def test_arms_may_be_chosen_by_features_of_the_row(make_shop, scored):
     found = rows(shop, "2024-01-29")
     assert len(set(found["propensity"].to_pylist())) > 5
     assert min(found["propensity"].to_pylist()) >= 0.1
-    state = at_version(shop.pipeline, plan_of(get(shop.pipeline, "saving", shop.platform)), states(shop))
+    state = at_version(plan_of(get(shop.pipeline, "saving", shop.platform)), states(shop))
     amount = np.nan_to_num(np.array(rows(shop, "2024-01-25")["amount"].to_pylist(), float))
     assert state.known.products[:, 0, 1].sum() > 0
     first = states(shop)[0].rewards["products"]

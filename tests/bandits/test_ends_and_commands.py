@@ -170,3 +170,15 @@ def test_a_shell_shows_evaluates_and_stops_it(mlprod: Callable[..., Result]) -> 
     assert "ended by Bob" in mlprod("status", "returns", "saving").output
     assert isinstance(mlprod("status", "returns", "gone").exception, bandits.NoBandit)
     assert "give an arm and its share" in mlprod("evaluate", "returns", "saving", "--share", "control").output
+
+
+def test_a_metric_that_cannot_be_computed_ends_it_and_the_rest_of_the_tick_goes_on(make_shop, scored):
+    shop = make_shop(SAVING)
+    broken = ml.UnitMetric("saved", "value / (amount - amount)", "what acting saved")
+    shop = shop.declared(experiments=replace(shop.pipeline.experiments, metrics=(broken,)))
+    started(shop, NEVER)
+    scored(shop, "2024-01-25", "2024-01-27")
+    assert follow_bandits(shop.pipeline, shop.tick("2024-01-27"), shop.platform) == ["saving"]
+    assert run_of(shop).ended_by == "its metric"
+    assert "metric 'saved' is infinite or no number for" in run_of(shop).end_reason
+    assert follow_bandits(shop.pipeline, shop.tick("2024-01-28"), shop.platform) == []

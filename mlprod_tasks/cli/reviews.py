@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -23,6 +23,7 @@ def list_reviews(name: Name, most: Annotated[int, typer.Option(min=1, help="List
     waiting = open_reviews(pipeline, here, most)
     for one in waiting:
         score = "no score" if one.score is None else f"score {one.score:.4f}"
+        score = score if one.prediction is None else f"{one_line(one.prediction)}, {score}"
         version = "" if one.model_version is None else f", version {one.model_version}"
         say(f"{one.request_id} {one.row}  {one_line(one.key)}  {score}{version}, since {one.at:%Y-%m-%d %H:%M} UTC")
     if not waiting:
@@ -36,13 +37,19 @@ def decide(
     row: Annotated[
         int, typer.Argument(metavar="ROW", help="The row's position in the request, as `mlprod reviews list` shows it.")
     ],
-    decision: Annotated[Literal["yes", "no"], typer.Argument(metavar="yes|no", help="The decision.")],
+    decision: Annotated[
+        str, typer.Argument(metavar="yes|no|CLASS", help="The decision: yes or no; of classes, the class that the row is.")
+    ],
     by: By,
     reason: Reason = "",
 ) -> None:
     """Decide a row. A decision cannot be changed."""
-    from mlprod_tasks.scoring.review_queue import decide_review
+    from mlprod_tasks.scoring.review_queue import answer_of, decide_review
 
     pipeline, here = opened(name)
-    decided = decide_review(pipeline, request_id, row, decision == "yes", by, here, reason)
+    try:
+        answer = answer_of(pipeline, decision)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    decided = decide_review(pipeline, request_id, row, answer, by, here, reason)
     say(f"{name}: {one_line(decided.key)}: {decision}, by {decided.by}")

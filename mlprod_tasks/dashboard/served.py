@@ -29,16 +29,27 @@ def served(session: Session, pipeline: Pipeline, until: datetime) -> ServingDeta
     undecided = *mine_until, or_(Review.decided_at.is_(None), Review.decided_at > until)
     oldest = select(Review).where(*undecided).order_by(Review.at, Review.request_id, Review.row)
     newest = select(Review).where(*mine_until, Review.decided_at <= until).order_by(Review.decided_at.desc())
+    reviews = tuple(_open_review(one) for one in session.scalars(oldest.limit(MOST_REVIEWS)))
+    decided = tuple(_decided_review(one) for one in session.scalars(newest.limit(MOST_DECIDED)))
     return ServingDetail(
         rollout=rollouts[0] if rollouts else None,
         rollouts=rollouts,
         ramp=(pipeline.serving.ramp or Ramp()).shares,
         checks=_checks(session, pipeline, until),
         open_reviews=session.scalar(select(func.count()).select_from(Review).where(*undecided)) or 0,
-        reviews=tuple(_open_review(one) for one in session.scalars(oldest.limit(MOST_REVIEWS))),
-        decided=tuple(_decided_review(one) for one in session.scalars(newest.limit(MOST_DECIDED))),
-        decides=pipeline.of_task.decides,
+        reviews=reviews,
+        decided=decided,
+        automations=pipeline.of_task.reviews,
+        classes=_classes(pipeline, (*reviews, *decided)),
     )
+
+
+def _classes(pipeline: Pipeline, shown: Sequence[ReviewRow]) -> tuple[str, ...]:
+    """The classes that people choose among: the declared ones, or else those of the rows that are shown."""
+    if pipeline.task != "multiclass":
+        return ()
+    declared: tuple[str, ...] = getattr(pipeline.label, "classes", ())
+    return declared or tuple(sorted({name for one in shown for name in (one.prediction, one.decided_class) if name}))
 
 
 def open_reviews(session: Session, names: Sequence[str]) -> dict[str, int]:
@@ -120,4 +131,6 @@ def _review(one: Review, decision: bool | None, by: str, reason: str, decided_at
         by=by,
         reason=reason,
         decided_at=decided_at.isoformat() if decided_at else None,
+        prediction=one.prediction,
+        decided_class=one.decided_class if decided_at else None,
     )

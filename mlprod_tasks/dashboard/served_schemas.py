@@ -49,7 +49,10 @@ class RampChecks:
 
 @dataclass(frozen=True)
 class ReviewRow:
-    """A row that people decide. at: time of the request. decision: None until somebody decides."""
+    """A row that people decide. at: time of the request.
+
+    decision: None until somebody decides. prediction, decided_class: of classes what the model said, and what it is.
+    """
 
     request_id: str
     row: int
@@ -61,6 +64,8 @@ class ReviewRow:
     by: str
     reason: str
     decided_at: str | None
+    prediction: str | None = None
+    decided_class: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,8 @@ class ServingDetail:
     """How requests are answered, and the rows that people decide.
 
     rollout: the one in force; None if there has been none, so that the champion answers. ramp: its shares, declared or by
-    default. reviews: the oldest open ones, oldest first. decided: the newest decisions, newest first. decides: whether answers
-    decide anything, which people could do instead.
+    default. reviews: the oldest open ones, oldest first. decided: the newest decisions, newest first. automations: the ways in
+    which people may decide instead; empty if nothing is decided. classes: those that people choose among; empty of a yes or no.
     """
 
     rollout: RolloutRow | None
@@ -79,4 +84,5 @@ class ServingDetail:
     open_reviews: int
     reviews: tuple[ReviewRow, ...]
     decided: tuple[ReviewRow, ...]
-    decides: bool
+    automations: tuple[str, ...]
+    classes: tuple[str, ...]

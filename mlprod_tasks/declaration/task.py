@@ -25,7 +25,8 @@ class Task:
     label_kind: of its outcomes. metrics: those that are evaluated; choose_by: the one by which candidates are compared unless
     the declaration names another. slice_metrics: of WorstSlice. learners, values, fallback: the declared classes that fit it.
     shown: the metrics that are named first, in reports and pages. correlated: the one that a backtest compares with the value.
-    decides: whether something is decided on each row. outputs: what is predicted, in the plural. published: the columns of a
+    decides: whether something is decided on each row. reviews: ways in which people may decide rows of the service, besides
+    none. outputs: what is predicted, in the plural. published: the columns of a
     published prediction, by that of the stored one. power: the name of what says how well a single feature tells the outcome;
     no_power: its value for one that tells nothing.
     """
@@ -38,6 +39,7 @@ class Task:
     shown: tuple[str, ...]
     correlated: str
     decides: bool
+    reviews: tuple[str, ...]
     outputs: str
     published: Mapping[str, str]
     power: str
@@ -66,6 +68,7 @@ BINARY = Task(
     shown=("roc_auc", "log_loss", "calibration_error", "value_per_1000"),
     correlated="roc_auc",
     decides=True,
+    reviews=("band", "assist", "shadow"),
     outputs="scores",
     published=MappingProxyType({"score": "score", "decision": "decision"}),
     power="ROC AUC",
@@ -104,6 +107,7 @@ REGRESSION = Task(
     shown=("mae", "rmse", "r2", "value_per_1000"),
     correlated="r2",
     decides=False,
+    reviews=(),
     outputs="numbers",
     published=MappingProxyType({"score": PREDICTION}),
     power="rank correlation",
@@ -142,6 +146,7 @@ MULTICLASS = Task(
     shown=("log_loss", "accuracy", "macro_f1", "macro_auc", "value_per_1000"),
     correlated="accuracy",
     decides=False,
+    reviews=("band", "assist"),
     outputs="classes",
     published=MappingProxyType({PREDICTION: PREDICTION, "score": PROBABILITY, PROBABILITIES: PROBABILITIES}),
     power="ROC AUC, the mean of every class against the others",

@@ -374,10 +374,12 @@ class Review(Row):
     model_version: Mapped[int | None]
     predict_at: Mapped[datetime]
     at: Mapped[datetime]  # when it was requested
-    decision: Mapped[bool | None] = mapped_column(default=None)  # None: nobody has decided
+    decision: Mapped[bool | None] = mapped_column(default=None)  # None: nobody has decided. Of a class: whether it was right
     by: Mapped[Line] = mapped_column(default="")
     reason: Mapped[Line] = mapped_column(default="")
     decided_at: Mapped[datetime | None] = mapped_column(default=None)
+    prediction: Mapped[str | None] = mapped_column(default=None)  # the class that was predicted, whose probability `score` is
+    decided_class: Mapped[str | None] = mapped_column(default=None)  # the class that it is
 
 
 class Mail(Row):

@@ -89,7 +89,9 @@ def roll_out(
     back to. 'shadow': the challenger scores everything and answers nothing. 'canary': it answers `share` of the entities: the
     same ones as long as it stays the challenger, and different ones than in any earlier rollout.
     automation: 'full': the model decides; 'band': people decide on scores in `band`; 'assist': people decide everything;
-    'shadow': responses carry no decision. instead_of: write only if the current rollout is still the one of this time.
+    'shadow': responses carry no decision. Of classes the band is one of the margin, the probability of the likeliest class less
+    that of the second, and the answer keeps its class. instead_of: write only if the current rollout is still the one of this
+    time.
     ramp, ramp_for: if a ramp writes it: the step it is at, and who started the ramp.
 
     Raises: CannotRollOut; RolledOutMeanwhile.
@@ -102,10 +104,11 @@ def roll_out(
         _check_challenger(pipeline, challenger, mode, platform)
     if mode in ROLLED_OUT:
         _check_experiments(pipeline, mode, platform)
-    if not pipeline.of_task.decides and automation != "full":
+    if automation not in ("full", *pipeline.of_task.reviews):
+        others = "".join(f" or {one!r}" for one in pipeline.of_task.reviews)
         raise CannotRollOut(
-            f"{pipeline.name}: automation {automation!r} leaves decisions to people, and nothing is decided on predicted "
-            f"{pipeline.of_task.outputs}: leave it 'full'"
+            f"{pipeline.name}: automation {automation!r} is not for predicted {pipeline.of_task.outputs}: make it "
+            f"'full'{others}"
         )
     _check_share_and_band(pipeline, mode, share, automation, band)
     low, high = band or (None, None)

@@ -6,13 +6,14 @@ import logging
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
-from sqlalchemy import select, tuple_, update
+from sqlalchemy import func, select, tuple_, update
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration.task import PREDICTION
 from mlprod_tasks.platform import Platform, database
 from mlprod_tasks.platform.ledger import Review
-from mlprod_tasks.platform.storable_text import visible
+from mlprod_tasks.platform.storable_text import one_line, visible
 
 log = logging.getLogger(__name__)
 MOST_SHOWN = 200
@@ -20,6 +21,8 @@ AT_ONCE = 400  # SQLite limits the values in one statement
 # Errors that a row is to blame for, and not the connection.
 OF_THE_ROWS = (DataError, IntegrityError, ValueError, TypeError, OverflowError)
 COLUMNS = ("request_id", "row", "key", "score", "model_version", "predict_at", "at")
+YES_NO = {"yes": True, "no": False}
+LONGEST_CLASS = 200  # characters
 
 
 class NoSuchReview(LookupError):
@@ -38,18 +41,33 @@ def open_reviews(pipeline: Pipeline, platform: Platform, most: int = MOST_SHOWN)
         return list(session.scalars(query))
 
 
+def answer_of(pipeline: Pipeline, written: str) -> bool | str:
+    """What a person's answer means: 'yes' or 'no', or of classes the class itself. Raises: ValueError."""
+    if pipeline.task == "multiclass":
+        return _checked_class(pipeline, written)
+    if written not in YES_NO:
+        raise ValueError(f"{pipeline.name}: decide 'yes' or 'no', not {written!r}")
+    return YES_NO[written]
+
+
 def decide_review(
-    pipeline: Pipeline, request_id: str, row: int, decision: bool, by: str, platform: Platform, reason: str = ""
+    pipeline: Pipeline, request_id: str, row: int, decision: bool | str, by: str, platform: Platform, reason: str = ""
 ) -> Review:
-    """Decide a row of the queue.
+    """Decide a row of the queue. decision: yes or no; of classes, the class that the row is.
 
     If two people decide at once, the first decision counts.
-    Raises: NoSuchReview, AlreadyDecided, and ValueError if `by` is empty.
+    Raises: NoSuchReview, AlreadyDecided, and ValueError if `by` is empty or the decision is none.
     """
     if not by.strip():
         raise ValueError(f"{pipeline.name}: who decides? Give a name with `by`")
+    if isinstance(decision, bool) == (pipeline.task == "multiclass"):
+        raise ValueError(f"{pipeline.name}: {decision!r} is no decision on predicted {pipeline.of_task.outputs}")
     key = (pipeline.name, request_id, row)
-    decided = {"decision": decision, "by": by.strip(), "reason": reason.strip(), "decided_at": platform.clock.now()}
+    made: dict[str, object] = {"decision": decision}
+    if isinstance(decision, str):
+        named = _checked_class(pipeline, decision)
+        made = {"decision": func.coalesce(Review.prediction == named, False), "decided_class": named}
+    decided = {**made, "by": by.strip(), "reason": reason.strip(), "decided_at": platform.clock.now()}
     one = (Review.pipeline == pipeline.name) & (Review.request_id == request_id) & (Review.row == row)
     with platform.ledger.session() as session:
         done = session.execute(update(Review).where(one, Review.decision.is_(None)).values(decided))
@@ -57,10 +75,25 @@ def decide_review(
     if review is None:
         raise NoSuchReview(f"{pipeline.name}: row {row} of request {request_id!r} is not in the review queue")
     if not done.rowcount:  # type: ignore[attr-defined]
-        answer = "yes" if review.decision else "no"
-        raise AlreadyDecided(f"{pipeline.name}: {review.by} has already decided row {row} of request {request_id!r}: {answer}")
-    log.info("%s: %s decided row %d of request %s: %s", pipeline.name, review.by, row, request_id, "yes" if decision else "no")
+        raise AlreadyDecided(
+            f"{pipeline.name}: {review.by} has already decided row {row} of request {request_id!r}: {decided_as(review)}"
+        )
+    log.info("%s: %s decided row %d of request %s: %s", pipeline.name, review.by, row, request_id, decided_as(review))
     return review
+
+
+def decided_as(review: Review) -> str:
+    """What was decided: 'yes', 'no' or a class."""
+    return review.decided_class or ("yes" if review.decision else "no")
+
+
+def _checked_class(pipeline: Pipeline, named: str) -> str:
+    declared = getattr(pipeline.label, "classes", ())
+    if declared and named not in declared:
+        raise ValueError(f"{pipeline.name}: {named!r} is no class; classes are {', '.join(map(repr, declared))}")
+    if not named.strip() or len(named) > LONGEST_CLASS or one_line(named) != named:
+        raise ValueError(f"{pipeline.name}: {one_line(named)[:LONGEST_CLASS]!r} is no name of a class")
+    return named
 
 
 def ask_for(pipeline: Pipeline, rows: pa.Table, platform: Platform, not_taken: list[tuple[str, int]] | None = None) -> int:
@@ -69,7 +102,8 @@ def ask_for(pipeline: Pipeline, rows: pa.Table, platform: Platform, not_taken: l
     Decisions stay. not_taken: gets the request and row number of each row that the database does not take, such as a request
     id that is too long; the others are still added.
     """
-    logged = [one for one in rows.select(COLUMNS).to_pylist() if one["request_id"] and one["row"] is not None]
+    columns = [*COLUMNS, *({PREDICTION} & set(rows.column_names))]
+    logged = [one for one in rows.select(columns).to_pylist() if one["request_id"] and one["row"] is not None]
     added = 0
     for some in _batches(logged):
         try:
@@ -109,7 +143,8 @@ def _add_alone(pipeline: Pipeline, one: dict[str, object], platform: Platform, n
 def _review(pipeline: Pipeline, one: dict[str, object]) -> Review:
     # A key of an older log may hold U+0000, which PostgreSQL does not store: people see it as an escape.
     key = visible(str(one["key"] or ""))
-    return Review(pipeline=pipeline.name, **{name: one[name] for name in COLUMNS} | {"key": key})  # type: ignore[arg-type]
+    prediction = one.get(PREDICTION) if pipeline.task == "multiclass" else None  # of a log of numbers, it is no class
+    return Review(pipeline=pipeline.name, prediction=prediction, **{name: one[name] for name in COLUMNS} | {"key": key})  # type: ignore[arg-type]
 
 
 def _batches(rows: Sequence[dict[str, object]]) -> Iterator[Sequence[dict[str, object]]]:

@@ -107,12 +107,12 @@ class ClassifiedRow(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=Tr
     version: Annotated[int | None, Meta(description="of the model that answered")]
     route: Route
     fallback: bool = False
+    review: Annotated[bool, Meta(description="left to people: the class may be corrected")] = False
     reason: str = ""
     stale: Annotated[tuple[str, ...], Meta(description="features that are too old")] = ()
     missing: Annotated[tuple[str, ...], Meta(description="features that are not in the online store")] = ()
     age_seconds: Annotated[float | None, Meta(description="of the oldest feature from the online store")] = None
     decision: ClassVar[None] = None
-    review: ClassVar[bool] = False
 
 
 class ScoreResponse(msgspec.Struct, forbid_unknown_fields=True):
@@ -259,9 +259,11 @@ class ReviewedRow(msgspec.Struct, forbid_unknown_fields=True):
     row: Annotated[int, Meta(description="its place in the request")]
     key: str
     score: float | None
-    decision: Annotated[bool | None, Meta(description="null until somebody decides")]
+    decision: Annotated[bool | None, Meta(description="null until somebody decides; of a class, whether it was right")]
     reason: str
     decided_at: datetime | None
+    prediction: Annotated[str | None, Meta(description="the predicted class; null of a yes or no")] = None
+    decided_class: Annotated[str | None, Meta(description="the class that it is; null until somebody decides")] = None
 
 
 class ReviewResponse(msgspec.Struct, forbid_unknown_fields=True):

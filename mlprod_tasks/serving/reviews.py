@@ -44,7 +44,12 @@ class ReviewReader:
         except Exception as error:
             log.error("%s: reviews cannot be read: %s", pipeline, type(error).__name__)
             raise RequestRefused(503, "the reviews cannot be read now", headers=RETRY_LATER) from None
-        return [ReviewedRow(one.row, one.key, one.score, one.decision, one.reason, one.decided_at) for one in reviews]
+        return [
+            ReviewedRow(
+                one.row, one.key, one.score, one.decision, one.reason, one.decided_at, one.prediction, one.decided_class
+            )
+            for one in reviews
+        ]
 
     def _done(self, reading: asyncio.Future[Any]) -> None:
         self._reading -= 1

@@ -346,9 +346,10 @@ class Scorer:
 
     def _automate(self, row_score: RowScore, rollout: Routing | None) -> tuple[bool | None, bool]:
         """Return the decision, None if no decision is made, and whether people decide the row."""
-        if row_score.decision is None or rollout is None or rollout.automation == "full":
+        doubt = None if rollout is None or rollout.automation == "full" else self.answers.in_doubt(row_score)
+        if rollout is None or doubt is None:
             return row_score.decision, False
-        if rollout.automation == "band" and not (rollout.band_low or 0.0) <= row_score.score < (rollout.band_high or 1.0):
+        if rollout.automation == "band" and not (rollout.band_low or 0.0) <= doubt < (rollout.band_high or 1.0):
             return row_score.decision, False
         review = rollout.automation != "shadow"
         self.counts.review += review

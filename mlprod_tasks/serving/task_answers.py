@@ -40,6 +40,9 @@ class TaskAnswers(Protocol):
     @property
     def explain_response(self) -> type[Any]: ...
 
+    def in_doubt(self, row_score: RowScore) -> float | None:
+        """Return the number whose band people decide; None if there is nothing to decide."""
+
     def scored(
         self,
         key: dict[str, Any],
@@ -85,6 +88,9 @@ class BinaryAnswers:
     by_effect: ClassVar[bool] = False
     score_response: ClassVar[type[Any]] = messages.ScoreResponse
     explain_response: ClassVar[type[Any]] = messages.ExplainResponse
+
+    def in_doubt(self, row_score: RowScore) -> float | None:
+        return None if row_score.decision is None else row_score.score
 
     def scored(
         self,
@@ -135,6 +141,9 @@ class NumberAnswers:
     score_response: ClassVar[type[Any]] = messages.PredictionResponse
     explain_response: ClassVar[type[Any]] = messages.NumberExplanationResponse
 
+    def in_doubt(self, row_score: RowScore) -> float | None:
+        return None
+
     def scored(
         self,
         key: dict[str, Any],
@@ -184,6 +193,11 @@ class ClassAnswers:
     score_response: ClassVar[type[Any]] = messages.ClassResponse
     explain_response: ClassVar[type[Any]] = messages.ClassExplanationResponse
 
+    def in_doubt(self, row_score: RowScore) -> float | None:
+        """Of classes: the margin, the probability of the likeliest class less that of the second."""
+        first, *others = sorted((row_score.probabilities or {}).values(), reverse=True)[:2] or (0.0,)
+        return first - (others[0] if others else 0.0)
+
     def scored(
         self,
         key: dict[str, Any],
@@ -198,7 +212,7 @@ class ClassAnswers:
     ) -> ClassifiedRow:
         prediction, score, shares = (None, None, None) if row_score is None else _class_of(row_score)
         return ClassifiedRow(
-            key, prediction, score, shares, version, route, fallback=route == "fallback", reason=reason,
+            key, prediction, score, shares, version, route, fallback=route == "fallback", review=review, reason=reason,
             stale=features.stale, missing=features.missing, age_seconds=features.age,
         )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,14 +10,23 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
+from mlprod_tasks import declaration as ml
 from mlprod_tasks.cli.main import app
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Review
 from mlprod_tasks.platform.ledger_store import Ledger
 from mlprod_tasks.platform.settings import from_environment
-from mlprod_tasks.scoring.review_queue import AlreadyDecided, NoSuchReview, ask_for, decide_review, open_reviews
+from mlprod_tasks.scoring.review_queue import (
+    AlreadyDecided,
+    NoSuchReview,
+    answer_of,
+    ask_for,
+    decide_review,
+    open_reviews,
+)
 from tests.support.paths import FLIGHTS, REPOSITORY
+from tests.support.reason_shop import REASONS
 
 NOON = datetime(2024, 5, 6, 12, tzinfo=UTC)
 
@@ -46,6 +56,37 @@ def test_what_waits_is_shown_the_oldest_first_and_no_more_than_asked_for(use_cas
     assert len(open_reviews(use_case, here, most=2)) == 2
     assert (first := open_reviews(use_case, here)[0]).key == "7/LX"
     assert (first.score, first.model_version, first.predict_at, first.at) == (0.5, 3, NOON, NOON)
+
+
+def test_classes_are_confirmed_or_corrected_once(here: Platform) -> None:
+    pipeline = replace(REASONS, label=replace(REASONS.label, classes=("late", "lost")), value=ml.ClassValue())
+    asked = rows([("a", 0), ("a", 1), ("b", 0)])
+    asked = asked.append_column("prediction", pa.array(["late", "late", None]))
+    assert ask_for(pipeline, asked, here) == 3
+    assert [one.prediction for one in open_reviews(pipeline, here)] == ["late", "late", None]
+    confirmed = decide_review(pipeline, "a", 0, answer_of(pipeline, "late"), "ada", here)
+    assert (confirmed.decided_class, confirmed.decision) == ("late", True)
+    with pytest.raises(AlreadyDecided, match="ada has already decided row 0 of request 'a': late"):
+        decide_review(pipeline, "a", 0, "lost", "bob", here)
+    corrected = decide_review(pipeline, "b", 0, "lost", "ada", here)
+    assert (corrected.decided_class, corrected.decision) == ("lost", False), "nothing was predicted that could be right"
+    for wrong in (True, "", "x", "Late"):
+        with pytest.raises(ValueError, match="is no"):
+            decide_review(pipeline, "a", 1, wrong, "ada", here)
+    for wrong in ("", "x" * 201, "a\nb"):
+        with pytest.raises(ValueError, match="is no"):
+            decide_review(REASONS, "a", 1, wrong, "ada", here)
+    assert decide_review(pipeline, "a", 1, "lost", "ada", here).decision is False
+    assert open_reviews(pipeline, here) == []
+
+
+def test_a_class_is_no_answer_to_a_yes_or_no(use_case: Pipeline, here: Platform) -> None:
+    ask_for(use_case, rows([("a", 0)]), here)
+    for decide in (lambda: decide_review(use_case, "a", 0, "late", "ada", here), lambda: answer_of(use_case, "late")):
+        with pytest.raises(ValueError, match="late"):
+            decide()
+    assert answer_of(use_case, "no") is False
+    assert len(open_reviews(use_case, here)) == 1
 
 
 def test_a_decision_says_who_made_it_when_and_why_and_then_nothing_waits(use_case: Pipeline, here: Platform) -> None:

@@ -25,6 +25,7 @@ from mlprod_tasks.platform.ledger import Measurement
 from mlprod_tasks.promotion.fallback_switch import switch_to_fallback
 from mlprod_tasks.rollout.routing import CannotRollOut, roll_out
 from mlprod_tasks.scoring.collect import collect
+from mlprod_tasks.scoring.review_queue import decide_review, open_reviews
 from mlprod_tasks.scoring.score import score
 from mlprod_tasks.serving.app import Service
 from mlprod_tasks.serving.run import build_service
@@ -98,6 +99,34 @@ def test_the_log_keeps_class_and_probabilities_as_the_batch_stores_them(shop: Sh
     assert logged["score"].to_pylist() == expected.score.of(expected.decision).tolist()
     assert (read_scores(logged["probabilities"].to_pylist()).shares == expected.score.shares).all()
     assert set(zip(logged["decision"].to_pylist(), logged["review"].to_pylist(), strict=True)) == {(None, False)}
+
+
+def test_people_decide_rows_whose_likeliest_classes_are_close(shop: Shop) -> None:
+    body, _ = body_of(shop)
+    plain = post(served(shop), body).json()["rows"]
+    roll_out(shop.pipeline, shop.platform, mode="champion", by="ada", reason="", automation="band", band=(0.1, 0.4))
+    service = served(shop)
+    told = post(service, body).json()
+    margins = [np.diff(np.sort(list(one["probabilities"].values()))[-2:])[0] for one in plain]
+    doubtful = [0.1 <= margin < 0.4 for margin in margins]
+    assert 5 < sum(doubtful) < len(plain) - 5
+    assert [one.pop("review", False) for one in told["rows"]] == doubtful
+    assert told["rows"] == plain, "the class is told all the same"
+    service.scorers["returns"].log.flush()
+    assert collect(shop.pipeline, shop.platform).reviews == sum(doubtful)
+    waiting = open_reviews(shop.pipeline, shop.platform)
+    assert {(one.row, one.prediction, one.score) for one in waiting} == {
+        (row, one["prediction"], one["probability"]) for row, one in enumerate(plain) if doubtful[row]
+    }
+    first, second = waiting[:2]
+    other = next(name for name in CLASSES if name != first.prediction)
+    decide_review(shop.pipeline, first.request_id, first.row, other, "ada", shop.platform)
+    decide_review(shop.pipeline, second.request_id, second.row, str(second.prediction), "ada", shop.platform)
+    asked = get(service, f"/v1/pipelines/returns/reviews/{told['request_id']}").json()["rows"]
+    by_row = {one["row"]: (one["prediction"], one["decided_class"], one["decision"]) for one in asked}
+    assert by_row[first.row] == (first.prediction, other, False)
+    assert by_row[second.row] == (second.prediction, second.prediction, True)
+    assert by_row[waiting[2].row] == (waiting[2].prediction, None, None)
 
 
 def test_the_fallback_answers_with_the_shares_of_the_rows_group(shop: Shop) -> None:
@@ -227,9 +256,9 @@ def test_requests_are_measured_with_the_drift_of_classes_that_a_batch_of_the_sam
     assert known["class_psi"] > 0
 
 
-def test_nothing_is_left_to_people_on_classes(shop: Shop) -> None:
-    with pytest.raises(CannotRollOut, match="nothing is decided on predicted classes: leave it 'full'"):
-        roll_out(shop.pipeline, shop.platform, mode="champion", by="Ada", reason="", automation="assist")
+def test_no_class_is_kept_back(shop: Shop) -> None:
+    with pytest.raises(CannotRollOut, match="is not for predicted classes: make it 'full' or 'band' or 'assist'"):
+        roll_out(shop.pipeline, shop.platform, mode="champion", by="Ada", reason="", automation="shadow")
 
 
 def test_the_example_of_a_client_prints_the_class(shop: Shop) -> None:

@@ -33,7 +33,7 @@
     h("label", {}, `${label} `, h("select", { name, onchange }, options.map(([value, text]) => h("option", { value, selected: value === chosen }, text))));
   const challenger = (versions, chosen) => choice("challenger", "Challenger", versions.map((n) => [n, `version ${n}`]), chosen);
 
-  function rolloutFields({ now, versions, ramp, decides }) {
+  function rolloutFields({ now, versions, ramp, automations: usual, classes }) {
     const before = now || { mode: "champion", automation: "full", challenger: null, share: 0, band: null };
     const [low, high] = before.band || ["", ""];
     const percent = (name, label, value) => h("label", {}, `${label} `, h("input", { name, type: "number", min: 0, max: 100, step: "any", value }));
@@ -41,7 +41,7 @@
     const inputs = {
       challenger: challenger(versions, before.challenger),
       share: percent("share", "Share of entities that it answers, in %", Number((100 * (before.share || ramp[0] || 0.05)).toFixed(4))),
-      band: h("div", { class: "pair" }, bound("low", "People decide scores from", low), bound("high", "to below", high)),
+      band: h("div", { class: "pair" }, bound("low", classes ? "People decide margins from" : "People decide scores from", low), bound("high", "to below", high)),
     };
     // Fields that the mode does not use are neither shown nor sent.
     const show = () => {
@@ -53,8 +53,8 @@
       }
     };
     const modes = choice("mode", "Mode", versions.length ? MODES : MODES.slice(0, 1), before.mode, show);
-    const automations = choice("automation", "Automation", decides ? AUTOMATION : AUTOMATION.slice(0, 1), before.automation, show);
-    automations.hidden = !decides;
+    const automations = choice("automation", "Automation", AUTOMATION.filter(([name]) => name === "full" || usual.includes(name)), before.automation, show);
+    automations.hidden = !usual.length;
     show();
     return [modes, inputs.challenger, inputs.share, automations, inputs.band];
   }
@@ -64,6 +64,9 @@
     if (action === "rollback") {
       const earlier = [...new Set(detail.versions.map((one) => one.version))].filter((v) => v !== (detail.champion && detail.champion.version)).sort((a, b) => b - a);
       out.push(h("label", {}, "To version ", h("select", { name: "version" }, h("option", { value: "" }, "the previous champion"), earlier.map((v) => h("option", { value: v }, `version ${v}`)))));
+    }
+    if (action === "review" && given.classes) {
+      out.push(h("label", {}, "Class ", h("input", { name: "class", list: "classes", value: given.prediction, required: true, maxlength: 200 }), h("datalist", { id: "classes" }, given.classes.map((value) => h("option", { value })))));
     }
     if (action === "mute") {
       out.push(h("label", {}, "For ", h("select", { name: "days" }, [1, 3, 7, 14, 30].map((n) => h("option", { value: n, selected: n === 7 }, mlprod.count(n, "day"))))));
@@ -100,7 +103,7 @@
           ramp: { challenger: number("challenger") },
           experiment: { experiment: String(entered.get("experiment") || ""), variants: entered.get("variants"), metric: entered.get("metric"), difference: number("difference"), design: entered.get("design"), rows: entered.get("rows"), then: entered.get("then"), fresh: entered.get("fresh") !== null, periods: number("periods") },
           end_experiment: { experiment: given.experiment },
-          review: { request_id: given.request_id, row: given.row, decision: given.decision },
+          review: { request_id: given.request_id, row: given.row, decision: given.classes ? String(entered.get("class")) : given.decision },
         }[action];
         submit.disabled = true;
         try {

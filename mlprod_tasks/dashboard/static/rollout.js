@@ -66,11 +66,11 @@
     const facts = now
       ? [fact("Mode", h("b", {}, now.mode)), fact("Automation", `${AUTOMATION[now.automation] || now.automation}${band(now)}`), fact("By", now.by), fact("Since", mlprod.moment(now.at)), now.reason && fact("Why", now.reason)]
       : [fact("Mode", h("b", {}, "champion")), fact("Automation", "the service decides")];
-    if (!served.decides) facts.splice(1, 1);
+    if (!served.automations.length) facts.splice(1, 1);
     const versions = [...new Set(detail.trainings.filter((one) => one.version !== null && !one.champion).map((one) => one.version))].sort((a, b) => b - a);
     const shares = served.ramp.map(share).join(", ");
     const buttons = [
-      ask("rollout", "Change…", { now, versions, ramp: served.ramp, decides: served.decides }),
+      ask("rollout", "Change…", { now, versions, ramp: served.ramp, automations: served.automations, classes: served.classes.length > 0 }),
       now && now.mode !== "champion" && ask("rollout", "Switch back…", { now, back: true, dialog: ["Switch back", "The champion answers every request again, within seconds. A running ramp ends."] }),
       versions.length > 0 && (!now || now.mode === "champion") && ask("ramp", "Start a ramp…", { versions, dialog: ["Start a ramp", `The challenger answers ${shares} of the entities, one share after the other. Checks at each share must pass before the next; at the end the challenger becomes champion.`] }),
     ].filter(Boolean);

@@ -52,7 +52,7 @@ class ActionBody(BaseModel):
     instead_of: AwareDatetime | Literal[""] = ""
     request_id: str = Field("", max_length=40, pattern=ONE_LINE)
     row: int | None = Field(None, ge=0)
-    decision: bool | None = None
+    decision: bool | Annotated[str, Field(max_length=200, pattern=ONE_LINE)] | None = None
     experiment: str = Field("", max_length=63, pattern=ONE_LINE)
     variants: str = Field("", max_length=300, pattern=ONE_LINE)
     metric: str = Field("", max_length=63, pattern=ONE_LINE)

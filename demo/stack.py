@@ -27,8 +27,8 @@ from mlprod_tasks.platform.settings import from_environment
 REPOSITORY = Path(__file__).parents[1]
 # Modules that every task would otherwise import again.
 PRELOADED = (
-    "great_expectations", "mlflow", "lightgbm", "duckdb", "deltalake", "pandas", "sqlalchemy", "llvmlite.binding",
-    "matplotlib.pyplot", "sklearn.isotonic", "mlprod_tasks.ingest.tables", "mlprod_tasks.scoring.score",
+    "mlprod_tasks.ingest.loaded_expectations", "mlflow", "lightgbm", "duckdb", "deltalake", "pandas", "sqlalchemy",
+    "llvmlite.binding", "matplotlib.pyplot", "sklearn.isotonic", "mlprod_tasks.ingest.tables", "mlprod_tasks.scoring.score",
     "mlprod_tasks.monitoring.measure", "mlprod_tasks.monitoring.act", "mlprod_tasks.notifications.decision_mails",
 )  # fmt: skip
 

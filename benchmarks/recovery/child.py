@@ -26,7 +26,7 @@ PRELOADED = [
     "mlprod_tasks.online.fill", "mlprod_tasks.promotion.register", "mlprod_tasks.reporting.write",
     "mlprod_tasks.scoring.collect", "mlprod_tasks.scoring.score", "mlprod_tasks.training.train",
     "mlprod_tasks.training.search", "mlprod_tasks.evaluation.backtest", "mlprod_tasks.evaluation.run_checks", "mlflow",
-    "great_expectations", "lightgbm", "optuna", "matplotlib.pyplot",
+    "mlprod_tasks.ingest.loaded_expectations", "lightgbm", "optuna", "matplotlib.pyplot",
 ]  # fmt: skip
 
 

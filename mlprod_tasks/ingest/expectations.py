@@ -30,6 +30,7 @@ PARTITION_START, PARTITION_END = "partition_start", "partition_end"
 LARGEST = sys.float_info.max
 STORABLE = "expect_column_values_to_not_match_regex"
 NUL = r"\x00"
+SPARK = ("pyspark", "pyspark.sql.connect")  # mlflow may have loaded the first
 
 
 def suite_name(pipeline: Pipeline, table: str) -> str:
@@ -168,10 +169,19 @@ def _kind(kwargs: Mapping[str, Any], table: Table) -> str:
 
 
 def load_great_expectations() -> Any:
-    """Import Great Expectations, which takes seconds, with its telemetry off."""
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    import great_expectations
+    """Import Great Expectations, which takes seconds, with its telemetry off, and without Spark, which it would load.
 
+    Where pyspark is installed, its `connect` takes a process without a main file, such as one that tasks are forked from, for
+    its own doctests, and ends it.
+    """
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    hidden = [name for name in SPARK if name not in sys.modules] if "great_expectations" not in sys.modules else []
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: importing it fails
+    try:
+        import great_expectations
+    finally:
+        for name in hidden:
+            del sys.modules[name]
     return great_expectations
 
 

@@ -20,6 +20,7 @@ BENCHMARKS = (
     "parsing",
     "commands",
     "faults",
+    "elastic",
     "power",
     "results",
     "groceries",

@@ -43,7 +43,9 @@ ELSEWHERE = {
     "experiment_requests": "tests/integration/test_served_benchmarks.py",
     "newcomer": "tests/benchmarks/test_newcomer.py",
     "serving_bare": "benchmarks/serving.py",
+    "hindsight": "benchmarks/replay.py",
     "load": "benchmarks/load.py",
+    "elastic": "tests/integration/test_service.py",
     "served_shop": "tests/integration/test_service.py",
     "drift_tools_others": "benchmarks/drift_tools.py",  # in an environment of its own, made by `make bench`
 }

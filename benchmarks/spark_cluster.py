@@ -18,11 +18,9 @@ from demo.local_airflow import free_port
 MASTER, WORKER = (f"org.apache.spark.deploy.{kind}" for kind in ("master.Master", "worker.Worker"))
 
 
-def program() -> str:
-    """The launcher of Spark's servers, in the package pyspark. Raises: ImportError."""
-    import pyspark
-
-    return str(Path(pyspark.__file__).parent / "bin" / "spark-class")
+# Not among the other packages: MLflow imports pyspark wherever it finds it, which takes seconds.
+SPARK = Path(sys.prefix) / "spark"
+START = str(SPARK / "pyspark" / "bin" / "spark-class")
 
 
 class SparkServer(Server):
@@ -31,7 +29,7 @@ class SparkServer(Server):
     def __init__(self, name: str, arguments: list[str], folder: Path, environment: Mapping[str, str]) -> None:
         self.port, self._page = free_port(), free_port()
         where = ["--host", LOOPBACK, "--port", str(self.port), "--webui-port", str(self._page)]
-        super().__init__(name, [program(), arguments[0], *where, *arguments[1:]], folder, environment)
+        super().__init__(name, [START, arguments[0], *where, *arguments[1:]], folder, environment)
 
     def page(self) -> str:
         """What its page tells as JSON; '' while it does not answer."""
@@ -71,10 +69,11 @@ def spark_cluster(folder: Path, workers: int = 2, memory: str = "1g") -> Iterato
     )
     here = {
         "SPARK_CONF_DIR": str(folder), "SPARK_LOCAL_IP": LOOPBACK, "PYSPARK_PYTHON": sys.executable,
-        "PYTHONPATH": str(REPOSITORY),
+        "PYTHONPATH": f"{REPOSITORY}:{SPARK}", "SPARK_HOME": str(SPARK / "pyspark"),
     }  # fmt: skip
     before = {name: os.environ.get(name) for name in here}
     os.environ.update(here)
+    sys.path.append(str(SPARK))
     try:
         with ExitStack() as running:
             master = SparkServer("spark-master", [MASTER], folder, here)
@@ -89,6 +88,7 @@ def spark_cluster(folder: Path, workers: int = 2, memory: str = "1g") -> Iterato
                 cluster.workers.append(worker)
             yield cluster
     finally:
+        sys.path.remove(str(SPARK))
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)

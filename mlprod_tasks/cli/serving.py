@@ -97,7 +97,7 @@ def make_key(
 @keys_app.command("list")
 def list_keys() -> None:
     """List API keys by their id."""
-    from mlprod_tasks.platform.ledger import ApiKey
+    from mlprod_tasks.platform.key_entries import ApiKey
 
     here = platform()
     for one in here.ledger.all(ApiKey):

@@ -16,7 +16,7 @@ from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import SettingMissing
 
 if TYPE_CHECKING:
-    from mlprod_tasks.platform.ledger import PseudonymKey
+    from mlprod_tasks.platform.key_entries import PseudonymKey
 
 VARIABLE = "MLPROD_PSEUDONYM_KEY"
 CONSTANT = b"\0mlprod: check value of the pseudonym key"
@@ -100,13 +100,14 @@ def check_value(key: str) -> str:
 
 
 def _in_force(platform: Platform) -> PseudonymKey | None:
-    from mlprod_tasks.platform.ledger import PseudonymKey, newest
+    from mlprod_tasks.platform.key_entries import PseudonymKey
+    from mlprod_tasks.platform.ledger import newest
 
     return newest(platform.ledger.all(PseudonymKey), "number")
 
 
 def _note(number: int, key: str, by: str, platform: Platform) -> PseudonymKey:
-    from mlprod_tasks.platform.ledger import PseudonymKey
+    from mlprod_tasks.platform.key_entries import PseudonymKey
 
     row = PseudonymKey(number=number, check_value=check_value(key), at=platform.clock.now(), by=by)
     platform.ledger.add_once(row)  # of several processes that use a key for the first time, one notes it

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import ApiKey
+from mlprod_tasks.platform.key_entries import ApiKey
 from mlprod_tasks.platform.storable_text import is_one_line
 from mlprod_tasks.serving.messages import RETRY_LATER, RequestRefused
 

@@ -22,7 +22,8 @@ from mlprod_tasks.models.usual_values import usual_value
 from mlprod_tasks.online.features import picker
 from mlprod_tasks.online.fields import hashed_fields
 from mlprod_tasks.platform import Platform, names
-from mlprod_tasks.platform.ledger import ApiKey, Fallback
+from mlprod_tasks.platform.key_entries import ApiKey
+from mlprod_tasks.platform.ledger import Fallback
 from mlprod_tasks.platform.model_files import BrokenArtifact
 from mlprod_tasks.platform.pseudonym_key import PseudonymKeyChanged, pseudonym_key
 from mlprod_tasks.platform.registry import RegistryUnreachable

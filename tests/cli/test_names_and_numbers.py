@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from mlprod_tasks.cli.main import app
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import ApiKey, Asker, Intervention, Review, Rollout
+from mlprod_tasks.platform.key_entries import ApiKey
+from mlprod_tasks.platform.ledger import Asker, Intervention, Review, Rollout
 from mlprod_tasks.platform.settings import from_environment
 from tests.support.paths import REPOSITORY
 

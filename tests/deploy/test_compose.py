@@ -154,7 +154,13 @@ def test_the_image_installs_by_hash_and_runs_without_rights() -> None:
     assert len(installs) == 3
     for install in installs:
         assert "--require-hashes -r requirements" in install or "--no-deps --no-build-isolation -e ." in install
-    for lock in ("requirements.lock", "requirements-tests.lock", "requirements-uv.lock"):
+    for lock in (
+        "requirements.lock",
+        "requirements-chart.lock",
+        "requirements-s3-server.lock",
+        "requirements-spark.lock",
+        "requirements-uv.lock",
+    ):
         entries = re.split(r"\n(?=\S)", re.sub(r"^#.*\n", "", (REPOSITORY / lock).read_text(), flags=re.MULTILINE).strip())
         assert all("--hash=sha256:" in entry for entry in entries), lock
     assert re.findall(r"^USER (\S+)", DOCKERFILE, re.MULTILINE)[-1] == "mlprod"

@@ -14,6 +14,7 @@ from alembic.config import Config
 from sqlalchemy import MetaData, Table, inspect, text
 
 from mlprod_tasks.platform import migrations
+from mlprod_tasks.platform.key_entries import PseudonymKey
 from mlprod_tasks.platform.ledger import (
     Approval,
     Asker,
@@ -25,7 +26,6 @@ from mlprod_tasks.platform.ledger import (
     MailAbout,
     Promotion,
     PromotionKind,
-    PseudonymKey,
     Publication,
     RampStep,
     Rollout,

@@ -17,7 +17,7 @@ from mlprod_tasks.cli.main import app
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.ingest.extract import extract
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import PseudonymKey
+from mlprod_tasks.platform.key_entries import PseudonymKey
 from mlprod_tasks.platform.pseudonym_key import (
     PseudonymKeyChanged,
     PseudonymKeyWeak,

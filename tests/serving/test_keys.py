@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import ApiKey
+from mlprod_tasks.platform.key_entries import ApiKey
 from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.serving.keys import KeyHolder, NoSuchKey, ValidKeys, lifetime, make_key, revoke_key
 

@@ -269,6 +269,9 @@ class ReferenceProfile:
             del written["classes"]
         if not self.recalibration:
             del written["recalibration"]
+        for column in (written["score"], *written["features"]):
+            if not column["levels"]:
+                del column["levels"]
         return written
 
     @classmethod

@@ -84,10 +84,11 @@ def test_performance_is_estimated_at_the_tick_and_its_error_told_when_labels_are
     lake(platform, days, fallback=np.arange(ROWS) < 20)
     run(platform, T)
     rows = monitored.scored(T, ROWS).slice(20)
-    score, decision = rows["score"].to_numpy(), rows["decision"].to_numpy()
-    assert found(platform, T, "estimated_precision").value == pytest.approx(score[decision].mean())
-    assert found(platform, T, "estimated_recall").value == pytest.approx(score[decision].sum() / score.sum())
-    worth = 1000 * np.where(decision, 10 * score - 2 * (1 - score), 0).mean()
+    decision, curve = rows["decision"].to_numpy(), monitored.reference().recalibration[0]
+    chance = np.interp(rows["score"].to_numpy(), curve.x, curve.y)  # what scores meant on the reference
+    assert found(platform, T, "estimated_precision").value == pytest.approx(chance[decision].mean())
+    assert found(platform, T, "estimated_recall").value == pytest.approx(chance[decision].sum() / chance.sum())
+    worth = 1000 * np.where(decision, 10 * chance - 2 * (1 - chance), 0).mean()
     assert found(platform, T, "estimated_value").value == pytest.approx(worth)
     auc = found(platform, T, "estimated_roc_auc")
     assert auc.interval_low < auc.value < auc.interval_high

@@ -153,13 +153,13 @@ def _session(master: str) -> SparkSession:
     """
     if not master:
         raise SettingMissing("MLPROD_ENGINE is spark: set MLPROD_SPARK_MASTER, such as spark://host:7077 or local[2]")
+    if not master.startswith(CONNECT):
+        _require_java()
+    _reach(master)
     try:
         from pyspark.sql import SparkSession
     except ImportError as error:
         raise SettingMissing(f"MLPROD_ENGINE is spark, which needs pyspark: pip install 'mlprod[spark]' ({error})") from None
-    if not master.startswith(CONNECT):
-        _require_java()
-    _reach(master)
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder: Any = SparkSession.builder
     builder = builder.remote(master) if master.startswith(CONNECT) else builder.master(master)

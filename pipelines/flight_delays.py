@@ -177,7 +177,7 @@ pipeline = ml.Pipeline(
         ml.Watch("kpi", low=0.0),  # below it, acting on the score costs more than it saves
         *ml.REQUEST_WATCHES,
     ),
-    # One day is one day's weather: what varies that much from day to day is judged by the mean of a week.
+    # One day is one day's weather: what varies that much from day to day is judged by the mean of several.
     rules=(
         ml.Rule("inputs moved", "feature_psi", "alert", breaches=2, of=3),
         ml.Rule("levels moved", "feature_level", "alert", breaches=2, of=3),
@@ -187,7 +187,7 @@ pipeline = ml.Pipeline(
         ml.Rule("the fallback answered", "fallback_share", "alert"),
         ml.Rule("outcomes are missing", "label_coverage", "alert"),
         ml.Rule("late share moved", "label_rate", "alert", breaches=3, of=5),
-        ml.Rule("scores no longer fit outcomes", "calibration", "retrain", mean_of=7),
+        ml.Rule("scores no longer fit outcomes", "calibration", "retrain", mean_of=5),
         ml.Rule("acting no longer pays", "kpi", "retrain", mean_of=7),
         ml.Rule("ranking is poor", "roc_auc_change", "retrain", mean_of=7),
         *ml.REQUEST_RULES,

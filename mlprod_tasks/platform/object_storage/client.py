@@ -47,7 +47,6 @@ REASONS = (
         "the service asks for fewer requests, and did so until the last try",
     ),
     (r"412 Precondition|PreconditionFailed|ConditionNotMet", "it was changed while it was read: run again"),
-    (r"412 Precondition|PreconditionFailed|ConditionNotMet", "it was changed while it was read: run again"),
     (r"timed out|TimedOut|deadline has elapsed", "the service did not answer in time"),
     (
         r"Connection refused|dns error|connect(?:ion)? error|tcp connect|Connection reset|connection closed|"

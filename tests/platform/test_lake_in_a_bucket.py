@@ -144,10 +144,13 @@ def test_a_bucket_that_is_not_there_is_named(bucket: Bucket, tmp_path: Path) -> 
         lake.replace_ticks("t", RANGE, rows(FIRST))
 
 
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("fault", ["unconditional", "unimplemented"])
 def test_a_bucket_without_conditional_puts_is_refused_before_anything_is_written(
-    lake: Callable[..., Lake], proxy: FaultyProxy
+    lake: Callable[..., Lake], proxy: FaultyProxy, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    proxy.befall("unconditional", times=ALWAYS)
+    monkeypatch.setenv("AWS_CONDITIONAL_PUT", "disabled")  # commits ask for it all the same
+    proxy.befall(fault, times=ALWAYS)
     with pytest.raises(
         NoConditionalPuts, match="two writers of one tick could overwrite each other: keep the lake in a bucket"
     ):

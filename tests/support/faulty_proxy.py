@@ -18,6 +18,7 @@ from typing import Any
 CONTROL = "/-/faults"
 HOP = {"connection", "transfer-encoding", "content-length", "date", "server"}
 BUSY = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+UNIMPLEMENTED = b"<Error><Code>NotImplemented</Code><Message>A header implies functionality that is missing</Message></Error>"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -40,6 +41,9 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(fault)
         if fault == "busy":
             self._answer(503, {}, BUSY)
+            return
+        if fault == "unimplemented" and self.headers.get("If-None-Match"):
+            self._answer(501, {}, UNIMPLEMENTED)
             return
         if fault == "dropped":
             self.close_connection = True

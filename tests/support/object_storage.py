@@ -108,7 +108,8 @@ class FaultyProxy:
         """Let a fault befall the next requests whose method and path match; further ones are passed on as they are.
 
         fault: 'busy' is answered 503, 'lost' is done but not answered, 'cut' gets half of an answer, 'dropped' is neither done
-        nor answered, 'unconditional' loses its condition; a number of seconds is waited before it is passed on.
+        nor answered, 'unconditional' loses its condition, 'unimplemented' is answered 501 if it
+        has one; a number of seconds is waited before it is passed on.
         """
         said = json.dumps({"fault": fault, "method": method, "path": path, "times": times})
         assert _ask(self.port, "POST", CONTROL, said.encode())[0] == 200

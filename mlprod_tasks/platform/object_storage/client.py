@@ -23,6 +23,7 @@ PIECE = 16 * 1024**2  # bytes that are read at once
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 PROBES = "_mlprod/conditional_put"
 BROKE_OFF = "the answer broke off"
+WITHOUT = re.compile(r"\b501\b|NotImplemented")  # in what a service says that does not know a header
 # What services answer, and what that means here. The first that fits counts.
 REASONS = (
     (
@@ -72,8 +73,7 @@ class NoConditionalPuts(RuntimeError):
 def delta_options(place: Place) -> dict[str, str]:
     """The storage options of delta-rs: how to reach it, that commits are conditional puts, retries and time limits."""
     return {
-        **place.options,
-        **({"conditional_put": "etag"} if place.kind == "s3" else {}),
+        **_options(place),
         **({"allow_http": "true"} if _plain(place) else {}),
         "connect_timeout": f"{CONNECT_SECONDS}s",
         "timeout": f"{REQUEST_SECONDS}s",
@@ -89,7 +89,7 @@ def store(place: Place) -> ObjectStore:
     """A client of the place, whose paths are relative to it."""
     from obstore.store import from_url
 
-    config: Any = dict(place.options)
+    config: Any = _options(place)
     return from_url(
         place.address,
         config=config,
@@ -122,6 +122,11 @@ def download(client: ObjectStore, name: str, path: Path, tag: str | None = None)
         for piece in answer.stream(min_chunk_size=PIECE):
             file.write(piece)
     return int(answer.meta["size"])
+
+
+def _options(place: Place) -> dict[str, str]:
+    """What Delta's client and the other one are told alike, so that what is tried by one holds for commits by the other."""
+    return {**place.options, **({"conditional_put": "etag"} if place.kind == "s3" else {})}
 
 
 def _plain(place: Place) -> bool:
@@ -164,7 +169,7 @@ def require_conditional_puts(place: Place) -> None:
     Raises: NoConditionalPuts, StorageUnreachable.
     """
     import obstore
-    from obstore.exceptions import AlreadyExistsError, NotSupportedError, PreconditionError
+    from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
     client, path = store(place), f"{PROBES}-{uuid.uuid4().hex}"
     refusal = NoConditionalPuts(
@@ -175,12 +180,14 @@ def require_conditional_puts(place: Place) -> None:
     with telling_why(place, "write to"):
         try:
             obstore.put(client, path, b"first", mode="create")
-            try:
-                obstore.put(client, path, b"second", mode="create")
-            except (AlreadyExistsError, PreconditionError):
-                return
-        except (NotSupportedError, NotImplementedError):
-            raise refusal from None
+        except BaseError as error:
+            if WITHOUT.search(str(error)):
+                raise refusal from None
+            raise
+        try:
+            obstore.put(client, path, b"second", mode="create")
+        except (AlreadyExistsError, PreconditionError):
+            return
         finally:
             obstore.delete(client, path)
     raise refusal

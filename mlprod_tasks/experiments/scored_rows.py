@@ -114,6 +114,28 @@ def _source(pipeline: Pipeline, rows: ScoredRows, ticks: TickRange, platform: Pl
     return f"read_parquet({listed(files)}, union_by_name = true, hive_partitioning = true)" if files else None
 
 
+def _answered_otherwise(
+    con: duckdb.DuckDBPyConnection,
+    source: str | None,
+    run: ExperimentRun,
+    variant: Variant,
+    another_version: str,
+    among: str = "true",
+) -> tuple[int, int, str]:
+    """How many rows of a variant something else than it answered, of how many, and what that was.
+
+    another_version: SQL of whether another version answered a row, with one parameter; among: SQL of the rows that count.
+    """
+    what, other = f"another version than {variant.version}", another_version
+    if variant.held_out:
+        what, other = f"something else than the fallback of version {variant.version}", "(model_version <> ? OR NOT fallback)"
+    ((others, rows),) = con.execute(
+        f"SELECT count(*) FILTER (WHERE {other}), count(*) FROM {source} WHERE experiment = ? AND variant = ? AND {among}",
+        [variant.version, run.name, variant.name],
+    ).fetchall()
+    return others, rows, what
+
+
 class BatchRows:
     """See `ScoredRows`: the predictions of each tick."""
 
@@ -173,16 +195,7 @@ class BatchRows:
     ) -> Iterator[str]:
         source = _source(pipeline, self, ticks, platform)
         for one in variants:
-            what, other = f"another version than {one.version}", "model_version <> ?"
-            if one.held_out:
-                what, other = (
-                    f"something else than the fallback of version {one.version}",
-                    "(model_version <> ? OR NOT fallback)",
-                )
-            ((others, rows),) = con.execute(
-                f"SELECT count(*) FILTER (WHERE {other}), count(*) FROM {source} WHERE experiment = ? AND variant = ?",
-                [one.version, run.name, one.name],
-            ).fetchall()
+            others, rows, what = _answered_otherwise(con, source, run, one, "model_version <> ?")
             if others:
                 yield f"{others:,} of {rows:,} rows of {one.name} were answered by {what}"
         # Ticks that assigned no row: the champion was another by then, or the fallback answered all.
@@ -310,17 +323,8 @@ class RequestRows:
         answered = f"NOT {self.NOT_READ}"
         for one in variants:
             # A row whose features let the fallback answer was given to no version: assigned is ''.
-            what, other = f"another version than {one.version}", "assigned <> '' AND (model_version <> ? OR fallback)"
-            if one.held_out:
-                what, other = (
-                    f"something else than the fallback of version {one.version}",
-                    "(model_version <> ? OR NOT fallback)",
-                )
-            ((others, rows),) = con.execute(
-                f"SELECT count(*) FILTER (WHERE {other}), count(*) FROM {source} "
-                f"WHERE experiment = ? AND variant = ? AND {answered}",
-                [one.version, run.name, one.name],
-            ).fetchall()
+            version = "assigned <> '' AND (model_version <> ? OR fallback)"
+            others, rows, what = _answered_otherwise(con, source, run, one, version, answered)
             if others > MOST_OTHERS * rows:
                 yield f"{others:,} of {rows:,} requests of {one.name} were answered by {what}"
         until = None if run.ended_at is None else run.ended_at.isoformat()

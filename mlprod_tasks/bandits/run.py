@@ -16,7 +16,7 @@ from mlprod_tasks.declaration.recorded import read_part
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.experiments.assignment import Variant
 from mlprod_tasks.experiments.plan import CannotPlan
-from mlprod_tasks.experiments.run import NAME, variants
+from mlprod_tasks.experiments.run import NAME, note_end, variants
 from mlprod_tasks.experiments.run import last_of as last_of_experiment
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.bandit_entries import BanditRun
@@ -112,11 +112,7 @@ def stop(pipeline: Pipeline, name: str, by: str, reason: str, platform: Platform
         run = session.scalar(select(BanditRun).filter_by(pipeline=pipeline.name, name=name))
         if run is None:
             raise NoBandit(f"{pipeline.name} has no bandit {name!r}")
-        if run.ended is None:
-            now, schedule = platform.clock.now(), pipeline.schedule
-            last = schedule.last_at(now).name
-            run.ended = max(run.starts, schedule.shift(last if run.ends is None else min(last, run.ends), 1))
-            run.ended_at, run.ended_by, run.end_reason = now, by, reason
+        note_end(run, pipeline, by, reason, platform)
         return run
 
 

@@ -143,11 +143,17 @@ def stop(pipeline: Pipeline, name: str, by: str, reason: str, platform: Platform
         run = session.scalar(select(ExperimentRun).filter_by(pipeline=pipeline.name, name=name))
         if run is None:
             raise NoExperiment(f"{pipeline.name} has no experiment {name!r}")
-        if run.ended is None:
-            now, schedule = platform.clock.now(), pipeline.schedule
-            run.ended = max(run.starts, schedule.shift(min(schedule.last_at(now).name, run.ends), 1))
-            run.ended_at, run.ended_by, run.end_reason = now, by, reason
+        note_end(run, pipeline, by, reason, platform)
         return run
+
+
+def note_end(run: ExperimentRun | BanditRun, pipeline: Pipeline, by: str, reason: str, platform: Platform) -> None:
+    """Write into an entry of the ledger that it ends with the newest tick, unless it has ended."""
+    if run.ended is None:
+        now, schedule = platform.clock.now(), pipeline.schedule
+        last = schedule.last_at(now).name
+        run.ended = max(run.starts, schedule.shift(last if run.ends is None else min(last, run.ends), 1))
+        run.ended_at, run.ended_by, run.end_reason = now, by, reason
 
 
 def conclude(pipeline: Pipeline, name: str, what: str, platform: Platform) -> None:

@@ -23,7 +23,7 @@ PIECE = 16 * 1024**2  # bytes that are read at once
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 PROBES = "_mlprod/conditional_put"
 BROKE_OFF = "the answer broke off"
-WITHOUT = re.compile(r"\b501\b|NotImplemented")  # in what a service says that does not know a header
+WITHOUT = re.compile(r"501 Not Implemented|\bNotImplemented\b")  # in what a service says that does not know a header
 # What services answer, and what that means here. The first that fits counts.
 REASONS = (
     (

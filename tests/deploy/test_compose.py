@@ -156,6 +156,7 @@ def test_the_image_installs_by_hash_and_runs_without_rights() -> None:
         assert "--require-hashes -r requirements" in install or "--no-deps --no-build-isolation -e ." in install
     for lock in (
         "requirements.lock",
+        "requirements-catboost.lock",
         "requirements-chart.lock",
         "requirements-s3-server.lock",
         "requirements-spark.lock",

@@ -158,6 +158,12 @@ class NoLeakageSuspicion:
 
     Of a regression, Spearman's rank correlation stands in place of ROC AUC, and 0 in place of 0.5.
 
+    Features that are made only of rows known before predict_at (trailing and as-of ones, and expressions over these alone) may
+    be strong because outcomes repeat: births in a state tomorrow are much like those of last week. They are compared with what
+    earlier outcomes of the same keys tell. Where these tell a lot too, such a feature may exceed `most`, unless it leaves less
+    than a tenth of what they leave untold, and a model may rest on it alone. A column of the row itself and a look-up
+    may not: nothing tells since when they hold.
+
     most: the largest ROC AUC of one feature alone: rates of bins or categories, from training rows, evaluated on test rows.
     most_share: the largest share of the model's power (ROC AUC above 0.5) that is lost when the values of one feature are
     shuffled among the test rows.

@@ -30,11 +30,12 @@ from mlprod_tasks.models.stored_rows import Rows
 from mlprod_tasks.platform import Platform, digest
 from mlprod_tasks.training import workspace
 from mlprod_tasks.training.records import Assembled, Trained
-from mlprod_tasks.training.split import TEST, TRAIN
+from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION
 from mlprod_tasks.training.workspace import TrainingFolder, failing
 
 if TYPE_CHECKING:
     from mlprod_tasks.evaluation.model_checks import AnyModel
+    from mlprod_tasks.evaluation.model_checks.past_outcomes import Windows
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +107,15 @@ class _CheckInputs:
         return workspace.read_window(self.folder, TEST)
 
     @property
+    def windows(self) -> Windows:
+        from mlprod_tasks.evaluation.model_checks.past_outcomes import Windows
+        from mlprod_tasks.features.snapshot import Snapshot
+
+        validation = workspace.read_window(self.folder, VALIDATION)
+        snapshot = Snapshot(self.pipeline, self.platform, self.assembled.versions, examples=True)
+        return Windows((self.train_rows, validation, self.test_rows), snapshot)
+
+    @property
     def key(self) -> tuple[str, ...]:
         return self.pipeline.entity_table.key
 
@@ -120,7 +130,15 @@ def _results(gate: CheckedGate, inputs: _CheckInputs) -> Sequence[CheckResult]:
 
 def _check(gate: CheckedGate, inputs: _CheckInputs) -> Iterable[CheckResult]:
     # Imported here: not every model needs every check.
-    from mlprod_tasks.evaluation.model_checks import availability, behaviour, footprint, leakage, round_trip, simulation
+    from mlprod_tasks.evaluation.model_checks import (
+        availability,
+        behaviour,
+        footprint,
+        leakage,
+        past_outcomes,
+        round_trip,
+        simulation,
+    )
 
     pipeline, model = inputs.pipeline, inputs.model
     match gate:
@@ -130,8 +148,11 @@ def _check(gate: CheckedGate, inputs: _CheckInputs) -> Iterable[CheckResult]:
             yield availability.when_fresh(pipeline, inputs.train_rows, inputs.assembled, inputs.platform)
         case NoLeakageSuspicion():
             categorical = pipeline.model.categorical
-            yield from leakage.alone(inputs.train_rows, inputs.test_rows, pipeline.feature_names, categorical)
-            yield from leakage.lost(model, inputs.test_rows, pipeline.model.seed)
+            alone = leakage.alone(inputs.train_rows, inputs.test_rows, pipeline.feature_names, categorical)
+            lost = leakage.lost(model, inputs.test_rows, pipeline.model.seed)
+            carrying = {one.subject for one in lost if (one.value or 0.0) > gate.most_share}
+            suspects = [one for one in alone if (one.value or 0.0) > gate.most or one.subject in carrying]
+            yield from (*alone, *lost, *past_outcomes.past_powers(pipeline, suspects, inputs.windows))
         case Latency():
             yield footprint.latency(gate, model, inputs.test_rows)
         case ModelSize():

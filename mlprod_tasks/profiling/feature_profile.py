@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from mlprod_tasks.declaration import NoLeakageSuspicion, Pipeline
 from mlprod_tasks.declaration.table import Kind
 from mlprod_tasks.evaluation.model_checks.leakage import alone
+from mlprod_tasks.evaluation.model_checks.past_outcomes import keys_of_past
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.profiling.column_profile import ColumnProfile, ProfiledColumn, profile_columns
 from mlprod_tasks.profiling.labelled_features import LabelledFeatures
@@ -19,6 +20,9 @@ from mlprod_tasks.reporting.data_dictionary import meanings
 
 LABEL = "label"
 LEAST_ROWS = 50  # in each half, for what a feature tells alone
+STRONG_PAST = (
+    "It tells the outcome almost alone, from rows known before: outcomes repeat, or known_after of their table is too short."
+)
 JUMP = 0.3  # of the share missing, between the first and the last third of the time
 KINDS: dict[str, Kind] = {"bool": "bool", "string": "text", "large_string": "text", "date32[day]": "date"}
 
@@ -92,11 +96,14 @@ def _warnings(
 ) -> dict[str, str]:
     declared = next((gate for gate in pipeline.gates if isinstance(gate, NoLeakageSuspicion)), NoLeakageSuspicion())
     found: dict[str, str] = {}
+    past = keys_of_past(pipeline)
     for profile in features:
         name = profile.column.name
         jump = _jump(changes[name].null_shares) if name in changes else None
         if power.get(name, 0.0) > declared.most:
-            found[name] = "It tells the outcome almost alone. Is it known when a row is scored?"
+            found[name] = (
+                STRONG_PAST if name in past else "It tells the outcome almost alone. Is it known when a row is scored?"
+            )
         elif jump is not None and abs(jump[1] - jump[0]) > JUMP:
             found[name] = f"{jump[0]:.0%} were missing in the first third of the time, {jump[1]:.0%} in the last."
     return found

@@ -10,6 +10,7 @@ from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration import Column
 from mlprod_tasks.declaration.checks.expressions import WORDS_OF_SQL
 from mlprod_tasks.operations.doctor import read_sql
+from tests.support.refund_shop import REFUNDS
 from tests.support.shop import ORDERS, RETURNS, SHOP, with_columns
 
 SETTLED = with_columns(RETURNS, Column("answer", "text", "yes or no"), Column("pieces", "int", "returned pieces"))
@@ -76,6 +77,28 @@ def test_a_feature_of_the_same_condition_is_refused_and_one_of_a_number_it_reads
     made = ml.Expression("told", "amount  > 10", "bool", "x")
     with pytest.raises(ValidationError, match="feature 'told' reads 'amount > 10', which is the label"):
         replace(SHOP, tables=(orders, RETURNS), label=label, features=(*SHOP.features, made))
+
+
+def test_windows_that_hold_the_row_itself_with_its_outcome_are_refused():
+    label = ml.Label("orders", {"order_id": "order_id"}, "amount", delay=ml.days(2), kind="number")
+    tables = (replace(ORDERS, ticks_ahead=0), RETURNS)
+    spent = ml.Trailing("spent", "orders", {"channel": "channel"}, (ml.days(7),), (ml.Count(), ml.Mean("amount")))
+
+    def told(feature: ml.Trailing, **known: str) -> ml.Pipeline:
+        columns = tuple(replace(one, **known) if one.name == "amount" else one for one in tables[0].columns)
+        changed = (replace(tables[0], columns=columns), RETURNS)
+        others = tuple(one for one in SHOP.features if ml.feature.names_of(one) != ("amount",))
+        return replace(REFUNDS, tables=changed, label=label, features=(*others, feature))
+
+    refused = (
+        r"Trailing 'spent': 'mean_amount' reads amount, which is the label, and windows hold the scored row itself: "
+        r"declare known_at of the column, or skip=ml.days\(1\) of the feature"
+    )
+    with pytest.raises(ValidationError, match=refused):
+        told(spent)
+    assert told(replace(spent, skip=ml.days(1)))
+    assert told(spent, known_at="placed_at")
+    assert told(replace(spent, aggregates=(ml.Count(),)))
 
 
 def test_a_column_called_like_a_word_of_sql_is_read_in_quotes_and_refused_without():

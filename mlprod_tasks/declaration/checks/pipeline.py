@@ -37,8 +37,9 @@ from mlprod_tasks.declaration.checks.tables import (
 from mlprod_tasks.declaration.checks.task import task_problems
 from mlprod_tasks.declaration.checks.training import training_problems
 from mlprod_tasks.declaration.declared import DeclarationError
-from mlprod_tasks.declaration.feature import Expression
+from mlprod_tasks.declaration.feature import Expression, Trailing
 from mlprod_tasks.declaration.outcome import Outcome
+from mlprod_tasks.declaration.reads import taken_from, words_in
 from mlprod_tasks.declaration.target import Before, Label
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ def _problems(pipeline: Pipeline) -> Iterator[str]:
 
 def _told_by_features(pipeline: Pipeline, table: Table, sql: str) -> Iterator[str]:
     """Features that are the outcome itself, where the scored table has it. sql: of the label."""
-    outcomes = {column.name for column in mentioned(sql, table) if column.kind == "bool"}
+    read_by_label = mentioned(sql, table)
+    outcomes = {column.name for column in read_by_label if column.kind == "bool"}
     if pipeline.label.kind != "yes_no" and sql.strip().strip('"') in table.names:
         outcomes.add(sql.strip().strip('"'))
     for feature in pipeline.features:
@@ -111,6 +113,25 @@ def _told_by_features(pipeline: Pipeline, table: Table, sql: str) -> Iterator[st
                 yield (
                     f"feature {feature.name!r} reads {told}, which is the label: it is not known when the row is scored. Leave "
                     "it out, or declare known_at of the column"
+                )
+    if not table.ticks_ahead and not any(column.known_at for column in read_by_label):
+        only = {column.name for column in read_by_label} if len(read_by_label) == 1 else set()
+        yield from _told_by_own_row(pipeline, table, outcomes | only)
+
+
+def _told_by_own_row(pipeline: Pipeline, table: Table, outcomes: set[str]) -> Iterator[str]:
+    """Windows over the scored table that hold the row itself, which was known before its tick, with its outcome."""
+    longest = pipeline.schedule.longest
+    tick = timedelta(days=longest.days) or longest  # a day of 25 hours counts as one
+    skip = f"ml.days({tick.days})" if tick.days else f"ml.hours({tick / timedelta(hours=1):g})"
+    for feature in pipeline.features:
+        if not isinstance(feature, Trailing) or feature.table != table.name or feature.skip >= tick:
+            continue
+        for aggregate in feature.aggregates:
+            if read := outcomes & words_in(taken_from(aggregate)):
+                yield (
+                    f"Trailing {feature.name!r}: {aggregate.called!r} reads {listed(read)}, which is the label, and windows "
+                    f"hold the scored row itself: declare known_at of the column, or skip={skip} of the feature"
                 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import assert_never
 
 from mlprod_tasks.declaration.gate import (
@@ -21,6 +22,8 @@ from mlprod_tasks.documents.formatting import format_exact
 from mlprod_tasks.evaluation.gates import names
 from mlprod_tasks.evaluation.gates.verdict import CannotBeEvaluated, GateVerdict, verdict
 from mlprod_tasks.evaluation.results import CheckResult, EvaluationResults
+
+LEFT_BY_PAST = 0.1  # of what earlier outcomes leave untold: a feature of the past that leaves less is implausible
 
 
 def verdict_on_check(gate: CheckedGate, results: EvaluationResults, model_digest: str) -> GateVerdict:
@@ -78,26 +81,36 @@ def _verdict_on_availability(gate: AvailableAtPrediction, results: tuple[CheckRe
 
 def _verdict_on_leakage(gate: NoLeakageSuspicion, results: tuple[CheckResult, ...]) -> GateVerdict:
     alone, lost = ([one for one in results if one.check == check] for check in (names.POWER_ALONE, names.POWER_LOST))
-    strongest = max(alone, key=_value) if alone else None
-    missed = max(lost, key=_value) if lost else None
+    past = {one.subject: one for one in results if one.check == names.POWER_OF_PAST}
+    strongest, missed = (max(found, key=_value, default=None) for found in (alone, lost))
     if strongest is None or missed is None:
         raise CannotBeEvaluated("the power of single features was not checked: run the step run_checks again")
-    suspects = [one for one in alone if _value(one) > gate.most]
-    indispensable = [one for one in lost if _value(one) > gate.most_share]
+    most = {one.subject: _most_plausible(gate, past.get(one.subject)) for one in alone}
+    suspects = [one for one in alone if _value(one) > most[one.subject]]
+    explained = past.keys() - {one.subject for one in suspects}
+    indispensable = [one for one in lost if _value(one) > gate.most_share and one.subject not in explained]
     if suspects or indispensable:
         first = (suspects or indispensable)[0]
-        reasons = [
-            f"{one.sentence}, and more than {gate.most:g} is implausible" for one in sorted(suspects, key=_value, reverse=True)
-        ]
+        reasons = [f"{_beside_past(one, past)}, and more than {most[one.subject]:.4g} is implausible" for one in suspects]
         reasons += [f"{one.sentence}, and more than {gate.most_share:.0%} is implausible" for one in indispensable]
         sentence = f"{'; '.join(reasons)}: check that {first.subject!r} is known when a row is scored"
-        bound = gate.most if suspects else gate.most_share
-        return verdict(gate, False, max(map(_value, suspects or indispensable)), bound, first.n, sentence)
-    sentence = (
-        f"{strongest.sentence}, at most {gate.most:g} is plausible; {missed.sentence}, at most {gate.most_share:.0%} is "
-        "plausible"
-    )
-    return verdict(gate, True, strongest.value, gate.most, strongest.n, sentence)
+        return verdict(gate, False, first.value, most[first.subject] if suspects else gate.most_share, first.n, sentence)
+    bound = most[strongest.subject]
+    tells = f"{_beside_past(strongest, past)}, at most {bound:.4g} is plausible"
+    if _value(missed) <= gate.most_share:
+        carries = f"{missed.sentence}, at most {gate.most_share:.0%} is plausible"
+    else:
+        carries = f"{_beside_past(missed, past)}, so the model may rest on it"
+    return verdict(gate, True, strongest.value, bound, strongest.n, f"{tells}; {carries}")
+
+
+def _most_plausible(gate: NoLeakageSuspicion, past: CheckResult | None) -> float:
+    """The largest power of a feature alone: what is left untold is at least a tenth of what earlier outcomes leave."""
+    return gate.most if past is None else max(gate.most, 1.0 - LEFT_BY_PAST * (1.0 - _value(past)))
+
+
+def _beside_past(one: CheckResult, past: Mapping[str, CheckResult]) -> str:
+    return f"{one.sentence} ({past[one.subject].sentence})" if one.subject in past else one.sentence
 
 
 def _verdict_on_kpi(gate: KpiAtLeast | KpiAtMost, results: tuple[CheckResult, ...]) -> GateVerdict:

@@ -24,6 +24,7 @@ from mlprod_tasks.declaration.gate import (
 # The names of checks: a check writes its result under it, and the gate looks it up.
 AS_SCORED, NULLS_WHEN_FRESH = "features as scoring had them", "nulls in the newest tick"
 POWER_ALONE, POWER_LOST = "power of one feature alone", "power lost without one feature"
+POWER_OF_PAST = "power of earlier outcomes"
 LATENCY, SIZE, SAME = "latency in ms", "model size in MB", "same predictions"
 INVARIANT, MONOTONIC = "invariance", "monotonicity"
 KPI, KPI_BY_WEEK, KPI_BY_TICK = "kpi", "kpi by week", "kpi by tick"

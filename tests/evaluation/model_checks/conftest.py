@@ -82,6 +82,12 @@ def made(shop: EvaluatedShop) -> EvaluatedShop:
     return shop
 
 
+@pytest.fixture
+def evaluated() -> Callable[[ml.Pipeline, Platform], EvaluatedShop]:
+    """Train on a platform that is filled, and evaluate."""
+    return lambda pipeline, platform: made(EvaluatedShop(pipeline, platform))
+
+
 Tables = tuple[pa.Table, pa.Table]
 
 

@@ -34,9 +34,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "Approval",
     ),
     "candidates": (
-        "LightGBM", "XGBoost", "HistGradientBoosting", "RandomForest", "ExtraTrees", "LogisticRegression", "LinearRegression",
-        "LinearSVM", "NeuralNet", "Estimator", "Constant", "LastValue", "SeasonalMean", "Averaging", "Stacking", "Ensemble",
-        "Learner",
+        "LightGBM", "XGBoost", "CatBoost", "HistGradientBoosting", "RandomForest", "ExtraTrees", "LogisticRegression",
+        "LinearRegression", "LinearSVM", "NeuralNet", "Estimator", "Constant", "LastValue", "SeasonalMean", "Averaging",
+        "Stacking", "Ensemble", "Learner",
     ),
     "search": ("Search", "Between", "OneOf"),
     "gates": (

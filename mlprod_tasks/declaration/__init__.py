@@ -50,6 +50,7 @@ from mlprod_tasks.declaration.gate import (
 )
 from mlprod_tasks.declaration.learner import (
     Averaging,
+    CatBoost,
     Constant,
     Ensemble,
     Estimator,
@@ -143,6 +144,7 @@ __all__ = [
     "Breach",
     "BusinessMetric",
     "Capacity",
+    "CatBoost",
     "ClassValue",
     "Column",
     "Constant",

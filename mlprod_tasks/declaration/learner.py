@@ -60,7 +60,7 @@ class LightGBM:
 
 def quantile_of(learner: object) -> float | None:
     """The quantile that a candidate predicts; None if it predicts something else."""
-    if not isinstance(learner, LightGBM) or learner.objective != "quantile":
+    if not isinstance(learner, LightGBM | CatBoost) or learner.objective != "quantile":
         return None
     return DEFAULT_QUANTILE if learner.alpha is None else learner.alpha
 
@@ -95,6 +95,42 @@ class XGBoost:
     lambda_l2: float = 1.0
     name: str = "xgboost"
     objective: Literal["l2", "l1", "poisson", "tweedie"] | None = None
+    params: dict[str, Parameter] = field(default_factory=dict)
+
+
+@declared
+class CatBoost:
+    """CatBoost's gradient boosted trees (Prokhorenkova et al., 2018): `pip install 'mlprod[catboost]'`. Stopped as LightGBM.
+
+    Categories, and combinations of them, are encoded by outcomes of the rows before each row, in a random order; a missing one
+    is a category of its own. Trees are symmetric: all nodes of a level have the same split.
+
+    learning_rate: the weight of each tree.
+    max_trees: the largest number of trees.
+    early_stopping_rounds: trees without a better validation metric after which fitting stops; None grows all of `max_trees`.
+    max_depth: the number of splits from root to leaf, at most 16.
+    feature_fraction: the share of features that each split may use.
+    bagging_fraction: the share of training rows that each tree is fitted to.
+    lambda_l2: the L2 penalty on the values of leaves.
+    name: tells candidates apart.
+    objective: of a regression, what the trees minimise, as in LightGBM; None is l2.
+    alpha: for 'quantile' and 'huber', as in LightGBM; None is 0.9.
+    tweedie_power: for 'tweedie', its variance power, in (1, 2); None is 1.5.
+    params: further parameters by CatBoost's names, such as {"one_hot_max_size": 10, "random_strength": 2.0}. What is a field
+    here or in Model is declared there.
+    """
+
+    learning_rate: float = 0.05
+    max_trees: int = 2000
+    early_stopping_rounds: int | None = 50
+    max_depth: int = 6
+    feature_fraction: float = 1.0
+    bagging_fraction: float = 0.8
+    lambda_l2: float = 3.0
+    name: str = "catboost"
+    objective: Objective | None = None
+    alpha: float | None = None
+    tweedie_power: float | None = None
     params: dict[str, Parameter] = field(default_factory=dict)
 
 
@@ -332,6 +368,7 @@ Ensemble = Averaging | Stacking
 Learner = (
     LightGBM
     | XGBoost
+    | CatBoost
     | HistGradientBoosting
     | RandomForest
     | ExtraTrees

@@ -95,6 +95,13 @@ SPACES: dict[str, dict[str, Range]] = {
         "bagging_fraction": Between(0.4, 1.0),
         "lambda_l2": Between(1e-3, 100.0, log=True),
     },
+    "CatBoost": {
+        "learning_rate": Between(0.02, 0.3, log=True),
+        "max_depth": Between(3, 9),
+        "feature_fraction": Between(0.4, 1.0),
+        "bagging_fraction": Between(0.4, 1.0),
+        "lambda_l2": Between(0.1, 100.0, log=True),
+    },
     "HistGradientBoosting": BOOSTING,
     "RandomForest": FOREST,
     "ExtraTrees": FOREST,

@@ -76,6 +76,7 @@ BINARY = Task(
     learners=(
         *_TREES,
         learner.XGBoost,
+        learner.CatBoost,
         learner.LogisticRegression,
         learner.LinearSVM,
         learner.NeuralNet,
@@ -115,6 +116,7 @@ REGRESSION = Task(
     learners=(
         *_TREES,
         learner.XGBoost,
+        learner.CatBoost,
         learner.LinearRegression,
         learner.LastValue,
         learner.SeasonalMean,
@@ -154,6 +156,7 @@ MULTICLASS = Task(
     learners=(
         *_TREES,
         learner.XGBoost,
+        learner.CatBoost,
         learner.LogisticRegression,
         learner.LinearSVM,
         learner.NeuralNet,

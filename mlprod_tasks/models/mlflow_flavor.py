@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mlprod_tasks.declaration.task import HIGH, LOW, PREDICTION, PROBABILITIES, PROBABILITY
 from mlprod_tasks.models import fallback, model
 from mlprod_tasks.models.fallback import FallbackModel
+from mlprod_tasks.models.learners.fitted import MANIFEST, read
 from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.models.model import Model
 from mlprod_tasks.models.predicted_columns import named_classes
@@ -88,10 +89,13 @@ def _output(wrapped: Model | SegmentedModel | FallbackModel) -> list[Any]:
 
 
 def _requirements(data: Path) -> list[str]:
-    """Return the packages needed to predict; scikit-learn only for its own trees, which only the same version reads."""
-    from importlib.metadata import version
+    """Return the packages needed to predict; those of other trees than LightGBM's only for a model that has some."""
+    from importlib.metadata import packages_distributions, version
 
-    trees = ("scikit-learn", "skops") if any(data.rglob("*.skops")) else ()
+    trees = ["scikit-learn", "skops"] if any(data.rglob("*.skops")) else []
+    kinds = {read(one.parent)["kind"] for one in data.rglob(MANIFEST)}
+    # XGBoost has several distributions, with and without what graphics cards need.
+    trees += [packages_distributions()[library][0] for library in sorted(kinds & {"xgboost", "catboost"})]
     return [f"{name}=={version(name)}" for name in ("mlprod", "mlflow", "lightgbm", "numpy", "pandas", "pyarrow", *trees)]
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from mlprod_tasks.declaration import RandomForest
+from mlprod_tasks.declaration import CatBoost, RandomForest, XGBoost
 from mlprod_tasks.models import mlflow_flavor, model
 from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.models.model import ModelInputError
@@ -150,16 +150,20 @@ def test_mlflow_serves_the_same_answers_through_its_signature(fitted, tmp_path):
         served.predict(ROWS.to_pandas().assign(amount="much"))
 
 
-def test_a_served_model_of_scikit_learns_trees_asks_for_scikit_learn(shop_pipeline, fitted, tmp_path):
-    forest = replace(shop_pipeline.model, candidates=(RandomForest(trees=3),))
-    made = fit_model.fit_model(replace(shop_pipeline, model=forest), some_rows(500), some_rows(300), ModelFacts())
+def test_a_served_model_asks_for_the_library_of_its_trees(shop_pipeline, fitted, tmp_path):
+    made = {"lightgbm": fitted}
+    for learner in (RandomForest(trees=3), XGBoost(max_trees=3), CatBoost(max_trees=3)):
+        wanted = replace(shop_pipeline, model=replace(shop_pipeline.model, candidates=(learner,)))
+        made[learner.name] = fit_model.fit_model(wanted, some_rows(500), some_rows(300), ModelFacts())
     asked = {}
-    for name, one in (("forest", made), ("lightgbm", fitted)):
+    for name, one in made.items():
         one.save(tmp_path / name)
         mlflow_flavor.save(one, tmp_path / name, tmp_path / "served" / name)
         lines = (tmp_path / "served" / name / "requirements.txt").read_text().split()
         asked[name] = {line.split("==")[0] for line in lines}
-    assert asked["forest"] - asked["lightgbm"] == {"scikit-learn", "skops"}
+    assert asked["random_forest"] - asked["lightgbm"] == {"scikit-learn", "skops"}
+    assert asked["xgboost"] - asked["lightgbm"] == {"xgboost-cpu"}
+    assert asked["catboost"] - asked["lightgbm"] == {"catboost"}
 
 
 def test_the_stored_model_says_where_it_comes_from(fitted, tmp_path):

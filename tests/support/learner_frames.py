@@ -23,8 +23,10 @@ SINGLES: dict[str, ml.Learner] = {
         ml.Constant(),
     )
 }
-if find_spec("xgboost"):  # an extra, which the environment of the tests has
+if find_spec("xgboost"):  # extras, which the environment of the tests has
     SINGLES["xgboost"] = ml.XGBoost(max_trees=30, min_child_weight=2.0)
+if find_spec("catboost"):
+    SINGLES["catboost"] = ml.CatBoost(max_trees=30, max_depth=3, learning_rate=0.2)
 LEARNERS = SINGLES | {
     "averaging": ml.Averaging(of=("lightgbm", "neural_net")),
     "stacking": ml.Stacking(of=("logistic_regression", "random_forest"), folds=2),

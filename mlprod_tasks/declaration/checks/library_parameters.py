@@ -1,4 +1,4 @@
-"""Rules of `params` of LightGBM and XGBoost, each checked against its own list."""
+"""Rules of `params` of LightGBM, XGBoost and CatBoost, each checked against its own list."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from difflib import get_close_matches
 from math import isfinite
 from typing import Any, Protocol
 
-from mlprod_tasks.declaration import lightgbm_parameters, xgboost_parameters
+from mlprod_tasks.declaration import catboost_parameters, lightgbm_parameters, xgboost_parameters
 from mlprod_tasks.declaration.checks.tables import listed
-from mlprod_tasks.declaration.learner import LightGBM, XGBoost
+from mlprod_tasks.declaration.learner import CatBoost, LightGBM, XGBoost
 from mlprod_tasks.declaration.lightgbm_parameters import Kind
 
 KINDS = {
@@ -33,10 +33,13 @@ class Parameters(Protocol):
     every_name: Callable[[], list[str]]
 
 
-def parameter_problems(at: str, learner: LightGBM | XGBoost, features: int) -> Iterator[str]:
+LISTS: dict[type, Any] = {LightGBM: lightgbm_parameters, XGBoost: xgboost_parameters, CatBoost: catboost_parameters}
+
+
+def parameter_problems(at: str, learner: LightGBM | XGBoost | CatBoost, features: int) -> Iterator[str]:
     """The rules that `params` breaks. features: the number of the model's features."""
     library = type(learner).__name__
-    known: Parameters = xgboost_parameters if isinstance(learner, XGBoost) else lightgbm_parameters  # type: ignore[assignment]
+    known: Parameters = LISTS[type(learner)]
     given: dict[str, str] = {}
     for name, value in learner.params.items():
         own = known.own_name(name)

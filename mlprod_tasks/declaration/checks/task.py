@@ -17,7 +17,7 @@ from mlprod_tasks.declaration.gate import (
     Stable,
     WorstSlice,
 )
-from mlprod_tasks.declaration.learner import LightGBM, XGBoost, quantile_of
+from mlprod_tasks.declaration.learner import CatBoost, LightGBM, XGBoost, quantile_of
 from mlprod_tasks.declaration.meant import value_meant
 from mlprod_tasks.declaration.monitoring import WATCHED_BY_TASK
 from mlprod_tasks.declaration.outcome import Outcome
@@ -84,7 +84,7 @@ def _candidates(pipeline: Pipeline, task: Task) -> Iterator[str]:
                 f"model.candidates {one.name!r}: {type(one).__name__} is not there for task {task.name!r}; there are "
                 f"{listed(kind.__name__ for kind in task.learners)}"
             )
-        if isinstance(one, LightGBM):
+        if isinstance(one, LightGBM | CatBoost):
             yield from _objective(one, task)
         if isinstance(one, XGBoost) and one.objective is not None and task is not REGRESSION:
             yield f"model.candidates {one.name!r}: objective is for task 'regression'; leave it out"
@@ -100,7 +100,7 @@ def _candidates(pipeline: Pipeline, task: Task) -> Iterator[str]:
         yield f"model.choose_by {model.choose_by!r} is no metric of task {task.name!r}; there are {listed(task.metrics)}"
 
 
-def _objective(one: LightGBM, task: Task) -> Iterator[str]:
+def _objective(one: LightGBM | CatBoost, task: Task) -> Iterator[str]:
     at = f"model.candidates {one.name!r}"
     if task is not REGRESSION:
         for name in ("objective", "alpha", "tweedie_power"):
@@ -115,6 +115,8 @@ def _objective(one: LightGBM, task: Task) -> Iterator[str]:
         yield f"{at}: alpha {one.alpha} must be positive: from this error on, errors count linearly"
     if one.tweedie_power is not None and one.objective != "tweedie":
         yield f"{at}: tweedie_power is for objective 'tweedie', not {one.objective or 'l2'!r}"
+    if isinstance(one, CatBoost) and one.tweedie_power == 1:
+        yield f"{at}: tweedie_power {one.tweedie_power} must lie in (1, 2); of 1 it is objective 'poisson'"
     if one.tweedie_power is not None and not 1 <= one.tweedie_power < 2:
         yield f"{at}: tweedie_power {one.tweedie_power} must lie in [1, 2)"
 

@@ -12,7 +12,17 @@ from mlprod_tasks.declaration.checks.estimator import estimator_problems
 from mlprod_tasks.declaration.checks.features import resting_on_other_rows
 from mlprod_tasks.declaration.checks.library_parameters import parameter_problems
 from mlprod_tasks.declaration.checks.tables import IDENTIFIER, listed, repeated
-from mlprod_tasks.declaration.learner import Averaging, Estimator, LastValue, Learner, LightGBM, SeasonalMean, Stacking, XGBoost
+from mlprod_tasks.declaration.learner import (
+    Averaging,
+    CatBoost,
+    Estimator,
+    LastValue,
+    Learner,
+    LightGBM,
+    SeasonalMean,
+    Stacking,
+    XGBoost,
+)
 from mlprod_tasks.declaration.split import Split, Ticks, least_ticks
 from mlprod_tasks.declaration.table import Column
 
@@ -28,6 +38,7 @@ AT_LEAST_TWO = ("num_leaves", "folds")
 SHARES = ("feature_fraction", "bagging_fraction")  # in (0, 1]
 NOT_NEGATIVE = ("lambda_l2",)
 MOST_LEAVES = 131072  # LightGBM's limit
+MOST_DEPTH = 16  # CatBoost's limit
 CONTINUED = "lightgbm_continued"  # the candidate of a warm update
 
 
@@ -86,10 +97,11 @@ def _candidates(pipeline: Pipeline) -> Iterator[str]:
         if learner.name == CONTINUED and pipeline.model.warm_update:
             yield f"{at}: with warm_update this name is that of the continued champion; give another"
         yield from bounds_problems(at, learner)
-        if isinstance(learner, LightGBM | XGBoost):
+        if isinstance(learner, LightGBM | XGBoost | CatBoost):
             yield from parameter_problems(at, learner, len(pipeline.feature_names))
-        if isinstance(learner, XGBoost) and find_spec("xgboost") is None:
-            yield f"{at}: XGBoost is not installed here: pip install 'mlprod[xgboost]', wherever this use case is loaded"
+        if isinstance(learner, XGBoost | CatBoost) and find_spec(extra := type(learner).__name__.lower()) is None:
+            library = type(learner).__name__
+            yield f"{at}: {library} is not installed here: pip install 'mlprod[{extra}]', wherever this use case is loaded"
         if isinstance(learner, LastValue | SeasonalMean):
             yield from _baseline(at, learner, pipeline)
         if isinstance(learner, Estimator):
@@ -131,6 +143,8 @@ def bounds_problems(at: str, learner: Learner) -> Iterator[str]:
             yield f"{at}: {name} {given} must lie in (0, 1]"
         if name in NOT_NEGATIVE and given < 0:
             yield f"{at}: {name} {given} may not be negative"
+        if isinstance(learner, CatBoost) and name == "max_depth" and given > MOST_DEPTH:
+            yield f"{at}: {name} {given} must be at most {MOST_DEPTH}: symmetric trees have 2 ** {name} leaves"
         if name == "num_leaves" and given > MOST_LEAVES:
             yield f"{at}: {name} {given} must be at most {MOST_LEAVES}"
         if name == "hidden" and (not given or min(given) < 1):

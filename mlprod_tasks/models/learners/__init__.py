@@ -27,6 +27,7 @@ __all__ = ["Columns", "FittedLearner", "LearnerRows", "Report", "cores_for", "fi
 FILES = {
     "lightgbm": "lightgbm",
     "xgboost": "xgboost",
+    "catboost": "catboost",
     "constant": "constant",
     "last_value": "baselines",
     "seasonal_mean": "baselines",
@@ -86,7 +87,7 @@ def fit_learner(
             return ensemble.fit_ensemble(
                 learner, columns, train, validation, declared, gap_ticks, dict(members or {}), fit_learner
             )
-    if train.of_classes and not isinstance(learner, ml.XGBoost | ml.Estimator):
+    if train.of_classes and not isinstance(learner, ml.XGBoost | ml.CatBoost | ml.Estimator):
         return one_vs_rest.fit_one_vs_rest(
             train, validation, lambda own, others: fit_learner(learner, columns, own, others, declared, gap_ticks=gap_ticks)
         )
@@ -118,6 +119,10 @@ def _fit_with_sklearn(
             from mlprod_tasks.models.learners import xgboost
 
             return xgboost.fit_xgboost(learner, columns, train, validation, declared, report)
+        case ml.CatBoost():
+            from mlprod_tasks.models.learners import catboost
+
+            return catboost.fit_catboost(learner, columns, train, validation, declared, report)
         case ml.HistGradientBoosting():
             from mlprod_tasks.models.learners import hist_gradient_boosting
 

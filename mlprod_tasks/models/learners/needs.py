@@ -15,6 +15,7 @@ BYTES_A_VALUE: dict[type, int] = {
     ml.HistGradientBoosting: 31,
     ml.LastValue: 8,
     ml.XGBoost: 31,
+    ml.CatBoost: 31,
     ml.RandomForest: 22,
     ml.ExtraTrees: 22,
     ml.LogisticRegression: 70,

@@ -15,6 +15,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Report = Callable[[int, float], bool]
 TINY = 1e-15
+LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,11 @@ def predict(predict_matrix: Callable[[Floats], Floats], x: Floats | StoredMatrix
         return predict_matrix(x)
     parts = [predict_matrix(batch) for batch in x.batches()]
     return np.concatenate(parts) if parts else predict_matrix(np.empty((0, x.shape[1])))
+
+
+def in_32_bits(x: Floats) -> NDArray[np.float32]:
+    """Return numbers as libraries of trees read them; those that are too large for 32 bits as the largest."""
+    return np.clip(x, -LARGEST, LARGEST).astype(np.float32)
 
 
 def logit(probability: Floats, tiny: float = TINY) -> Floats:

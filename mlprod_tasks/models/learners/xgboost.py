@@ -16,7 +16,7 @@ from mlprod_tasks.models.learners import fitted, links
 from mlprod_tasks.models.learners.cores import cores_for
 from mlprod_tasks.models.learners.errors import CannotFit, LibraryMissing
 from mlprod_tasks.models.learners.links import IDENTITY, LOG, LOGIT, Link
-from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows, Report, to_sum_one
+from mlprod_tasks.models.learners.rows import Columns, Floats, LearnerRows, Report, in_32_bits, to_sum_one
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +124,9 @@ def fit_xgboost(
     threads, validated = cores_for(declared.threads), len(validation) > 0
     callbacks: list[Any] = []
     if validated and learner.early_stopping_rounds is not None:
-        callbacks.append(xgboost.callback.EarlyStopping(learner.early_stopping_rounds, data_name="validation", save_best=True))
+        callbacks.append(
+            xgboost.callback.EarlyStopping(rounds=learner.early_stopping_rounds, data_name="validation", save_best=True)
+        )
     if validated and report is not None:
         callbacks.append(_reporting(xgboost, report))
     try:
@@ -159,7 +161,7 @@ def library() -> Any:
 def _matrix(x: Floats, categories: tuple[tuple[int, int], ...], threads: int, rows: LearnerRows | None = None) -> Any:
     """Return a matrix as XGBoost reads it: categories by code, those that no training row has missing."""
     coded = dict(categories)
-    values = np.array(x)
+    values = in_32_bits(x)
     for position, codes in categories:
         values[values[:, position] >= codes, position] = np.nan
     kinds = ["c" if i in coded else "float" for i in range(x.shape[1])]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlprod_tasks.declaration import LightGBM, Pipeline, XGBoost
+from mlprod_tasks.declaration import CatBoost, LightGBM, Pipeline, XGBoost
 from mlprod_tasks.declaration.task import REGRESSION
 from mlprod_tasks.models.calibration import Calibration
 from mlprod_tasks.models.decision_value import Worth
@@ -34,7 +34,9 @@ class Regression:
         if outcomes.low == outcomes.high:
             return f"one outcome only: all {outcomes.rows:,} are {outcomes.low:g}"
         counts = [
-            one for one in pipeline.model.candidates if isinstance(one, LightGBM | XGBoost) and one.objective in NOT_NEGATIVE
+            one
+            for one in pipeline.model.candidates
+            if isinstance(one, LightGBM | XGBoost | CatBoost) and one.objective in NOT_NEGATIVE
         ]
         if counts and outcomes.low is not None and outcomes.low < 0:
             which = f"objective {counts[0].objective!r} of candidate {counts[0].name!r}"

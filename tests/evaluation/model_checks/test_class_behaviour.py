@@ -28,6 +28,7 @@ CANDIDATES = (
     ml.XGBoost(max_trees=10),
     ml.Stacking(of=("lightgbm", "xgboost"), folds=2),
     ml.RandomForest(trees=3),
+    ml.CatBoost(max_trees=10, max_depth=3),
 )
 
 

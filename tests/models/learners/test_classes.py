@@ -25,6 +25,7 @@ CANDIDATES = (
     ml.Constant(),
     ml.XGBoost(max_trees=20, min_child_weight=2.0),
     ml.Estimator("tests.support.own_estimators:linear"),
+    ml.CatBoost(max_trees=20, max_depth=3, learning_rate=0.2),
     ml.Averaging(of=("lightgbm", "logistic_regression")),
     ml.Stacking(of=("lightgbm", "logistic_regression"), folds=2),
 )

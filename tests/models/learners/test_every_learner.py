@@ -54,7 +54,7 @@ def test_stored_and_loaded_it_answers_bit_for_bit_the_same(every, name, tmp_path
     again.save(tmp_path / "two")
     one, two = ({f.relative_to(at): f.read_bytes() for f in at.rglob("*.*")} for at in (tmp_path / "one", tmp_path / "two"))
     assert one == two
-    assert {path.suffix for path in one} <= {".json", ".txt", ".skops"}
+    assert {path.suffix for path in one} <= {".json", ".txt", ".skops", ".cbm"}
 
 
 @EVERY
@@ -65,7 +65,9 @@ def test_the_same_rows_and_seed_give_the_same_files(every, name, tmp_path):
         assert file.read_bytes() == (tmp_path / "again" / file.relative_to(tmp_path / "first")).read_bytes()
 
 
-@pytest.mark.parametrize("name", ["lightgbm", "hist_gradient_boosting", "random_forest", "neural_net", "linear_svm"])
+@pytest.mark.parametrize(
+    "name", ["lightgbm", "hist_gradient_boosting", "random_forest", "neural_net", "linear_svm", "catboost"]
+)
 def test_another_seed_gives_another_learner(every, name):
     declared = replace(frames.MODEL, seed=4)
     if name == "linear_svm":  # its solver finds the one optimum
@@ -74,7 +76,7 @@ def test_another_seed_gives_another_learner(every, name):
         assert not np.array_equal(frames.fitted(name, TRAIN, VALIDATION, declared).predict(TEST.x), every[name].predict(TEST.x))
 
 
-@pytest.mark.parametrize("name", ["random_forest", "extra_trees", "hist_gradient_boosting", "neural_net"])
+@pytest.mark.parametrize("name", ["random_forest", "extra_trees", "hist_gradient_boosting", "neural_net", "catboost"])
 def test_threads_do_not_change_what_is_answered(name):
     many = frames.rows(9000, 5)
     answers = [
@@ -86,7 +88,7 @@ def test_threads_do_not_change_what_is_answered(name):
 @EVERY
 def test_contributions_sum_to_the_log_odds_where_there_are_any(every, name):
     made = every[name].contributions(TEST.x)
-    exact = {"lightgbm", "xgboost", "logistic_regression", "linear_svm", "constant"}
+    exact = {"lightgbm", "xgboost", "catboost", "logistic_regression", "linear_svm", "constant"}
     assert (made is not None) == (name in exact)
     if made is not None:
         assert made.shape == (700, 7)
@@ -117,7 +119,9 @@ def test_an_unseen_category_is_answered_for(every, name):
     assert np.isfinite(every[name].predict(unseen)).all()
 
 
-@pytest.mark.parametrize("name", ["hist_gradient_boosting", "logistic_regression", "neural_net", "random_forest", "lightgbm"])
+@pytest.mark.parametrize(
+    "name", ["hist_gradient_boosting", "logistic_regression", "neural_net", "random_forest", "lightgbm", "catboost"]
+)
 def test_more_categories_than_bins_are_no_obstacle(name):
     many = frames.rows(3000, places=700)
     model = frames.fitted(name, many, frames.rows(300, 1, places=700))
@@ -174,6 +178,8 @@ TINY = ml.Model(
         ml.Constant(),
         ml.Averaging(of=("lightgbm", "logistic_regression")),
         ml.Stacking(of=("constant", "logistic_regression"), folds=2),
+        *([ml.XGBoost(max_trees=3)] if "xgboost" in frames.SINGLES else []),
+        *([ml.CatBoost(max_trees=3, max_depth=2)] if "catboost" in frames.SINGLES else []),
     ),
     threads=1,
 )
@@ -203,7 +209,7 @@ def test_rows_of_one_class_give_a_rate_that_is_not_certain():
     assert model.predict(TEST.x)[0] == pytest.approx(1 / 100)
 
 
-@pytest.mark.parametrize("name", ["lightgbm", "neural_net"])
+@pytest.mark.parametrize("name", ["lightgbm", "catboost", "neural_net"])
 def test_what_learns_in_steps_reports_its_loss_and_stops_when_told_to(name):
     told: list[tuple[int, float]] = []
 
@@ -213,15 +219,15 @@ def test_what_learns_in_steps_reports_its_loss_and_stops_when_told_to(name):
 
     learner = replace(frames.SINGLES[name], early_stopping_rounds=None)
     model = learners.fit_learner(learner, frames.COLUMNS, TRAIN, VALIDATION, frames.MODEL, report)
-    assert [step for step, _ in told] == ([10, 20] if name == "lightgbm" else [1, 2])
-    if name == "lightgbm":
+    assert [step for step, _ in told] == ([1, 2] if name == "neural_net" else [10, 20])
+    if name != "neural_net":
         assert model.trees == 20
         assert told[-1][1] == pytest.approx(log_loss(VALIDATION.y, model.predict(VALIDATION.x)))
     else:
         assert min(loss for _, loss in told) == pytest.approx(log_loss(VALIDATION.y, model.predict(VALIDATION.x)))
 
 
-@pytest.mark.parametrize("name", ["lightgbm", "neural_net"])
+@pytest.mark.parametrize("name", ["lightgbm", "catboost", "neural_net"])
 def test_reporting_does_not_change_what_is_learned(every, name):
     model = learners.fit_learner(
         frames.SINGLES[name], frames.COLUMNS, TRAIN, VALIDATION, frames.MODEL, lambda step, loss: False

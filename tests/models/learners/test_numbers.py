@@ -35,6 +35,11 @@ if find_spec("xgboost"):
         f"xgboost_{name}": ml.XGBoost(max_trees=40, min_child_weight=5.0, objective=name, name=f"xgboost_{name}")
         for name in ("l2", "l1", "poisson", "tweedie")
     }
+if find_spec("catboost"):
+    LEARNERS |= {
+        f"catboost_{name}": ml.CatBoost(max_trees=40, max_depth=3, learning_rate=0.2, objective=name, name=f"catboost_{name}")
+        for name in ("l2", "huber", "tweedie", "quantile")
+    }
 MODEL = ml.Model(candidates=tuple(LEARNERS.values()), threads=1, seed=3)
 EVERY = pytest.mark.parametrize("name", LEARNERS)
 
@@ -94,7 +99,7 @@ def test_it_is_nearer_to_outcomes_than_their_mean(every, name):
         assert predicted[TEST.x[:, 5] == 1] == pytest.approx(of_quantile)
         assert means[TEST.x[:, 5] == 1] == pytest.approx((group.sum() + 10 * TRAIN.y.mean()) / (len(group) + 10))
         assert np.abs(TEST.y - means).mean() < of_mean
-    elif name == "quantile":
+    elif name.endswith("quantile"):
         assert np.mean(TEST.y <= predicted) == pytest.approx(0.9, abs=0.05)
     else:
         assert off < 0.9 * of_mean

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -78,7 +78,7 @@ def validate(table: Table, staged: pa.Table, starts: np.ndarray, ticks: TickRang
 
     Expectations on rows are evaluated once over all ticks. Those on a batch (row count, a mean) are evaluated for each tick, so
     that a backfill gives the same results as daily runs; those of them that look only at the number of rows and the columns,
-    for one tick of each number of rows.
+    for one tick of a number of rows, and for none whose number lies between two that pass.
     """
     rows = frame(table, staged, starts, ticks)
     text = {column.name for column in table.lake_columns if staged.schema.field(column.name).type != lake_type(column)}
@@ -235,38 +235,54 @@ def _batch_results(
 ) -> tuple[list[ExpectationResult], list[Any]]:
     """One result per expectation on a batch, over all ticks; and Great Expectations' own results of the last tick."""
     sizes = np.diff(starts)
-    by_size = [one for one in expectations if _tells_by_size(one)]
-    others = [one for one in expectations if not _tells_by_size(one)]
-    found: list[ExpectationResult] = []
+    found: dict[str, ExpectationResult] = {}
     last: list[Any] = []
-    for some, groups in ((by_size, _ticks_by_size(sizes)), (others, [[i] for i in range(len(sizes))])):
-        if not some:
-            continue
-        broken: dict[str, ExpectationResult] = {}
-        for ticks in groups:
-            whole = len(sizes) == 1
-            part = rows if whole else rows.iloc[starts[ticks[0]] : starts[ticks[0] + 1]]
-            validated = _validate(part, name, some)
-            # Great Expectations may return them in another order at each tick.
-            for entry in validated.results:
-                kind, kwargs = _configuration(entry)
-                empty = ExpectationResult(kind, kwargs, batches={})
-                one = broken.setdefault(f"{kind} {sorted(kwargs.items(), key=str)}", empty)
-                if not entry.success and one.batches is not None:
-                    observed = _problem(entry) or str(entry.result.get("observed_value", "not met"))
-                    one.batches.update(dict.fromkeys(ticks, observed))
-            if len(sizes) - 1 in ticks:
-                last += validated.results
-        found += broken.values()
-    return found, last
+
+    def validated(some: Sequence[Any], ticks: Sequence[int]) -> bool:
+        """Evaluate on the first of the ticks what is the same for all of them, and tell whether it passed."""
+        part = rows if len(sizes) == 1 else rows.iloc[starts[ticks[0]] : starts[ticks[0] + 1]]
+        result = _validate(part, name, some)
+        # Great Expectations may return them in another order at each tick.
+        for entry in result.results:
+            kind, kwargs = _configuration(entry)
+            empty = ExpectationResult(kind, kwargs, batches={})
+            one = found.setdefault(f"{kind} {sorted(kwargs.items(), key=str)}", empty)
+            if not entry.success and one.batches is not None:
+                observed = _problem(entry) or str(entry.result.get("observed_value", "not met"))
+                one.batches.update(dict.fromkeys(ticks, observed))
+        if len(sizes) - 1 in ticks:
+            last.extend(result.results)
+        return bool(result.success)
+
+    if by_size := [one for one in expectations if _tells_by_size(one)]:
+        _by_size(sizes, lambda ticks: validated(by_size, ticks))
+    if others := [one for one in expectations if not _tells_by_size(one)]:
+        for i in range(len(sizes)):
+            validated(others, [i])
+    return list(found.values()), last
 
 
-def _ticks_by_size(sizes: np.ndarray) -> list[list[int]]:
-    """The indices of ticks, those with the same number of rows together."""
-    groups: dict[int, list[int]] = {}
-    for i, size in enumerate(sizes.tolist()):
-        groups.setdefault(size, []).append(i)
-    return list(groups.values())
+def _by_size(sizes: np.ndarray, validated: Callable[[Sequence[int]], bool]) -> None:
+    """Evaluate ticks by their number of rows, but for those between two that pass: bounds of a number hold between them, too.
+
+    The last tick is evaluated always, since the data docs show it.
+    """
+    ticks_of = {int(size): np.flatnonzero(sizes == size).tolist() for size in np.unique(sizes)}
+    ascending, passed = list(ticks_of), dict[int, bool]()
+
+    def passes(size: int) -> bool:
+        if size not in passed:
+            passed[size] = validated(ticks_of[size])
+        return passed[size]
+
+    passes(int(sizes[-1]))
+    between = [(0, len(ascending) - 1)]
+    while between:
+        low, high = between.pop()
+        both = [passes(ascending[low]), passes(ascending[high])]
+        if high - low > 1 and not all(both):
+            middle = (low + high) // 2
+            between += [(low, middle), (middle, high)]
 
 
 def _tells_by_size(expectation: Any) -> bool:

@@ -3,6 +3,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -269,6 +270,23 @@ def test_each_tick_of_a_range_gets_the_verdict_that_it_gets_alone(of_orders, tmp
     for tick in sizes:
         if together[tick]:
             assert verdicts(tick)[tick] == together[tick]
+
+
+@pytest.mark.parametrize(("least", "most"), [(3, 6), (4, 4), (1, 9), (9, 9)])
+def test_the_ticks_outside_of_the_bounds_are_refused_wherever_the_bounds_lie(of_orders, least: int, most: int) -> None:
+    sizes = {f"2024-03-{10 + i}": size for i, size in enumerate((5, 1, 9, 2, 8, 3, 7, 4, 6), 1)}
+    rows = [
+        order(10 * i + n, ordered_at=f"{date.fromisoformat(tick) - timedelta(days=1)} 12:00")
+        for i, (tick, size) in enumerate(sizes.items(), 1)
+        for n in range(size)
+    ]
+    pipeline, platform = of_orders(rows, min_rows=least, max_rows=most)
+    with suppress(BatchRefused):
+        audited(pipeline, platform, min(sizes), max(sizes))
+    found = {
+        str(one.tick): [int(failed["observed"].split()[0]) for failed in one.failures] for one in platform.ledger.all(Audit)
+    }
+    assert found == {tick: [] if least <= size <= most else [size] for tick, size in sizes.items()}
 
 
 def test_an_expectation_that_cannot_be_evaluated_has_failed(of_orders) -> None:

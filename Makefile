@@ -26,10 +26,9 @@ install: .venv/installed
 demo: install
 	$(BIN)/python -m demo --database $(DB) $(if $(USE),--use $(USE)) $(if $(EXIT),--exit)
 
-# Files side by side; those that run a real Airflow one after the other, since it takes every core.
+# Files side by side; those that run a real Airflow one after the other in one worker, which waits half of its time.
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/integration
-	$(BIN)/python -m pytest tests/integration
+	$(BIN)/python -m pytest -n $(or $(WORKERS),3)
 
 # Hostile sources, longer than in `make test`: random deliveries of every kind, and files cut at every byte.
 hostile: install

@@ -15,6 +15,7 @@ from tests.support.shop import shop_of_one_table
 
 # Their session's fixtures are shared by rooms: each is made once.
 pytest_plugins = (
+    "tests.support.side_by_side",
     "tests.support.servers",
     "tests.support.object_storage",
     "tests.support.trained_shop",

@@ -53,6 +53,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "bandits": (
         "Bandit", "ThompsonSampling", "EpsilonGreedy", "UCB1", "LinearThompson", "LinUCB", "AroundModel",
     ),
+    "adaptation": ("Adapt",),
     "loading": ("load", "load_all", "DeclarationError"),
 }  # fmt: skip
 STANDARD = {

@@ -1,5 +1,6 @@
 """The classes with which a team declares a use case."""
 
+from mlprod_tasks.declaration.adapt import Adapt
 from mlprod_tasks.declaration.aggregate import (
     Count,
     CountDistinct,
@@ -127,6 +128,7 @@ __all__ = [
     "RULES",
     "UCB1",
     "WATCHES",
+    "Adapt",
     "Any",
     "Approval",
     "AroundModel",

@@ -9,6 +9,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
+from mlprod_tasks.declaration.adapt import Adapt
 from mlprod_tasks.declaration.approval import Approval
 from mlprod_tasks.declaration.checks.evaluation import words_of
 from mlprod_tasks.declaration.checks.pipeline import check
@@ -87,6 +88,7 @@ class Pipeline:
     serving: how requests are answered, if the use case answers any.
     experiments: what versions are compared by in experiments, if there are any.
     capacity: how many rows of a tick may be acted on; None: as many as reach the threshold.
+    adapt: how scores are kept right between trainings, if they are.
     """
 
     name: str
@@ -119,6 +121,7 @@ class Pipeline:
     serving: Serving | None = None
     experiments: Experiments | None = None
     capacity: Capacity | None = None
+    adapt: Adapt | None = None
 
     def __post_init__(self) -> None:
         for defaults in (placed, filled):

@@ -82,9 +82,12 @@ class Model:
         if isinstance(features, StoredRows):
             return in_batches(self.predict, features, self.feature_names)
         score = self.calibration(self.raw(self.matrix(features)))
+        return self.decided(features, score if self.rule is None else self.rule.scores(score))
+
+    def decided(self, features: Any, score: Any) -> Predictions:
+        """Return what the model makes of scores, its own or adapted ones, of the rows of a frame."""
         if self.rule is not None:
-            scores = self.rule.scores(score)
-            return Predictions(scores, self.rule.chosen(scores))
+            return Predictions(score, self.rule.chosen(score))
         interval = None if self.interval is None else self.interval.ends(score)
         return Predictions(score, decisions(score, self.threshold), interval)
 

@@ -16,6 +16,8 @@ from mlprod_tasks.statistics.class_scores import ClassScores, in_order
 
 Floats = NDArray[np.float64]
 SCORE, DECISION = "score", "decision"
+# The champion's own scores beside those that a layer adapted, and by which version of the layer's state.
+RAW_SCORE, RAW_PROBABILITIES, ADAPTATION = "raw_score", "raw_probabilities", "adaptation"
 TYPES = {SCORE: pa.float64(), DECISION: pa.bool_(), PREDICTION: pa.string(), PROBABILITIES: pa.string()}
 
 

@@ -55,10 +55,19 @@ class SegmentedModel:
         rows = self._table(features)
         if self.rule is not None:
             return self._predict_classes(rows, self.rule)
+        return self._by_part(rows, lambda answering, at: answering.predict(rows.take(at)))
+
+    def decided(self, features: Any, score: Any) -> Predictions:
+        """Return what each row's model makes of scores, its own or adapted ones, of the rows of a frame."""
+        if self.rule is not None:
+            return Predictions(score, self.rule.chosen(score))
+        return self._by_part(self._table(features), lambda answering, at: answering.decided(None, score[at]))
+
+    def _by_part(self, rows: pa.Table, answers: Callable[[Model, Any], Predictions]) -> Predictions:
         score, decision = np.empty(rows.num_rows), np.empty(rows.num_rows, bool)
         ends = None if self.overall.interval is None else np.empty((2, rows.num_rows))
         for answering, at in self._models_with_rows(rows):
-            predictions = answering.predict(rows.take(at))
+            predictions = answers(answering, at)
             score[at], decision[at] = predictions.score, predictions.decision
             if ends is not None:
                 ends[:, at] = predictions.interval

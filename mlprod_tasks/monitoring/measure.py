@@ -13,6 +13,7 @@ from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.declaration.experiment import ASSIGNED
 from mlprod_tasks.declaration.rhythm import TickName
+from mlprod_tasks.experiments.own_rows import deployed_version, own_rows
 from mlprod_tasks.models.reference_profile import ReferenceProfile
 from mlprod_tasks.monitoring import loss_model
 from mlprod_tasks.monitoring.business import business_metrics, unasked
@@ -26,7 +27,6 @@ from mlprod_tasks.monitoring.kinds import Family
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.monitoring.observe import observe
 from mlprod_tasks.monitoring.outcomes import columns, outcomes, promised_of, unmeasured
-from mlprod_tasks.monitoring.own_rows import deployed_version, own_rows
 from mlprod_tasks.monitoring.record import record, reference_of
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.engine import engine

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration.rhythm import TickName
+from mlprod_tasks.experiments.own_rows import OwnRows, own_rows
 from mlprod_tasks.models.reference_profile import JoinedTable, ReferenceProfile, SampledRows
 from mlprod_tasks.monitoring.count import LARGEST, Counted, count, count_by_tick, types
 from mlprod_tasks.monitoring.few_rows import are_few, count_few
 from mlprod_tasks.monitoring.levels import levels, levels_by_tick
-from mlprod_tasks.monitoring.own_rows import OwnRows, own_rows
 from mlprod_tasks.monitoring.sample import sample, sample_by_tick
 from mlprod_tasks.platform.sql import quoted
 from mlprod_tasks.statistics.bins import Bins, CountedColumn, family, number

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.documents.formatting import format_count, format_number
+from mlprod_tasks.experiments.own_rows import is_own
 from mlprod_tasks.models.decision_value import ValueUndefined
 from mlprod_tasks.models.kpi import kpi_of, with_value
 from mlprod_tasks.models.reference_profile import ReferenceProfile
 from mlprod_tasks.monitoring import class_outcomes, estimate, number_outcomes, yes_no_outcomes
 from mlprod_tasks.monitoring.inputs import LOST
 from mlprod_tasks.monitoring.measurement import Reading
-from mlprod_tasks.monitoring.own_rows import is_own
 from mlprod_tasks.monitoring.residuals import explained, residual_drift, residual_kind, residuals
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.statistics import intervals

@@ -13,11 +13,11 @@ from mlprod_tasks.declaration.experiment import HOLD_OUT, VARIANT
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.declaration.task import PREDICTION
 from mlprod_tasks.documents.formatting import format_count, format_number
+from mlprod_tasks.experiments.own_rows import TREATED
 from mlprod_tasks.models.reference_profile import ProfileColumn, ReferenceProfile
 from mlprod_tasks.monitoring.inputs import FEWEST_ROWS, inputs
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.monitoring.observe import observe
-from mlprod_tasks.monitoring.own_rows import TREATED
 from mlprod_tasks.monitoring.record import record, reference_of
 from mlprod_tasks.monitoring.rules import STALE_TICKS
 from mlprod_tasks.platform import Platform, names

@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from sqlalchemy import delete
 
+from mlprod_tasks.adaptation.apply import AdaptationLost, adapted_by
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.models.fallback import FallbackModel
 from mlprod_tasks.models.feature_frame import ModelInputError, Predictions
-from mlprod_tasks.models.predicted_columns import differ, read_logged, single_score
+from mlprod_tasks.models.predicted_columns import ADAPTATION, differ, read_logged, single_score
 from mlprod_tasks.monitoring.bounds import in_force
 from mlprod_tasks.monitoring.changed_features import WHAT as CHANGED
 from mlprod_tasks.monitoring.changed_features import changed_features, compared_tick
@@ -38,7 +39,7 @@ class FallbackLost(LookupError):
     """Logged predictions come from a fallback that is no longer in the ledger."""
 
 
-CANNOT_ANSWER = (BrokenArtifact, FallbackLost, ModelInputError)
+CANNOT_ANSWER = (AdaptationLost, BrokenArtifact, FallbackLost, ModelInputError)
 
 
 @dataclass(frozen=True)
@@ -167,18 +168,21 @@ def _by_model(pipeline: Pipeline, rows: pa.Table, platform: Platform) -> Iterato
     Yields each model (version or fallback), its rows and its name.
     """
     versions, fallback = rows["model_version"].to_pylist(), rows["fallback"].to_pylist()
-    groups: dict[tuple[int, bool, float | None], list[int]] = {}
-    for i, by in enumerate(zip(versions, fallback, row_thresholds(pipeline, rows, platform), strict=True)):
+    states = rows[ADAPTATION].to_pylist() if ADAPTATION in rows.column_names else [None] * rows.num_rows
+    groups: dict[tuple[int, bool, float | None, str | None], list[int]] = {}
+    for i, by in enumerate(zip(versions, fallback, row_thresholds(pipeline, rows, platform), states, strict=True)):
         groups.setdefault(by, []).append(i)
-    for (version, by_fallback, threshold), positions in sorted(groups.items(), key=lambda one: (one[0][:2], one[1])):
+    for (version, by_fallback, threshold, state), positions in sorted(groups.items(), key=lambda one: (one[0][:2], one[1])):
         group = rows.take(positions)
         if by_fallback:
             yield _load_fallback(pipeline, version, platform), group, f"the fallback of version {version}"
-        elif threshold is None:
-            yield platform.registry.load(pipeline, version), group, f"version {version}"
+            continue
+        model = adapted_by(pipeline, version, state, platform.registry.load(pipeline, version), platform)
+        name = f"version {version}" + ("" if state is None else f" as adapted at {state}")
+        if threshold is None:
+            yield model, group, name
         else:
-            model = _Deciding(platform.registry.load(pipeline, version), threshold)
-            yield model, group, f"version {version} with threshold {threshold}"
+            yield _Deciding(model, threshold), group, f"{name} with threshold {threshold}"
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,16 @@ def requests(pipeline: Pipeline) -> str:
     return f"{pipeline.name}/requests"
 
 
+def adaptation(pipeline: Pipeline) -> str:
+    """The table with what adapts the scores of each tick, partitioned by tick."""
+    return f"{pipeline.name}/adaptation"
+
+
+def adaptation_evidence(pipeline: Pipeline) -> str:
+    """The table with what was known of outcomes at each tick, summed up, from which the scores of later ticks are adapted."""
+    return f"{pipeline.name}/adaptation_evidence"
+
+
 def registered_model(pipeline: Pipeline) -> str:
     """The model's name in the registry."""
     return pipeline.name

@@ -19,6 +19,7 @@ from mlprod_tasks.platform.ledger import Fallback, FallbackCause, Promotion, Sco
 from mlprod_tasks.promotion.fallback_switch import sentence, switched
 
 if TYPE_CHECKING:
+    from mlprod_tasks.adaptation.apply import Adaptation, OwnScores
     from mlprod_tasks.experiments.assignment import Variant
     from mlprod_tasks.models.feature_frame import Predictions
     from mlprod_tasks.platform.model_files import ModelRef
@@ -50,7 +51,8 @@ class Scored:
 class _TickPredictions:
     """The answers to all rows of a tick.
 
-    model_version: of the rows without a version of their own. versions: (rows,), if an experiment assigned some.
+    model_version: of the rows without a version of their own. versions: (rows,), if an experiment assigned some. own_scores:
+    the champion's, if the use case adapts them.
     """
 
     features: pa.Table
@@ -61,11 +63,26 @@ class _TickPredictions:
     fallback_cause: FallbackCause | None = None
     versions: NDArray[np.int32] | None = None
     assigned: Assigned | None = None
+    own_scores: OwnScores | None = None
 
     @property
     def held_out(self) -> NDArray[np.bool_]:
         """Which rows an experiment gave to the fallback: it did not have to step in for them, (rows,)."""
         return np.zeros(len(self.by_fallback), bool) if self.assigned is None else self.assigned.held_out()
+
+
+@dataclass(frozen=True)
+class _Answering:
+    """A version that answers rows. adaptation: how its scores are adapted, if they may be."""
+
+    model: Any
+    version: int
+    adaptation: Adaptation | None = None
+
+    def predict(self, rows: pa.Table, answered: NDArray[np.bool_]) -> tuple[Predictions, OwnScores | None]:
+        """Predict rows, and return the model's own scores where they may be adapted. answered: which of all rows they are."""
+        own = self.model.predict(rows)
+        return (own, None) if self.adaptation is None else self.adaptation.apply(self.model, rows, own, answered)
 
 
 def score(pipeline: Pipeline, tick: Tick, platform: Platform, *, as_of: bool = False) -> Scored:
@@ -126,9 +143,13 @@ def _predict_tick(pipeline: Pipeline, tick: Tick, ticks: TickRange, platform: Pl
     champion: ModelRef | None = None
     try:
         champion = _champion(pipeline, tick, platform, as_of)
-        model = platform.registry.load_model(champion)
+        model = _Answering(platform.registry.load_model(champion), champion.version)
+        if pipeline.adapt is not None:
+            from mlprod_tasks.adaptation.apply import adaptation_of
+
+            model = replace(model, adaptation=adaptation_of(pipeline, tick, model.version, model.model, platform))
         built = features.build(pipeline, ticks, platform)
-        answer = _model_predictions(pipeline, tick, model, champion.version, built, platform)
+        answer = _model_predictions(pipeline, tick, model, built, platform)
     except Exception as error:
         if as_of and isinstance(error, NoModel):
             raise  # today's fallback did not exist at that tick
@@ -142,13 +163,14 @@ def _predict_tick(pipeline: Pipeline, tick: Tick, ticks: TickRange, platform: Pl
     from mlprod_tasks.scoring.variants import assigned
 
     experiment = assigned(pipeline, tick, built.table, champion.version, platform)
-    return answer if experiment is None else _with_variants(pipeline, tick, answer, experiment, built, platform)
+    return answer if experiment is None else _with_variants(pipeline, tick, answer, model, experiment, built, platform)
 
 
 def _with_variants(
     pipeline: Pipeline,
     tick: Tick,
     champions: _TickPredictions,
+    model: _Answering,
     experiment: Assigned,
     built: features.FeatureSet,
     platform: Platform,
@@ -163,7 +185,7 @@ def _with_variants(
         if position == 0 or not rows.any():
             continue
         try:
-            treated = _variant_predictions(pipeline, tick, variant, built, rows, platform)
+            treated = _variant_predictions(pipeline, tick, variant, model, built, rows, platform)
         except Exception:
             log.exception(
                 "%s: %s: %s of experiment %s cannot score its %d rows: the champion scores them",
@@ -178,16 +200,23 @@ def _with_variants(
         merged = merged_predictions(treated.predictions, answer.predictions.take(~rows), rows)
         answer = replace(
             answer, predictions=merged, by_fallback=by_fallback,
+            own_scores=_without(answer.own_scores, treated, rows),
             fallback_reason="; ".join(dict.fromkeys(reasons)) or None,
             fallback_cause=answer.fallback_cause or treated.fallback_cause,
         )  # fmt: skip
     return answer
 
 
+def _without(own: OwnScores | None, treated: _TickPredictions, rows: NDArray[np.bool_]) -> OwnScores | None:
+    """The champion's own scores after a variant answered rows: the champion itself with another threshold has the same."""
+    return own if own is None or treated.own_scores is not None else own.without(rows)
+
+
 def _variant_predictions(
     pipeline: Pipeline,
     tick: Tick,
     variant: Variant,
+    champion: _Answering,
     built: features.FeatureSet,
     rows: NDArray[np.bool_],
     platform: Platform,
@@ -197,11 +226,14 @@ def _variant_predictions(
 
     if variant.held_out:
         return _held_out_predictions(pipeline, variant, built.table.filter(pa.array(rows)), platform)
-    model = platform.registry.load_model(platform.registry.version(names.registered_model(pipeline), variant.version))
+    model = champion  # with another threshold
+    if variant.version != champion.version:
+        loaded = platform.registry.load_model(platform.registry.version(names.registered_model(pipeline), variant.version))
+        model = _Answering(loaded, variant.version)
     positions = {int(old): new for new, old in enumerate(np.flatnonzero(rows))}
     failed = {positions[row]: name for row, name in built.failed.items() if row in positions}
     own = features.FeatureSet(built.table.filter(pa.array(rows)), built.versions, failed)
-    answer = _model_predictions(pipeline, tick, model, variant.version, own, platform)
+    answer = _model_predictions(pipeline, tick, model, own, platform)
     return replace(answer, predictions=decided_from(answer.predictions, variant.threshold, answer.by_fallback))
 
 
@@ -217,7 +249,7 @@ def _held_out_predictions(pipeline: Pipeline, variant: Variant, rows: pa.Table, 
 
 
 def _model_predictions(
-    pipeline: Pipeline, tick: Tick, model: Any, version: int, built: features.FeatureSet, platform: Platform
+    pipeline: Pipeline, tick: Tick, answering: _Answering, built: features.FeatureSet, platform: Platform
 ) -> _TickPredictions:
     """Predict with the model, and rows that it cannot take with its fallback. Raises: ModelInputError, OtherTask."""
     from mlprod_tasks.models.check_task import check_task
@@ -225,25 +257,25 @@ def _model_predictions(
     from mlprod_tasks.models.feature_frame import ModelInputError, not_finite
     from mlprod_tasks.models.predicted_columns import merged_predictions
 
+    model, version = answering.model, answering.version
     check_task(pipeline, model, version)
     table = built.table
     read = [one.name for one in model.inputs if one.name not in model.codes and one.name in table.column_names]
     refused = not_finite(table, read) | dict(built.failed)
     by_fallback = np.zeros(table.num_rows, bool)
-    if not refused:
-        return _TickPredictions(table, model.predict(table), version, by_fallback, None)
     by_fallback[list(refused)] = True
+    if not refused:
+        predictions, own = answering.predict(table, ~by_fallback)
+        return _TickPredictions(table, predictions, version, by_fallback, None, own_scores=own)
     reason = _reason(pipeline, table, refused, built.failed)
     kept = platform.ledger.get(Fallback, pipeline.name, version)
     if kept is None:
         raise ModelInputError(f"{pipeline.name}: {tick}: {reason}; and no fallback is stored for version {version}")
     log.error("%s: %s: the fallback answers %d of %d rows: %s", pipeline.name, tick, len(refused), table.num_rows, reason)
-    answering = (FallbackModel.from_json(kept.model), model)
-    of_fallback, of_model = (
-        one.predict(table.filter(pa.array(rows))) for one, rows in zip(answering, (by_fallback, ~by_fallback), strict=True)
-    )
+    of_fallback = FallbackModel.from_json(kept.model).predict(table.filter(pa.array(by_fallback)))
+    of_model, own = answering.predict(table.filter(pa.array(~by_fallback)), ~by_fallback)
     merged = merged_predictions(of_fallback, of_model, by_fallback)
-    return _TickPredictions(table, merged, version, by_fallback, reason, FallbackCause.ROWS)
+    return _TickPredictions(table, merged, version, by_fallback, reason, FallbackCause.ROWS, own_scores=own)
 
 
 def _reason(pipeline: Pipeline, table: pa.Table, refused: Mapping[int, str], failed: Mapping[int, str]) -> str:
@@ -313,6 +345,8 @@ def _rows(pipeline: Pipeline, answer: _TickPredictions) -> pa.Table:
     }
     if pipeline.model.coverage is not None and answer.predictions.interval is None:
         columns |= {name: pa.nulls(n, pa.float64()) for name in (LOW, HIGH)}
+    if answer.own_scores is not None:
+        columns |= answer.own_scores.columns()
     if answer.assigned is not None:
         columns |= answer.assigned.columns()
     # A column of the entity may also be a feature of the same name: then it is there already.

@@ -29,7 +29,9 @@ def drawn_ticks(ticks: int, block: int, resamples: int, seed: int) -> Floats:
     return counts
 
 
-def ratio(numerator: Floats, denominator: Floats, block: int, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
+def ratio(
+    numerator: Floats, denominator: Floats, block: int, resamples: int = RESAMPLES, seed: int = 0, coverage: float = COVERAGE
+) -> Estimate:
     """Return the ratio of two sums over ticks, with its percentile interval.
 
     numerator, denominator: of each tick in order of time, (ticks,). Resamples whose denominator is 0 are left out; NaN if that
@@ -41,5 +43,5 @@ def ratio(numerator: Floats, denominator: Floats, block: int, resamples: int = R
     counts = drawn_ticks(len(numerator), block, resamples, seed)
     below = counts @ denominator
     drawn = (counts @ numerator)[below > 0] / below[below > 0]
-    low, high = np.quantile(drawn, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
+    low, high = np.quantile(drawn, [(1 - coverage) / 2, (1 + coverage) / 2])
     return Estimate(float(numerator.sum()) / total, float(low), float(high))

@@ -10,12 +10,12 @@ import pytest
 
 from mlprod_tasks.declaration import CostMatrix
 from mlprod_tasks.experiments import run as experiments
+from mlprod_tasks.experiments.own_rows import is_own, own_rows
 from mlprod_tasks.experiments.plan import CannotPlan, Wanted
 from mlprod_tasks.experiments.read_out import read_out
 from mlprod_tasks.experiments.run import plan_for, start, variants
 from mlprod_tasks.models.fallback import FallbackModel
 from mlprod_tasks.monitoring.measure import measure
-from mlprod_tasks.monitoring.own_rows import is_own, own_rows
 from mlprod_tasks.monitoring.verify import verify
 from mlprod_tasks.operations.explain import explain
 from mlprod_tasks.platform import names

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration.approval import approval_problems
+from mlprod_tasks.declaration.checks.adapt import adapt_problems
 from mlprod_tasks.declaration.checks.bandit import bandit_problems
 from mlprod_tasks.declaration.checks.capacity import capacity_problems
 from mlprod_tasks.declaration.checks.evaluation import evaluation_problems
@@ -94,6 +95,7 @@ def _problems(pipeline: Pipeline) -> Iterator[str]:
     yield from monitoring_problems(pipeline)
     yield from serving_problems(pipeline)
     yield from capacity_problems(pipeline)
+    yield from adapt_problems(pipeline)
     yield from experiment_problems(pipeline)
     yield from bandit_problems(pipeline)
     yield from _publish(pipeline)

@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 
 from mlprod_tasks.bandits import run as bandits
 from mlprod_tasks.bandits.arm_rewards import ArmRewards, remembered
-from mlprod_tasks.bandits.logged import LoggedTick, logged_tick
+from mlprod_tasks.bandits.logged import ArmLog, LoggedTick, logged_tick
 from mlprod_tasks.bandits.run import Plan
 from mlprod_tasks.bandits.state import State, delay_ticks, rewards_of
 from mlprod_tasks.bandits.told import choice
 from mlprod_tasks.declaration import Pipeline, Tick, UnitMetric
-from mlprod_tasks.declaration.bandit import ACTION
-from mlprod_tasks.declaration.experiment import VARIANT
+from mlprod_tasks.declaration.experiment import VARIANT, Rows
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.documents.formatting import format_interval, format_number
 from mlprod_tasks.experiments import run as experiments
@@ -48,7 +47,10 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class _Log:
-    """Who split the units by chance. arm: the column that names what a row was given; reward: the name of the metric."""
+    """Who split the units by chance.
+
+    arm: the column that names what a row was given; reward: the name of the metric; rows: where they are.
+    """
 
     name: str
     arms: tuple[str, ...]
@@ -56,6 +58,7 @@ class _Log:
     starts: TickName
     last: TickName
     reward: str
+    rows: Rows
 
 
 def evaluate(
@@ -76,11 +79,11 @@ def evaluate(
     delay = delay_ticks(pipeline, metric)
     last = min(log.last, pipeline.schedule.shift(tick.name, -delay))
     read = waits(pipeline, (metric,))
-    ticks = list(complete(pipeline, "batch", log.starts, last, read, platform)) if last >= log.starts else []
+    ticks = list(complete(pipeline, log.rows, log.starts, last, read, platform)) if last >= log.starts else []
     found = [
         logged_tick(
-            pipeline, name, one, metric, pipeline.schedule.tick(pipeline.schedule.shift(one, delay)), platform,
-            arm=log.arm, features=features,
+            pipeline, ArmLog(name, log.arm, log.rows, features), one, metric,
+            pipeline.schedule.tick(pipeline.schedule.shift(one, delay)), platform,
         )
         for one in ticks
     ]  # fmt: skip
@@ -119,14 +122,13 @@ def _log(pipeline: Pipeline, name: str, tick: Tick, platform: Platform) -> _Log:
     if (run := platform.ledger.get(BanditRun, pipeline.name, name)) is not None:
         plan = bandits.plan_of(run)
         ends = [one for one in (run.ends, run.ended and pipeline.schedule.shift(run.ended, -1), tick.name) if one is not None]
-        return _Log(name, plan.arms, ACTION if plan.acts else VARIANT, run.starts, min(ends), plan.bandit.reward)
+        return _Log(name, plan.arms, plan.gives, run.starts, min(ends), plan.bandit.reward, plan.rows)
     experiment = experiments.get(pipeline, name, platform)
     planned = experiments.plan_of(experiment)
-    if planned.wanted.rows != "batch":
-        raise CannotEvaluate(f"experiment {name!r} split requests: rows that a tick scored are needed")
     arms = tuple(one.name for one in planned.variants)
     return _Log(
-        name, arms, VARIANT, experiment.starts, experiments.last_of(pipeline, experiment), planned.wanted.metric
+        name, arms, VARIANT, experiment.starts, experiments.last_of(pipeline, experiment), planned.wanted.metric,
+        planned.wanted.rows,
     )  # fmt: skip
 
 

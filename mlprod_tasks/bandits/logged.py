@@ -9,12 +9,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlprod_tasks.declaration import Pipeline, Tick, UnitMetric
-from mlprod_tasks.declaration.experiment import EXPERIMENT, PROPENSITY, VARIANT
+from mlprod_tasks.declaration.experiment import PROPENSITY, VARIANT, Rows
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.experiments.assignment import unit_columns
+from mlprod_tasks.experiments.scored_rows import KNOWN, ArmsRead
 from mlprod_tasks.experiments.units import UNITS, open_units, opened
-from mlprod_tasks.platform import Platform, names
-from mlprod_tasks.platform.lake import listed
+from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.sql import quoted
 
 Floats = NDArray[np.float64]
@@ -35,49 +35,53 @@ class LoggedTick:
     features: Floats
 
 
+@dataclass(frozen=True)
+class ArmLog:
+    """Where arms are logged. name: of who gave them; column: what names the arm of a row; rows: those scored, or requests.
+
+    features: of each row, that are wanted.
+    """
+
+    name: str
+    column: str = VARIANT
+    rows: Rows = "batch"
+    features: tuple[str, ...] = ()
+
+
 def logged_tick(
-    pipeline: Pipeline,
-    name: str,
-    tick: TickName,
-    metric: UnitMetric,
-    as_of: Tick,
-    platform: Platform,
-    *,
-    arm: str = VARIANT,
-    features: tuple[str, ...] = (),
+    pipeline: Pipeline, log: ArmLog, tick: TickName, metric: UnitMetric, as_of: Tick, platform: Platform
 ) -> LoggedTick:
     """Return what the units of a tick were given by an experiment or bandit, and what they earned, as known at `as_of`.
 
-    arm: the column that names what a row was given.
+    A unit that got several arms within the tick, as requests may that come before and after a new version of a bandit's state,
+    is there with each.
 
     Raises: MetricFailed.
     """
-    ticks = pipeline.schedule.range(tick)
+    ticks, arms = pipeline.schedule.range(tick), ArmsRead(log.column, log.features)
     with opened(platform) as con:
-        if not open_units(con, pipeline, (metric,), ticks, as_of, platform, experiment=name):
-            return LoggedTick([], [], np.empty(0), np.empty(0), np.empty((0, len(features))))
-        files = platform.lake.files_if_any(names.predictions(pipeline), ticks)
+        if not open_units(
+            con, pipeline, (metric,), ticks, as_of, platform, experiment=log.name, rows=log.rows, arms=arms
+        ):  # fmt: skip
+            return LoggedTick([], [], np.empty(0), np.empty(0), np.empty((0, len(log.features))))
         unit = unit_columns(pipeline)
         same = " AND ".join(f"{UNITS}.u{i} = given.u{i}" for i, _ in enumerate(unit))
         own = ", ".join(f"{quoted(column)} AS u{i}" for i, column in enumerate(unit))
         # A null, or what is no finite number, counts as 0.
         numbers = "".join(
-            f", any_value(CASE WHEN isfinite({quoted(one)}::DOUBLE) THEN {quoted(one)}::DOUBLE ELSE 0 END) AS x{i}"
-            for i, one in enumerate(features)
+            f", min(CASE WHEN isfinite({one}::DOUBLE) THEN {one}::DOUBLE ELSE 0 END) AS x{i}"
+            for i, one in enumerate(map(quoted, arms.stored))
         )
         given = (
-            f"SELECT {own}, any_value({quoted(arm)}) AS arm, any_value({PROPENSITY}) AS propensity{numbers} "
-            f"FROM read_parquet({listed(files)}, union_by_name = true) "
-            f"WHERE {EXPERIMENT} = ? AND {quoted(arm)} IS NOT NULL GROUP BY ALL"
+            f"SELECT {own}, variant, min({PROPENSITY}) AS propensity{numbers} FROM {KNOWN} WHERE label IS NOT NULL GROUP BY ALL"
         )
         key = ", ".join(f"given.u{i}" for i, _ in enumerate(unit))
-        wanted = "".join(f", x{i}" for i, _ in enumerate(features))
+        wanted = "".join(f", x{i}" for i, _ in enumerate(log.features))
         found = con.sql(
-            f"SELECT concat_ws('\x1f', {key}) AS unit, arm, propensity, a0{wanted} FROM {UNITS} JOIN ({given}) AS given "
-            f"ON {same} ORDER BY unit",
-            params=[name],
+            f"SELECT concat_ws('\x1f', {key}) AS unit, variant AS arm, propensity, a0{wanted} "
+            f"FROM {UNITS} JOIN ({given}) AS given USING (variant) WHERE {same} ORDER BY unit, arm"
         ).to_arrow_table()
-    return _as_logged(found, len(features))
+    return _as_logged(found, len(log.features))
 
 
 def feature_values(rows: pa.Table, features: tuple[str, ...]) -> Floats:

@@ -6,7 +6,7 @@ given arms between two of them, and each needs the probability with which it got
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
 
@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlprod_tasks.bandits.arm_rewards import ArmRewards
-from mlprod_tasks.bandits.linear import fitted
+from mlprod_tasks.bandits.linear import Linear, fitted
 from mlprod_tasks.bandits.within_ticks import effects
 from mlprod_tasks.declaration.bandit import (
     UCB1,
     AroundModel,
     Bandit,
+    Contextual,
     EpsilonGreedy,
     LinearThompson,
     LinUCB,
@@ -30,7 +31,7 @@ from mlprod_tasks.declaration.bandit import (
 Floats = NDArray[np.float64]
 DRAWS = 10_000  # an arm's probability of being the best is known to half a point of percent
 ROW_DRAWS = 512  # of each row's
-ROWS_AT_ONCE = 50_000
+ROWS_AT_ONCE = 500  # times draws and arms: a few megabytes
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,39 @@ def row_shares(bandit: Bandit, known: ArmRewards, counted: ArmRewards, features:
 
     A row's shares do not depend on the other rows.
     """
-    arms = len(known.n)
-    if warming(bandit, known):
-        return np.full((len(features), arms), 1 / arms)
-    chunks = [features[at : at + ROWS_AT_ONCE] for at in range(0, len(features), ROWS_AT_ONCE)]
-    found = [with_floor(_row_shares(bandit.policy, counted, some, seed), bandit.floor) for some in chunks]
-    return np.concatenate(found) if found else np.empty((0, arms))
+    return RowShares(bandit, known, counted, seed).of_rows(features)
+
+
+class RowShares:
+    """The shares of the arms for rows by their features, with what is known at one moment: of many rows, or of one at a time.
+
+    See `shares` for known, counted and seed.
+    """
+
+    def __init__(self, bandit: Bandit, known: ArmRewards, counted: ArmRewards, seed: int) -> None:
+        self._bandit, self._arms = bandit, len(known.n)
+        self._linear = None if warming(bandit, known) else fitted(counted, _ridge(bandit.policy))
+        # The same draws for each row, so that its shares are its own.
+        self._drawn = np.random.default_rng(seed).standard_normal((ROW_DRAWS, self._arms))
+
+    def of_rows(self, features: Floats) -> Floats:
+        """Return the share of each arm for each row, (rows, arms), from (rows, features)."""
+        if self._linear is None:
+            return np.full((len(features), self._arms), 1 / self._arms)
+        chunks = [features[at : at + ROWS_AT_ONCE] for at in range(0, len(features), ROWS_AT_ONCE)]
+        found = [self._shares(self._linear, self._linear.expected(some), self._linear.spread(some)) for some in chunks]
+        return np.concatenate(found) if found else np.empty((0, self._arms))
+
+    def of_row(self, features: Sequence[float]) -> list[float]:
+        """Return the same of one row: the same bits."""
+        if self._linear is None:
+            return [1 / self._arms] * self._arms
+        mean, spread = self._linear.of_row(features)
+        found: list[float] = self._shares(self._linear, np.array([mean]), np.array([spread]))[0].tolist()
+        return found
+
+    def _shares(self, linear: Linear, mean: Floats, spread: Floats) -> Floats:
+        return with_floor(_row_shares(self._bandit.policy, mean, linear.noise * spread, self._drawn), self._bandit.floor)
 
 
 def warming(bandit: Bandit, known: ArmRewards) -> bool:
@@ -149,23 +177,24 @@ def _(policy: AroundModel, belief: Belief) -> Floats:
     return _around(policy, len(belief.n))
 
 
+def _ridge(policy: Policy) -> float:
+    if not isinstance(policy, Contextual):
+        raise TypeError(f"{type(policy).__name__} chooses by no features")
+    return policy.ridge
+
+
 @singledispatch
-def _row_shares(policy: Policy, counted: ArmRewards, features: Floats, seed: int) -> Floats:
+def _row_shares(policy: Policy, mean: Floats, error: Floats, drawn: Floats) -> Floats:
+    """The shares of rows. mean, error: (rows, arms) what is expected and its standard error; drawn: (draws, arms)."""
     raise TypeError(f"{type(policy).__name__} chooses by no features")
 
 
 @_row_shares.register
-def _(policy: LinearThompson, counted: ArmRewards, features: Floats, seed: int) -> Floats:
-    linear = fitted(counted, policy.ridge)
-    mean, spread = linear.expected(features), linear.noise * linear.spread(features)
-    drawn = np.random.default_rng(seed).standard_normal((ROW_DRAWS, len(counted.n)))
-    won = np.zeros_like(mean)
-    for one in drawn:  # the same draws for each row, so that its shares are its own
-        won[np.arange(len(mean)), (mean + spread * one).argmax(axis=1)] += 1
-    return np.asarray(won / ROW_DRAWS)
+def _(policy: LinearThompson, mean: Floats, error: Floats, drawn: Floats) -> Floats:
+    won = (mean[:, None, :] + error[:, None, :] * drawn).argmax(axis=2)
+    return np.stack([(won == arm).sum(axis=1) for arm in range(mean.shape[1])], axis=1) / len(drawn)
 
 
 @_row_shares.register
-def _(policy: LinUCB, counted: ArmRewards, features: Floats, seed: int) -> Floats:
-    linear = fitted(counted, policy.ridge)
-    return _best(linear.expected(features) + policy.alpha * linear.noise * linear.spread(features))
+def _(policy: LinUCB, mean: Floats, error: Floats, drawn: Floats) -> Floats:
+    return _best(mean + policy.alpha * error)

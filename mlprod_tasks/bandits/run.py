@@ -11,12 +11,13 @@ from typing import Any
 from sqlalchemy import select
 
 from mlprod_tasks.declaration import Bandit, Pipeline, Tick, UnitMetric
-from mlprod_tasks.declaration.experiment import CONTROL
+from mlprod_tasks.declaration.bandit import ACTION
+from mlprod_tasks.declaration.experiment import CONTROL, VARIANT, Rows
 from mlprod_tasks.declaration.recorded import read_part
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.experiments.assignment import Variant
-from mlprod_tasks.experiments.plan import CannotPlan
-from mlprod_tasks.experiments.run import NAME, note_end, variants
+from mlprod_tasks.experiments.plan import CannotPlan, check_unit_of_requests
+from mlprod_tasks.experiments.run import NAME, SETTLED, note_end, rollout_in_the_way, variants
 from mlprod_tasks.experiments.run import last_of as last_of_experiment
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.bandit_entries import BanditRun
@@ -37,13 +38,20 @@ class Plan:
     """What a bandit chooses among, and how.
 
     metric: what rewards are, as declared when it started; arms: the names; variants: the versions and thresholds that answer,
-    the champion first; with declared actions the champion alone, since it answers all rows.
+    the champion first; with declared actions the champion alone, since it answers all rows. rows: from which it learns: those
+    that ticks scored, or those that were answered on request.
     """
 
     bandit: Bandit
     metric: UnitMetric
     arms: tuple[str, ...]
     variants: tuple[Variant, ...]
+    rows: Rows = "batch"
+
+    @property
+    def gives(self) -> str:
+        """The column that names the arm of a row."""
+        return ACTION if self.acts else VARIANT
 
     @property
     def acts(self) -> bool:
@@ -66,22 +74,28 @@ def start(
     reason: str,
     platform: Platform,
     *,
+    rows: Rows = "batch",
     starts: TickName | None = None,
 ) -> BanditRun:
-    """Write the bandit to the ledger; rows are given arms from tick `starts` on, by default the next one.
+    """Write the bandit to the ledger; rows and requests are given arms from tick `starts` on, by default the next one.
 
     arms: besides the champion, each as a variant of an experiment is written; none if the declaration names actions.
+    rows: from which it learns.
 
-    Raises: CannotStart, also if an experiment or another bandit of the use case is not over.
+    Raises: CannotStart, also if an experiment or another bandit of the use case is not over, or a rollout lets another version
+    answer.
     """
     where = f"bandit {name!r}"
     if not NAME.fullmatch(name):
         raise CannotStart(f"{where}: give lower-case letters, digits and _, starting with a letter")
-    planned = _plan(pipeline, arms, platform)
+    planned = _plan(pipeline, arms, rows, platform)
     now, schedule = platform.clock.now(), pipeline.schedule
-    first = schedule.next_after(now) if starts is None else starts
+    first = schedule.next_after(now + SETTLED) if starts is None else starts
     if schedule.moment(first) <= now:
         raise CannotStart(f"{where}: tick {first} has begun: units are given arms before their rows are scored")
+    if schedule.moment(first) <= now + SETTLED:
+        raise CannotStart(f"{where}: tick {first} begins in seconds, and not every replica would know of it by then")
+    _check_requests(pipeline, where, planned, platform)
     ends = _last_tick(pipeline, planned.bandit)
     if ends is not None and ends < first:
         raise CannotStart(f"{where}: its last day is {planned.bandit.until}, before tick {first}: declare a later `until`")
@@ -104,7 +118,7 @@ def start(
 
 
 def stop(pipeline: Pipeline, name: str, by: str, reason: str, platform: Platform) -> BanditRun:
-    """End a bandit: the champion answers all rows from the next tick on, without actions.
+    """End a bandit: the champion answers all rows from the next tick on, and all requests within seconds, without actions.
 
     Raises: NoBandit.
     """
@@ -140,7 +154,7 @@ def plan_of(run: BanditRun) -> Plan:
     written = run.plan
     return Plan(
         read_part(written["bandit"]), read_part(written["metric"]), tuple(written["arms"]),
-        tuple(Variant(**one) for one in written["variants"]),
+        tuple(Variant(**one) for one in written["variants"]), written.get("rows", "batch"),
     )  # fmt: skip
 
 
@@ -155,7 +169,19 @@ def _is_after(run: BanditRun, tick: TickName) -> bool:
     return (run.ended is not None and tick >= run.ended) or (run.ends is not None and tick > run.ends)
 
 
-def _plan(pipeline: Pipeline, arms: Sequence[str], platform: Platform) -> Plan:
+def _check_requests(pipeline: Pipeline, where: str, planned: Plan, platform: Platform) -> None:
+    """Raise CannotStart if requests would be answered in another way than the bandit chooses, or cannot be given arms."""
+    reads, gives = planned.rows == "requests", not planned.acts
+    if reads:
+        try:
+            check_unit_of_requests(pipeline)
+        except CannotPlan as error:
+            raise CannotStart(f"{where}: {error}") from error
+    if (why := rollout_in_the_way(pipeline, reads=reads and gives, gives=gives, platform=platform)) is not None:
+        raise CannotStart(f"{where}: {why}")
+
+
+def _plan(pipeline: Pipeline, arms: Sequence[str], rows: Rows, platform: Platform) -> Plan:
     bandit = declared(pipeline)
     assert pipeline.experiments is not None
     metric = pipeline.experiments.metric(bandit.reward)
@@ -167,7 +193,7 @@ def _plan(pipeline: Pipeline, arms: Sequence[str], platform: Platform) -> Plan:
         champion = champion_now(pipeline, platform)
         if champion is None:
             raise CannotStart(f"{pipeline.name} has no champion: train a model first")
-        return Plan(bandit, metric, bandit.actions, (Variant(CONTROL, champion, 1.0),))
+        return Plan(bandit, metric, bandit.actions, (Variant(CONTROL, champion, 1.0),), rows)
     if not arms:
         raise CannotStart("give at least one arm besides the champion, such as '3' or 'champion@0.4'")
     if shared := next((arm for arm in arms if "=" in arm), None):
@@ -181,7 +207,7 @@ def _plan(pipeline: Pipeline, arms: Sequence[str], platform: Platform) -> Plan:
         raise CannotStart(f"two arms are the same: {', '.join(names)}")
     if bandit.floor * len(names) >= 1:
         raise CannotStart(f"{len(names)} arms with a floor of {bandit.floor} leave nothing to learn: declare a lower floor")
-    return Plan(bandit, metric, tuple(names), found)
+    return Plan(bandit, metric, tuple(names), found, rows)
 
 
 def _as_json(planned: Plan) -> dict[str, Any]:
@@ -192,6 +218,7 @@ def _as_json(planned: Plan) -> dict[str, Any]:
         "metric": plain(planned.metric),
         "arms": list(planned.arms),
         "variants": [asdict(one) for one in planned.variants],
+        "rows": planned.rows,
     }
 
 

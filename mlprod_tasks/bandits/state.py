@@ -16,12 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlprod_tasks.bandits.arm_rewards import ArmRewards, remembered
-from mlprod_tasks.bandits.logged import LoggedTick, logged_tick
-from mlprod_tasks.bandits.policy import best_probabilities, row_shares, shares
+from mlprod_tasks.bandits.logged import ArmLog, LoggedTick, logged_tick
+from mlprod_tasks.bandits.policy import RowShares, best_probabilities, shares
 from mlprod_tasks.bandits.run import Plan, plan_of
 from mlprod_tasks.declaration import Pipeline, Tick, UnitMetric
-from mlprod_tasks.declaration.bandit import ACTION
-from mlprod_tasks.declaration.experiment import VARIANT
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.experiments.looks import complete
 from mlprod_tasks.experiments.units import waits
@@ -36,7 +34,8 @@ log = logging.getLogger(__name__)
 class State:
     """What a bandit knows. version: how many ticks of rewards it rests on.
 
-    known: all rewards; counted: those that are not forgotten, with their weights.
+    known: all rewards; counted: those that are not forgotten, with their weights. own: the shares that were recorded with the
+    version, (arms,); None if they follow from the rewards.
     """
 
     plan: Plan
@@ -44,6 +43,7 @@ class State:
     known: ArmRewards
     counted: ArmRewards
     proportion: bool
+    own: Floats | None = None
 
     @property
     def seed(self) -> int:
@@ -54,13 +54,18 @@ class State:
         """The share of each arm, (arms,); None if it depends on features."""
         if self.plan.bandit.features:
             return None
+        if self.own is not None:
+            return self.own
         return shares(self.plan.bandit, self.known, self.counted, self.seed, self.proportion)
 
     def row_shares(self, features: Floats) -> Floats:
         """The share of each arm for each row, (rows, arms), by features, (rows, features)."""
-        if self.plan.bandit.features:
-            return row_shares(self.plan.bandit, self.known, self.counted, features, self.seed)
-        return np.tile(shares(self.plan.bandit, self.known, self.counted, self.seed, self.proportion), (len(features), 1))
+        mine = self.shares()
+        return self.by_features().of_rows(features) if mine is None else np.tile(mine, (len(features), 1))
+
+    def by_features(self) -> RowShares:
+        """What gives the shares of the arms by a row's features."""
+        return RowShares(self.plan.bandit, self.known, self.counted, self.seed)
 
     def best(self) -> Floats:
         """The probability of each arm to be the best for all units alike, (arms,)."""
@@ -93,7 +98,7 @@ def update(pipeline: Pipeline, run: BanditRun, tick: Tick, platform: Platform) -
     states = recorded(pipeline, run, platform)
     last = _last(pipeline, run, schedule.shift(tick.name, -delay))
     if last >= run.starts and schedule.ticks_between(run.starts, last) + 1 > len(states):
-        done = list(complete(pipeline, "batch", run.starts, last, waits(pipeline, (metric,)), platform))
+        done = list(complete(pipeline, plan.rows, run.starts, last, waits(pipeline, (metric,)), platform))
         for through in done[len(states) :]:
             states.append(_next(pipeline, run, plan, metric, states, through, delay, platform))
     return list(takewhile(lambda one: one.tick <= tick.name, states))
@@ -115,7 +120,10 @@ def at_version(plan: Plan, states: Sequence[BanditState]) -> State:
         return State(plan, 0, nothing, nothing, proportion)
     last = len(by_tick) - 1
     counted = remembered(by_tick, last, bandit.discount, bandit.window)
-    return State(plan, len(by_tick), remembered(by_tick, last), counted, proportion)
+    # As recorded, not drawn anew: another machine's draws could differ in the last digit.
+    written = states[-1].shares
+    own = np.array([written[arm] for arm in plan.arms], float) if written else None
+    return State(plan, len(by_tick), remembered(by_tick, last), counted, proportion, own)
 
 
 def for_tick(pipeline: Pipeline, run: BanditRun, tick: Tick, platform: Platform) -> State:
@@ -161,9 +169,9 @@ def _next(
 ) -> BanditState:
     """Read one more tick's rewards as they were known when they were due, and record the version that follows."""
     due = pipeline.schedule.shift(through, delay)
-    arm = ACTION if plan.acts else VARIANT
     as_of = pipeline.schedule.tick(due)
-    logged = logged_tick(pipeline, run.name, through, metric, as_of, platform, arm=arm, features=plan.bandit.features)
+    arms = ArmLog(run.name, plan.gives, plan.rows, plan.bandit.features)
+    logged = logged_tick(pipeline, arms, through, metric, as_of, platform)
     made = BanditState(
         pipeline=pipeline.name, name=run.name, version=len(before) + 1, through=through, tick=due, at=platform.clock.now(),
         rewards=rewards_of(plan, metric, logged).as_json(), best={}, shares={},

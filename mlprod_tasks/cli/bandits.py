@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mlprod_tasks.cli.arguments import By, Name, Reason, opened, say
+from mlprod_tasks.declaration.experiment import Rows
 
 app = typer.Typer()
 bandit_app = typer.Typer(no_args_is_help=True, help="Give units more and more to what earns most.")
@@ -37,6 +38,9 @@ def start(
     bandit: Called,
     by: By,
     arm: Arms = None,
+    rows: Annotated[
+        Rows, typer.Option(help="What it learns from: what ticks score, or what is answered on request.")
+    ] = "batch",
     starts: Annotated[str | None, typer.Option(metavar="TICK", help="The first tick; by default the next one.")] = None,
     reason: Reason = "",
 ) -> None:
@@ -46,7 +50,7 @@ def start(
 
     pipeline, here = opened(name)
     first = None if starts is None else pipeline.schedule.tick(starts).name
-    run = begin(pipeline, bandit, arm or [], by, reason, here, starts=first)
+    run = begin(pipeline, bandit, arm or [], by, reason, here, rows=rows, starts=first)
     say(f"{bandit} chooses among {', '.join(plan_of(run).arms)} from {run.starts} on")
 
 
@@ -68,7 +72,7 @@ def status(name: Name, bandit: Annotated[str | None, typer.Argument(help="Its na
 
 @bandit_app.command()
 def stop(name: Name, bandit: Called, by: By, reason: Reason = "") -> None:
-    """End a bandit: the champion answers all rows from the next tick on, without actions."""
+    """End a bandit: the champion answers all rows from the next tick on, and all requests within seconds, without actions."""
     from mlprod_tasks.bandits import run as bandits
 
     pipeline, here = opened(name)

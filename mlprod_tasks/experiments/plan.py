@@ -196,7 +196,7 @@ def _checked(pipeline: Pipeline, wanted: Wanted, variants: Sequence[Variant]) ->
     if wanted.fresh and pipeline.population is None and unit_columns(pipeline) == pipeline.entity_table.key:
         raise CannotPlan("a unit is a row, and each is new: leave `fresh` out, or declare a `unit` that comes again")
     if wanted.rows == "requests":
-        _check_unit(pipeline)
+        check_unit_of_requests(pipeline)
     if not wanted.difference > 0:
         raise CannotPlan(f"the smallest difference that matters is {wanted.difference}: give a number above 0")
     for name, value in (("alpha", wanted.alpha), ("power", wanted.power)):
@@ -211,13 +211,13 @@ def _checked(pipeline: Pipeline, wanted: Wanted, variants: Sequence[Variant]) ->
     return metric
 
 
-def _check_unit(pipeline: Pipeline) -> None:
+def check_unit_of_requests(pipeline: Pipeline) -> None:
     """Raise CannotPlan if a request's unit is not known before features are looked up."""
     for name in unit_columns(pipeline):
         if column_of_unit(pipeline, name) is None:
             raise CannotPlan(
-                f"unit {name!r} is looked up or computed, and requests are assigned before that: experiments of requests need "
-                "a unit of columns that the scored row has"
+                f"unit {name!r} is looked up or computed, and requests are assigned before that: experiments and bandits of "
+                "requests need a unit of columns that the scored row has"
             )
 
 

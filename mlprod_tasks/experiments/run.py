@@ -80,7 +80,9 @@ def start(
         raise CannotStart(
             f"experiment {name!r}: tick {first} begins in seconds, and not every replica would know of it by then"
         )
-    _check_rollout(pipeline, name, planned, platform)
+    reads = planned.wanted.rows == "requests"
+    if (why := rollout_in_the_way(pipeline, reads=reads, gives=True, platform=platform)) is not None:
+        raise CannotStart(f"experiment {name!r}: {why}")
     if planned.wanted.then == "promote":
         _check_promotable(pipeline, name, planned, platform)
     run = ExperimentRun(
@@ -104,21 +106,19 @@ def start(
     return run
 
 
-def _check_rollout(pipeline: Pipeline, name: str, planned: Plan, platform: Platform) -> None:
-    """Raise CannotStart if requests would be answered in another way than planned."""
+def rollout_in_the_way(pipeline: Pipeline, *, reads: bool, gives: bool, platform: Platform) -> str | None:
+    """Return why requests would be answered in another way than planned; None if they would not.
+
+    reads: whether requests are what is compared; gives: whether versions are what units are given.
+    """
     rollout = newest(platform.ledger.all(Rollout, pipeline=pipeline.name), "at")
     if rollout is None:
-        return
-    if rollout.mode in ROLLED_OUT:
-        raise CannotStart(
-            f"experiment {name!r}: rollout {rollout.mode!r} lets version {rollout.challenger} answer requests: take it back "
-            "first, or let it end"
-        )
-    if planned.wanted.rows == "requests" and rollout.automation != "full":
-        raise CannotStart(
-            f"experiment {name!r}: people decide on requests (automation {rollout.automation!r}), so a variant does not: "
-            "set it to 'full' first"
-        )
+        return None
+    if gives and rollout.mode in ROLLED_OUT:
+        return f"rollout {rollout.mode!r} lets version {rollout.challenger} answer requests: take it back first, or let it end"
+    if reads and rollout.automation != "full":
+        return f"people decide on requests (automation {rollout.automation!r}), so a variant does not: set it to 'full' first"
+    return None
 
 
 def _check_promotable(pipeline: Pipeline, name: str, planned: Plan, platform: Platform) -> None:

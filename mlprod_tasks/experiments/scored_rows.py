@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import pyarrow as pa
@@ -10,7 +11,7 @@ import pyarrow as pa
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange, UnitMetric
 from mlprod_tasks.declaration.checks.evaluation import words_of
-from mlprod_tasks.declaration.experiment import EXPERIMENT, Rows
+from mlprod_tasks.declaration.experiment import EXPERIMENT, PROPENSITY, Rows
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.declaration.task import PREDICTION
 from mlprod_tasks.documents.formatting import format_count
@@ -29,6 +30,28 @@ KNOWN = "both_known"  # the table of scored rows, each with its outcome or witho
 SEEN = "units_seen"  # the table of units that had a row before
 KEY, FEATURE = "key_", "feature_"  # before the names of columns in the log of requests
 MOST_OTHERS = 0.01  # of a variant's requests that something else answers, as a replica does that cannot load the version yet
+
+
+@dataclass(frozen=True)
+class ArmsRead:
+    """What is read of rows that a bandit gave arms, besides what metrics read: their probability, and features.
+
+    column: what names the arm of a row, which is its variant then; features: by which it chose.
+    """
+
+    column: str
+    features: tuple[str, ...] = ()
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """What KNOWN calls the features."""
+        return tuple(f"given by {i}" for i, _ in enumerate(self.features))
+
+    def sql(self, called: Mapping[str, str]) -> str:
+        """Return the columns of KNOWN that name arm, probability and features. called: what the table calls a feature."""
+        both = zip(self.features, self.stored, strict=True)
+        named = "".join(f", {quoted(called.get(one, one))} AS {quoted(stored)}" for one, stored in both)
+        return f"{quoted(self.column)} AS variant, {PROPENSITY}{named}"
 
 
 class ScoredRows(Protocol):
@@ -52,11 +75,13 @@ class ScoredRows(Protocol):
         as_of: Tick,
         platform: Platform,
         experiment: str | None,
+        arms: ArmsRead | None = None,
     ) -> bool:
         """Create the table KNOWN; return whether there are rows at all.
 
         Its columns: the key, tick, what the metrics read, variant, and label, NULL where no outcome is known before `as_of`.
-        experiment: only rows that it gave a variant; None: all that have a unit, with variant ''.
+        experiment: only rows that it gave a variant; None: all that have a unit, with variant ''. arms: the variants are those
+        of a bandit.
         """
 
     def unit_names(self, pipeline: Pipeline) -> dict[str, str]:
@@ -101,6 +126,12 @@ def _read_columns(pipeline: Pipeline, metrics: Sequence[UnitMetric]) -> list[str
     words = {word for metric in metrics for word in words_of(metric.sql) | words_of(metric.per)}
     wanted = [*unit_columns(pipeline), "score", "decision", PREDICTION, *pipeline.value_features]
     return list(dict.fromkeys([*wanted, *(one for one in pipeline.feature_names if one in words)]))
+
+
+def _assigned(arms: ArmsRead | None, called: Mapping[str, str]) -> tuple[str, str]:
+    """Return SQL of what is read of an assignment, and of which rows have one, with the name as its parameter."""
+    own, column = ("variant", "variant") if arms is None else (arms.sql(called), quoted(arms.column))
+    return own, f"{EXPERIMENT} = ? AND {column} IS NOT NULL"
 
 
 def _columns(con: duckdb.DuckDBPyConnection, source: str) -> set[str]:
@@ -161,6 +192,7 @@ class BatchRows:
         as_of: Tick,
         platform: Platform,
         experiment: str | None,
+        arms: ArmsRead | None = None,
     ) -> bool:
         source = _source(pipeline, self, ticks, platform)
         there = set() if source is None else _columns(con, source)
@@ -173,8 +205,8 @@ class BatchRows:
             whole = " AND ".join(f"{quoted(one)} IS NOT NULL" for one in unit_columns(pipeline) if one in there)
             scored, given = f"SELECT {columns}, '' AS variant FROM {source} WHERE {whole}", []
         else:
-            scored = f"SELECT {columns}, variant FROM {source} WHERE experiment = ? AND variant IS NOT NULL"
-            given = [experiment]
+            own, of_row = _assigned(arms, {})
+            scored, given = f"SELECT {columns}, {own} FROM {source} WHERE {of_row}", [experiment]
         con.register("outcomes_known", features.labels(pipeline, ticks, as_of, platform))
         by = ", ".join(map(quoted, key))
         con.execute(
@@ -245,6 +277,7 @@ class RequestRows:
         as_of: Tick,
         platform: Platform,
         experiment: str | None,
+        arms: ArmsRead | None = None,
     ) -> bool:
         asked = self._asked(pipeline, ticks)
         source = _source(pipeline, self, asked, platform)
@@ -262,12 +295,14 @@ class RequestRows:
             )
             variant, given = "'' AS variant", []
         else:
-            variant, chosen, given = "variant", "experiment = ? AND variant IS NOT NULL", [experiment]
+            (variant, chosen), given = _assigned(arms, logged), [experiment]
         own = f'tick AS asked, "at" AS answered, request_id AS request, "row" AS place, NOT {self.NOT_READ} AS scored'
         con.execute(
             f"CREATE OR REPLACE TABLE answered AS SELECT {columns}, {variant}, {own} FROM {source} WHERE {chosen}", given
         )
-        self._join(con, pipeline, ticks, asked, as_of, platform)
+        # Of requests about a row the last one of each variant counts, as a row that saw two voids an experiment; of a bandit,
+        # which gives a row its arm anew with each version of its state, the last one of all.
+        self._join(con, pipeline, ticks, asked, as_of, platform, of_one="" if arms is not None else ", variant")
         return True
 
     def _asked(self, pipeline: Pipeline, ticks: TickRange) -> TickRange:
@@ -283,6 +318,7 @@ class RequestRows:
         asked: TickRange,
         as_of: Tick,
         platform: Platform,
+        of_one: str,
     ) -> None:
         """Create KNOWN of the rows whose tick is in `ticks`: the tick of its outcome, or of the request if none is known."""
         schedule, of_asked = pipeline.schedule, list(asked.names)
@@ -306,7 +342,7 @@ class RequestRows:
             f"LEFT JOIN outcomes_known AS known ON {same} AND known.tick BETWEEN answered.asked AND following_ticks.following "
             "QUALIFY row_number() OVER (PARTITION BY request, place ORDER BY known.tick) = 1) "
             "SEMI JOIN read_ticks USING (tick) "
-            f"QUALIFY row_number() OVER (PARTITION BY {', '.join(keys)}, tick, variant "
+            f"QUALIFY row_number() OVER (PARTITION BY {', '.join(keys)}, tick{of_one} "
             "ORDER BY answered DESC, request DESC, place DESC) = 1"
         )
 

@@ -23,7 +23,7 @@ from mlprod_tasks.experiments.metric_sql import (
     sums_sql,
     total_sql,
 )
-from mlprod_tasks.experiments.scored_rows import KNOWN, SOURCES, leave_out_seen, note_seen
+from mlprod_tasks.experiments.scored_rows import KNOWN, SOURCES, ArmsRead, leave_out_seen, note_seen
 from mlprod_tasks.models.kpi import with_value
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
@@ -66,6 +66,7 @@ def open_units(
     new_since: TickName | None = None,
     table: str = UNITS,
     by_tick: int | None = None,
+    arms: ArmsRead | None = None,
 ) -> dict[str, tuple[int, int]]:
     """Create a table of the units of scored rows with a known outcome, and count the rows of each variant.
 
@@ -74,7 +75,7 @@ def open_units(
 
     The table has a row a unit and variant: the unit's columns as u0, u1, ...; variant; and for the i-th metric a<i> and b<i>,
     numerator and denominator (1 where there is none). by_tick: the position of a metric whose numerators by unit and tick are
-    kept too, in the table AGES as a.
+    kept too, in the table AGES as a. arms: the variants are those of a bandit; read one tick, whose rows then stay in KNOWN.
 
     Returns: for each variant how many rows were scored, and how many of them have no outcome yet.
 
@@ -85,7 +86,7 @@ def open_units(
     if new_since is not None:
         note_seen(con, pipeline, SOURCES[rows], new_since, platform)
     for some in _chunks(pipeline, rows, ticks, platform):
-        known = _known(con, pipeline, metrics, some, as_of, platform, experiment, rows, new_since is not None, counts)
+        known = _known(con, pipeline, metrics, some, as_of, platform, experiment, rows, new_since is not None, counts, arms)
         if known is not None and known.num_rows:
             later = _later(con, pipeline, metrics, known, some, as_of, platform)
             _add_parts(con, pipeline, metrics, known, later, by_tick)
@@ -153,12 +154,13 @@ def _known(
     rows: Rows,
     only_new: bool,
     counts: dict[str, tuple[int, int]],
+    arms: ArmsRead | None,
 ) -> pa.Table | None:
     """The scored rows of some ticks whose outcome is known, from `rows`; None if none were scored.
 
     Adds the rows of each variant to `counts`.
     """
-    if not SOURCES[rows].open(con, pipeline, metrics, ticks, as_of, platform, experiment):
+    if not SOURCES[rows].open(con, pipeline, metrics, ticks, as_of, platform, experiment, arms):
         return None
     if only_new:
         leave_out_seen(con, pipeline)

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform, names
+from mlprod_tasks.platform.bandit_entries import BanditRun
 from mlprod_tasks.platform.experiment_entries import ROLLED_OUT, ExperimentRun
 from mlprod_tasks.platform.ledger import RampStep, Rollout, newest
 from mlprod_tasks.platform.model_files import BrokenArtifact
@@ -98,12 +99,12 @@ def roll_out(
     """
     if mode not in get_args(Mode) or automation not in get_args(Automation):
         raise CannotRollOut(f"mode is one of {', '.join(get_args(Mode))}; automation one of {', '.join(get_args(Automation))}")
+    if mode in ROLLED_OUT:
+        _check_experiments(pipeline, mode, platform)
     if mode == "champion":
         challenger = None
     else:
         _check_challenger(pipeline, challenger, mode, platform)
-    if mode in ROLLED_OUT:
-        _check_experiments(pipeline, mode, platform)
     if automation not in ("full", *pipeline.of_task.reviews):
         others = "".join(f" or {one!r}" for one in pipeline.of_task.reviews)
         raise CannotRollOut(
@@ -175,13 +176,21 @@ def _check_challenger(pipeline: Pipeline, challenger: int | None, mode: str, pla
 
 
 def _check_experiments(pipeline: Pipeline, mode: str, platform: Platform) -> None:
-    """Raise CannotRollOut while units are assigned to an experiment, or are to be: they would see another version, too."""
+    """Raise CannotRollOut while an experiment or bandit assigns units, or is to: they would see another version, too."""
     tick = pipeline.schedule.last_at(platform.clock.now()).name
     runs = platform.ledger.all(ExperimentRun, ExperimentRun.ends >= tick, pipeline=pipeline.name)
     if (run := next((one for one in runs if one.ended is None), None)) is not None:
         raise CannotRollOut(
             f"{pipeline.name}: experiment {run.name!r} assigns units until {run.ends}, and mode {mode!r} would show them "
             f"another version: wait, or end it with `mlprod experiment stop {pipeline.name} {run.name}`"
+        )
+    bandits = platform.ledger.all(BanditRun, pipeline=pipeline.name)
+    giving = (one for one in bandits if one.ended is None and (one.ends is None or one.ends >= tick))
+    # With declared actions the rollout decides which version answers, and the bandit what is done.
+    if (bandit := next((one for one in giving if not one.plan["bandit"]["actions"]), None)) is not None:
+        raise CannotRollOut(
+            f"{pipeline.name}: bandit {bandit.name!r} chooses which version answers, and mode {mode!r} would take that from "
+            f"it: end it with `mlprod bandit stop {pipeline.name} {bandit.name}`"
         )
 
 

@@ -12,6 +12,7 @@ import msgspec
 import pyarrow as pa
 
 from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline
+from mlprod_tasks.declaration.bandit import ACTION, STATE
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.declaration.task import HIGH, LOW, PREDICTION, PROBABILITIES
 from mlprod_tasks.platform.tick_columns import tick_type
@@ -33,7 +34,7 @@ class LoggedRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     '' if features or a switch decided instead. error: a model failed on it. experiment, variant: that its unit is in.
     propensity: the probability with which the hash of its unit, or of a canary its key, gave it who answers. key_values,
     features: in the order of the entity's key and of `Pipeline.feature_names`, one column each. of_task: what the task's
-    answers say besides, in the order of `columns_of_task`.
+    answers say besides, in the order of `columns_of_task`. of_bandit: the same in the order of `columns_of_bandit`.
     """
 
     request_id: Annotated[str, pa.string()]
@@ -63,13 +64,14 @@ class LoggedRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     key_values: tuple[Any, ...]
     features: tuple[Any, ...]
     of_task: tuple[Any, ...] = ()
+    of_bandit: tuple[Any, ...] = ()
 
 
 # The columns of every log of daily ticks, name and type, in the order of the fields.
 ROW_COLUMNS: tuple[tuple[str, pa.DataType], ...] = tuple(
     (name, hint.__metadata__[0])
     for name, hint in get_type_hints(LoggedRow, include_extras=True).items()
-    if name not in ("key_values", "features", "of_task")
+    if name not in ("key_values", "features", "of_task", "of_bandit")
 )
 READERS = tuple(attrgetter(name) for name, _ in ROW_COLUMNS)
 
@@ -82,14 +84,16 @@ def row_columns(pipeline: Pipeline) -> dict[str, pa.DataType]:
 def log_schema(pipeline: Pipeline) -> pa.Schema:
     """Return the columns of the log.
 
-    `row_columns`, then the entity's key as `key_<column>`, then the features as `feature_<name>`, then those of the task. A
-    personal key column holds the same hash as the lake.
+    `row_columns`, then the entity's key as `key_<column>`, then the features as `feature_<name>`, then those of the task and
+    of a bandit. A personal key column holds the same hash as the lake.
     """
     entity = pipeline.entity_table
     kinds = {name: "text" if entity.column(name).personal == "hash" else entity.column(name).kind for name in entity.key}
     keys = [(f"{KEY}{name}", KINDS[kind]) for name, kind in kinds.items()]
     features = [(f"{FEATURE}{name}", kind) for name, kind in logged_types(pipeline).items()]
-    return pa.schema([*row_columns(pipeline).items(), *keys, *features, *columns_of_task(pipeline)])
+    return pa.schema(
+        [*row_columns(pipeline).items(), *keys, *features, *columns_of_task(pipeline), *columns_of_bandit(pipeline)]
+    )
 
 
 def columns_of_task(pipeline: Pipeline) -> list[tuple[str, pa.DataType]]:
@@ -101,6 +105,12 @@ def columns_of_task(pipeline: Pipeline) -> list[tuple[str, pa.DataType]]:
     ends = [] if pipeline.model.coverage is None else [(LOW, pa.float64()), (HIGH, pa.float64())]
     classes = [(PREDICTION, pa.string()), (PROBABILITIES, pa.string())]
     return {"binary": [], "regression": ends, "multiclass": classes}[pipeline.task]
+
+
+def columns_of_bandit(pipeline: Pipeline) -> list[tuple[str, pa.DataType]]:
+    """Return what the log has besides if a bandit is declared: the version of its state, and the action that it chose."""
+    declared = pipeline.experiments is not None and pipeline.experiments.bandit is not None
+    return [(STATE, pa.int32()), (ACTION, pa.string())] if declared else []
 
 
 def logged_types(pipeline: Pipeline) -> dict[str, pa.DataType]:
@@ -131,6 +141,7 @@ class TableBuilder:
             *zip(*(row.key_values for row in rows), strict=True),
             *zip(*(row.features for row in rows), strict=True),
             *zip(*(row.of_task for row in rows), strict=True),
+            *zip(*(row.of_bandit for row in rows), strict=True),
         ]
         if len(READERS) + len(self._keys_and_features) != len(schema):
             raise ValueError(f"the rows have other keys or features than the log, whose columns are {schema.names}")

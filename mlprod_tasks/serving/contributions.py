@@ -29,7 +29,7 @@ async def explain_rows(scorer: Scorer, request: ValidRequest) -> list[Explanatio
     explained: list[Explanation] = []
     for row, features in zip(request.rows, computed, strict=True):
         key = scorer.key_of(row)
-        assigned = scorer.assignment(row, request.tick, loaded)
+        assigned = scorer.assignment(row, request.tick, loaded, features.values)
         choice = scorer.choose_route(joined(key), loaded, assigned)
         reason = "; ".join(features.reasons) if features.answer != "model" else loaded.switched
         if not reason and assigned.variant is not None and assigned.variant.held_out:

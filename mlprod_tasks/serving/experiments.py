@@ -35,13 +35,16 @@ UnitOf = Callable[[Mapping[str, Any]], str | None]
 class Assignment(msgspec.Struct, frozen=True):
     """The variant that a row's unit has.
 
-    experiment: None if none assigns the row. variant, name, propensity: None of a row without a unit, too.
+    experiment: None if none assigns the row. variant, name, propensity: None of a row without a unit, too. state: of a bandit,
+    the version of its state; action: what it chose, if arms are actions: the rollout decides then which version answers.
     """
 
     experiment: str | None
     variant: Variant | None = None
     name: str | None = None
     propensity: float | None = None
+    state: int | None = None
+    action: str | None = None
 
     @property
     def held_out(self) -> str:
@@ -65,8 +68,8 @@ class RequestSplit:
     ends: tuple[bytes, ...]
     assignments: tuple[Assignment, ...]
 
-    def of(self, unit: str | None) -> Assignment:
-        """Return the assignment of a unit; None has no variant."""
+    def of(self, unit: str | None, values: Sequence[Any] = ()) -> Assignment:
+        """Return the assignment of a unit; None has no variant. values: of its row's features, which do not matter."""
         if unit is None:
             return Assignment(self.experiment)
         hashed = self.salted.copy()

@@ -67,6 +67,7 @@ class ScoredRow(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     stale: Annotated[tuple[str, ...], Meta(description="features that are too old")] = ()
     missing: Annotated[tuple[str, ...], Meta(description="features that are not in the online store")] = ()
     age_seconds: Annotated[float | None, Meta(description="of the oldest feature from the online store")] = None
+    action: Annotated[str | None, Meta(description="what a bandit chose to do with it")] = None
 
 
 class PredictedRow(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, rename=NUMBER_NAMES):
@@ -87,6 +88,7 @@ class PredictedRow(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=Tru
     stale: Annotated[tuple[str, ...], Meta(description="features that are too old")] = ()
     missing: Annotated[tuple[str, ...], Meta(description="features that are not in the online store")] = ()
     age_seconds: Annotated[float | None, Meta(description="of the oldest feature from the online store")] = None
+    action: Annotated[str | None, Meta(description="what a bandit chose to do with it")] = None
     decision: ClassVar[None] = None
     review: ClassVar[bool] = False
 
@@ -112,6 +114,7 @@ class ClassifiedRow(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=Tr
     stale: Annotated[tuple[str, ...], Meta(description="features that are too old")] = ()
     missing: Annotated[tuple[str, ...], Meta(description="features that are not in the online store")] = ()
     age_seconds: Annotated[float | None, Meta(description="of the oldest feature from the online store")] = None
+    action: Annotated[str | None, Meta(description="what a bandit chose to do with it")] = None
     decision: ClassVar[None] = None
 
 

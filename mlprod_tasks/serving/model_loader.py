@@ -31,6 +31,7 @@ from mlprod_tasks.promotion import history
 from mlprod_tasks.promotion.fallback_switch import sentence, switched
 from mlprod_tasks.rollout import routing
 from mlprod_tasks.rollout.routing import Routing
+from mlprod_tasks.serving.bandits import BanditSplit, FollowedBandits
 from mlprod_tasks.serving.circuit_breaker import CircuitBreaker
 from mlprod_tasks.serving.experiments import RequestSplit, splits_of
 from mlprod_tasks.serving.keys import ValidKeys
@@ -68,8 +69,9 @@ class LoadedModels:
 
     switched: why the fallback answers instead of the champion, else ''. trouble: why a version that should be loaded is not.
     ledger_read: whether rollout and switch have been read; until then it is unknown which model answers.
-    experiments: those that assign requests now or later. splits: those whose control is the champion, while it answers all that
-    is in no experiment, as was planned. variants: their versions that are loaded, by number.
+    experiments: those that assign requests now or later, and bandits. splits: those whose control is the champion, while it
+    answers all that is in no experiment, as was planned; and bandits that choose among actions. variants: their versions that
+    are loaded, by number.
     """
 
     champion: LoadedVersion | None = None
@@ -79,8 +81,8 @@ class LoadedModels:
     switched: str = ""
     trouble: str = ""
     ledger_read: bool = False
-    experiments: tuple[RequestSplit, ...] = ()
-    splits: tuple[RequestSplit, ...] = ()
+    experiments: tuple[RequestSplit | BanditSplit, ...] = ()
+    splits: tuple[RequestSplit | BanditSplit, ...] = ()
     variants: Mapping[int, LoadedVersion] = field(default_factory=dict)
 
     @property
@@ -107,6 +109,7 @@ class ModelLoader:
         self.pipelines, self.platform = pipelines, platform
         self.loaded: Mapping[str, LoadedModels] = MappingProxyType({name: LoadedModels() for name in pipelines})
         self.keys: ValidKeys | None = None  # not read yet
+        self._bandits = FollowedBandits(platform)
         self._read_at = -math.inf
         self._changing = threading.Lock()
         self._failed: dict[tuple[str, int], tuple[float, str]] = {}
@@ -135,7 +138,7 @@ class ModelLoader:
                     pseudonym_key(self.platform)
                 rollout = routing.current(pipeline, self.platform)
                 switch = switched(pipeline, self.platform)
-                experiments = splits_of(pipeline, self.platform)
+                experiments = (*splits_of(pipeline, self.platform), *self._bandits.splits(pipeline))
             except PseudonymKeyChanged as error:
                 # Its hashes are in no table any more: it must not answer as if nobody had a past.
                 trouble = _error_text(error)
@@ -284,10 +287,11 @@ class ModelLoader:
         self._reported[whose] = trouble
 
 
-def _splits(loaded: LoadedModels) -> tuple[RequestSplit, ...]:
-    if loaded.champion is None or (loaded.rollout is not None and loaded.rollout.splits):
+def _splits(loaded: LoadedModels) -> tuple[RequestSplit | BanditSplit, ...]:
+    if loaded.champion is None:
         return ()
-    return tuple(one for one in loaded.experiments if one.control == loaded.champion.number)
+    champion = None if loaded.rollout is not None and loaded.rollout.splits else loaded.champion.number
+    return tuple(one for one in loaded.experiments if one.control is None or one.control == champion)
 
 
 def _error_text(error: Exception) -> str:

@@ -22,7 +22,7 @@ from mlprod_tasks.online.fields import EPOCH_DAY
 from mlprod_tasks.online.plan import EPOCH, MICROSECOND, micros
 from mlprod_tasks.rollout import routing
 from mlprod_tasks.rollout.routing import Routing
-from mlprod_tasks.scoring.log_row import LoggedRow
+from mlprod_tasks.scoring.log_row import LoggedRow, columns_of_bandit
 from mlprod_tasks.scoring.prediction_log import PredictionLog
 from mlprod_tasks.serving.error_place import error_place
 from mlprod_tasks.serving.experiments import Assignment, unit_reader
@@ -67,13 +67,15 @@ class RowResult(msgspec.Struct, frozen=True):
 class RowDecision(msgspec.Struct, frozen=True):
     """A scored row. assigned: the rollout's route, '' if it did not matter.
 
-    failed: whether the model raised an error. propensity: see `RouteChoice`.
+    failed: whether the model raised an error. propensity: see `RouteChoice`. as_assigned: whether the version answered that was
+    assigned to it, or the fallback that it is held out for.
     """
 
     scored: AnsweredRow
     assigned: str = ""
     failed: bool = False
     propensity: float | None = None
+    as_assigned: bool = False
 
 
 class ShadowScore(msgspec.Struct, frozen=True):
@@ -118,6 +120,7 @@ class Scorer:
         self.counts, self.answers = ScoringCounts(), answers_of(pipeline)
         self._cache: OrderedDict[tuple[int, int, bytes], RowScore] = OrderedDict()
         self._names, self._unit = pipeline.feature_names, unit_reader(pipeline)
+        self._logs_bandit = bool(columns_of_bandit(pipeline))
         entity = pipeline.entity_table
         self._key = tuple((name, WRITTEN.get(entity.column(name).kind)) for name in entity.key)
 
@@ -159,11 +162,16 @@ class Scorer:
         """
         return {name: row[name] if written is None else written(row[name]) for name, written in self._key}
 
-    def assignment(self, row: Mapping[str, Any], tick: TickName, loaded: LoadedModels) -> Assignment:
-        """Return the variant of an experiment that a row's unit has."""
+    def assignment(
+        self, row: Mapping[str, Any], tick: TickName, loaded: LoadedModels, values: Sequence[Any] = ()
+    ) -> Assignment:
+        """Return the variant of an experiment that a row's unit has, or the arm that a bandit gives it.
+
+        values: of its features, which only a bandit that chooses by features reads.
+        """
         for split in loaded.splits:
             if split.first <= tick <= split.last and self._unit is not None:
-                return split.of(self._unit(row))
+                return split.of(self._unit(row), values)
         return NOT_ASSIGNED
 
     def choose_route(self, entity: str, loaded: LoadedModels, assigned: Assignment = NOT_ASSIGNED) -> RouteChoice:
@@ -188,9 +196,13 @@ class Scorer:
         row = request.rows[place]
         key = self.key_of(row)
         entity = joined(key)
-        assigned = self.assignment(row, request.tick, loaded) if loaded.splits else NOT_ASSIGNED
+        assigned = self.assignment(row, request.tick, loaded, features.values) if loaded.splits else NOT_ASSIGNED
         decided = self._choose_score(key, entity, features, loaded, request.cacheable, assigned)
         scored = decided.scored
+        if assigned.state is not None:  # of a bandit, which does not learn from what it did not give
+            if scored.score is None or not (decided.as_assigned or assigned.action):
+                assigned = Assignment(assigned.experiment)
+            scored.action = assigned.action
         milliseconds = 1000 * (time.perf_counter() - began)
         shadow = self._shadow(features, scored, loaded, request.cacheable)
         self.counts.rows += 1
@@ -222,6 +234,7 @@ class Scorer:
             key_values=tuple([row[name] for name in key]),
             features=features.values,
             of_task=self.answers.logged(scored),
+            of_bandit=(assigned.state, assigned.action) if self._logs_bandit else (),
         )
         return RowResult(scored, logged)
 
@@ -244,7 +257,7 @@ class Scorer:
         if features.answer == "fallback":
             return RowDecision(self._fallback(key, features, loaded, "; ".join(features.reasons)))
         if assigned.variant is not None and assigned.variant.held_out and loaded.fallback is not None:
-            return RowDecision(self._fallback(key, features, loaded, assigned.held_out))
+            return RowDecision(self._fallback(key, features, loaded, assigned.held_out), as_assigned=True)
         choice = self.choose_route(entity, loaded, assigned)
         if choice.version is None:
             return self._instead(choice, key, features, loaded, "no model is loaded")
@@ -275,7 +288,7 @@ class Scorer:
             row_score = RowScore(row_score.score, row_score.score >= choice.threshold)
         decision, review = self._automate(row_score, loaded.rollout)
         scored = self.answers.scored(key, row_score, features, version.number, choice.route, decision=decision, review=review)
-        return RowDecision(scored, choice.assigned, propensity=choice.propensity)
+        return RowDecision(scored, choice.assigned, propensity=choice.propensity, as_assigned=choice.assigned == choice.route)
 
     def _instead(
         self,

@@ -11,7 +11,7 @@ from scipy import stats
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.bandits.arm_rewards import ArmRewards, remembered
 from mlprod_tasks.bandits.linear import fitted
-from mlprod_tasks.bandits.policy import best_probabilities, row_shares, shares
+from mlprod_tasks.bandits.policy import RowShares, best_probabilities, row_shares, shares
 from mlprod_tasks.bandits.within_ticks import effects
 
 ARMS = 3
@@ -211,3 +211,15 @@ def test_sums_survive_the_ledger() -> None:
 def test_a_reward_that_is_no_number_is_refused() -> None:
     with pytest.raises(ValueError, match="infinite or no number"):
         ArmRewards.of(2, np.array([0, 1]), np.array([1.0, np.nan]))
+
+
+@pytest.mark.parametrize("policy", [ml.LinearThompson(("a", "b")), ml.LinUCB(("a", "b"), alpha=0.7)], ids=str)
+def test_a_row_alone_has_the_bits_that_it_has_among_others(policy: object) -> None:
+    known = ArmRewards.of(ARMS, ARM, BY_FEATURES, FEATURES * [3.0, 1000.0] + [0.1, 5000.0])
+    chosen = RowShares(bandit(policy, floor=0.05), known, known, 3)
+    rows = random.normal(0, 1, (700, 2)) * [3.0, 1000.0] + [0.1, 5000.0]
+    linear = fitted(known, 1.0)
+    alone = [linear.of_row(row) for row in rows.tolist()]
+    assert np.array_equal(np.array([mean for mean, _ in alone]), linear.expected(rows))
+    assert np.array_equal(np.array([spread for _, spread in alone]), linear.spread(rows))
+    assert np.array_equal(np.array([chosen.of_row(row) for row in rows.tolist()]), chosen.of_rows(rows))

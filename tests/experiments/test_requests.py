@@ -1,6 +1,5 @@
 """Experiments over requests: the service gives each the variant of its unit, and the log is read like rows of a batch."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -23,7 +22,6 @@ from mlprod_tasks.platform import names
 from mlprod_tasks.platform.experiment_entries import ExperimentReading, ExperimentRun
 from mlprod_tasks.platform.ledger import Promotion, PromotionKind
 from mlprod_tasks.rollout.routing import CannotRollOut, roll_out
-from mlprod_tasks.scoring.collect import collect
 from mlprod_tasks.scoring.log_row import KINDS
 from mlprod_tasks.scoring.score import score
 from mlprod_tasks.serving.app import Service
@@ -31,7 +29,7 @@ from mlprod_tasks.serving.experiments import split_of, unit_reader
 from mlprod_tasks.serving.run import build_service
 from mlprod_tasks.steps import register
 from tests.experiments.conftest import NOON, ready
-from tests.support.service import ORDER, orders_of, post
+from tests.support.service import ORDER, ask_orders, post
 from tests.support.shop import SHOP, with_columns
 from tests.support.trained_shop import Shop
 
@@ -42,20 +40,6 @@ FIRST, LAST, END = date(2024, 1, 25), date(2024, 1, 31), "2024-02-02"
 
 def serving(shop: Shop) -> Service:
     return build_service(shop.platform, {shop.pipeline.name: shop.pipeline}, keys_needed=False)
-
-
-def ask(shop: Shop, service: Service, days: Sequence[date], keys: str = "") -> None:
-    """Ask for every order of these days at the start of its tick, and collect the log."""
-    for day in days:
-        tick = shop.pipeline.schedule.tick(day)
-        shop.platform.clock.at = tick.start + timedelta(minutes=1)
-        service.loader.read_ledger()
-        sent, _ = orders_of(shop, str(day))
-        response = post(service, {"rows": [one for one in sent if one["order_id"].endswith(keys)]})
-        assert response.status_code == 200, response.text
-    for scorer in service.scorers.values():
-        scorer.log.flush()
-    collect(shop.pipeline, shop.platform)
 
 
 def log(shop: Shop, first: date = FIRST, last: date = LAST) -> pd.DataFrame:
@@ -72,7 +56,7 @@ def asked_home(scored_home: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     """A home of a shop whose orders of two weeks were asked for, one by one, before any experiment."""
     folder = tmp_path_factory.mktemp("asked")
     shop = ready(scored_home, folder)
-    ask(shop, serving(shop), shop.pipeline.schedule.names(date(2024, 1, 8), date(2024, 1, 21)))
+    ask_orders(shop, serving(shop), shop.pipeline.schedule.names(date(2024, 1, 8), date(2024, 1, 21)))
     shop.platform.ledger.engine.dispose()
     return folder / "var"
 
@@ -91,7 +75,7 @@ def held_out_home(asked_home: Path, tmp_path_factory: pytest.TempPathFactory) ->
     wanted = replace(WANTED, difference=3.0)
     planned = plan_for(shop.pipeline, wanted, [NEVER, "fallback=20%"], shop.platform)
     start(shop.pipeline, "asked", planned, "Ann", "a test", shop.platform)
-    ask(shop, serving(shop), shop.pipeline.schedule.names(FIRST, LAST + timedelta(days=1)))
+    ask_orders(shop, serving(shop), shop.pipeline.schedule.names(FIRST, LAST + timedelta(days=1)))
     shop.platform.ledger.engine.dispose()
     return folder / "var"
 
@@ -153,7 +137,7 @@ def test_what_is_read_of_requests_is_what_pandas_finds(held_out):
 def test_a_row_that_is_asked_for_again_counts_once(held_out):
     before = read(held_out)
     held_out.platform.clock.at = NOON
-    ask(held_out, serving(held_out), [FIRST, FIRST + timedelta(days=1)])
+    ask_orders(held_out, serving(held_out), [FIRST, FIRST + timedelta(days=1)])
     held_out.platform.clock.at = NOON + timedelta(days=20)
     # The verdict stays: the same rows are read anew under another name of the reading.
     assert len(log(held_out)) > sum(rows for rows, _ in before.rows.values())
@@ -169,7 +153,7 @@ def test_a_failing_version_gives_its_requests_to_the_champion_and_voids_the_verd
     start(asked.pipeline, "asked", plan_for(asked.pipeline, WANTED, ["2"], asked.platform), "Ann", "", asked.platform)
     service = serving(asked)
     assert set(service.loader.loaded["returns"].variants) == {1, 2}
-    ask(asked, service, [FIRST])
+    ask_orders(asked, service, [FIRST])
     rows = log(asked, FIRST, FIRST)
     assert set(zip(rows["variant"], rows["model_version"], rows["route"], strict=True)) == {
         ("control", 1, "champion"), ("version 2", 2, "challenger"),
@@ -177,7 +161,7 @@ def test_a_failing_version_gives_its_requests_to_the_champion_and_voids_the_verd
     two = service.loader.loaded["returns"].variants[2]
     while not two.breaker.open:
         two.breaker.failed()
-    ask(asked, service, asked.pipeline.schedule.names(FIRST + timedelta(days=1), LAST))
+    ask_orders(asked, service, asked.pipeline.schedule.names(FIRST + timedelta(days=1), LAST))
     rows = log(asked, LAST, LAST)
     assert set(zip(rows["variant"], rows["model_version"], rows["assigned"], strict=True)) == {
         ("control", 1, "champion"), ("version 2", 1, "challenger"),
@@ -190,7 +174,7 @@ def test_a_failing_version_gives_its_requests_to_the_champion_and_voids_the_verd
 def test_a_promotion_in_between_ends_the_assignment_and_voids_the_verdict(asked):
     started(asked)
     service = serving(asked)
-    ask(asked, service, asked.pipeline.schedule.names(FIRST, date(2024, 1, 28)))
+    ask_orders(asked, service, asked.pipeline.schedule.names(FIRST, date(2024, 1, 28)))
     asked.promoted("two", "2024-02-12")
     asked.platform.ledger.put(
         Promotion(
@@ -199,7 +183,7 @@ def test_a_promotion_in_between_ends_the_assignment_and_voids_the_verdict(asked)
         )
     )  # fmt: skip
     service.loader.refresh()
-    ask(asked, service, asked.pipeline.schedule.names(date(2024, 1, 29), LAST))
+    ask_orders(asked, service, asked.pipeline.schedule.names(date(2024, 1, 29), LAST))
     rows = log(asked, date(2024, 1, 29), LAST)
     assert rows["experiment"].isna().all()
     assert set(rows["model_version"]) == {2}

@@ -5,8 +5,9 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from demo.local_airflow import free_port
 from mlprod_tasks import features
+from mlprod_tasks.scoring.collect import collect
 from mlprod_tasks.serving.app import Service
 from tests.support.paths import REPOSITORY
 from tests.support.trained_shop import Shop
@@ -64,6 +66,20 @@ def orders_of(shop: Shop, tick: str) -> tuple[list[dict[str, Any]], pa.Table]:
     rows = {row["order_id"]: row for row in lake.drop_columns(["tick"]).to_pylist()}
     sent = [rows[key] | {"placed_at": rows[key]["placed_at"].isoformat()} for key in batch["order_id"].to_pylist()]
     return sent, batch
+
+
+def ask_orders(shop: Shop, service: Service, days: Sequence[date], keys: str = "", *, minutes: int = 1) -> None:
+    """Ask for every order of these days whose key ends so, minutes after the start of its tick, and collect the log."""
+    for day in days:
+        tick = shop.pipeline.schedule.tick(day)
+        shop.platform.clock.at = tick.start + timedelta(minutes=minutes)
+        service.loader.read_ledger()
+        sent, _ = orders_of(shop, str(day))
+        response = post(service, {"rows": [one for one in sent if one["order_id"].endswith(keys)]})
+        assert response.status_code == 200, response.text
+    for scorer in service.scorers.values():
+        scorer.log.flush()
+    collect(shop.pipeline, shop.platform)
 
 
 PROGRAM = """

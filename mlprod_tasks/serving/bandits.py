@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.experiments.assignment import SCALE, first_hash, salted
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.bandit_entries import BanditRun, BanditState
-from mlprod_tasks.serving.experiments import Assignment, unit_reader
+from mlprod_tasks.serving.experiments import Assignment, by_hash, unit_reader
 
 if TYPE_CHECKING:
     from mlprod_tasks.bandits.policy import RowShares
@@ -51,24 +52,30 @@ class BanditSplit:
     by_row: RowShares | None = None
     places: tuple[int, ...] = ()
 
-    def of(self, unit: str | None, values: Sequence[Any] = ()) -> Assignment:
-        """Return what a unit is given; None is given no arm. values: of its row's features; none if they are not known."""
-        if unit is None:
-            return Assignment(self.experiment)
-        hashed = self.salted.copy()
-        hashed.update(unit.encode())
+    @cached_property
+    def of(self) -> Callable[[str | None, Sequence[Any]], Assignment]:
+        """Return what a unit is given; None is given no arm. The second argument: the values of its row's features."""
         if self.by_row is None:
-            return self.assignments[bisect_right(self.ends, hashed.digest())]
-        return self._by_features(int.from_bytes(hashed.digest()) / SCALE, values)
+            return by_hash(self.experiment, self.salted, self.ends, self.assignments)
+        return _by_features(self.experiment, self.salted, self.by_row, self.places, self.assignments)
 
-    def _by_features(self, at: float, values: Sequence[Any]) -> Assignment:
-        assert self.by_row is not None
-        if not values:
-            return Assignment(self.experiment)
-        shares = self.by_row.of_row([_number(values[place]) for place in self.places])
-        arm = min(bisect_right(list(accumulate(shares)), at), len(shares) - 1)
-        one = self.assignments[arm]
+
+def _by_features(
+    experiment: str, salted: Any, by_row: RowShares, places: Sequence[int], assignments: Sequence[Assignment]
+) -> Callable[[str | None, Sequence[Any]], Assignment]:
+    nothing = Assignment(experiment)
+
+    def of(unit: str | None, values: Sequence[Any] = ()) -> Assignment:
+        if unit is None or not values:
+            return nothing
+        hashed = salted.copy()
+        hashed.update(unit.encode())
+        shares = by_row.of_row([_number(values[place]) for place in places])
+        arm = min(bisect_right(list(accumulate(shares)), int.from_bytes(hashed.digest()) / SCALE), len(shares) - 1)
+        one = assignments[arm]
         return Assignment(one.experiment, one.variant, one.name, shares[arm], one.state, one.action)
+
+    return of
 
 
 @dataclass
@@ -144,11 +151,11 @@ def split_of(pipeline: Pipeline, run: BanditRun, states: Sequence[BanditState]) 
         places = tuple(pipeline.feature_names.index(name) for name in plan.bandit.features)
         by_row = state.by_features()
         by_row.of_row([0.0] * len(places))  # fails here, and not with the first request
-        return BanditSplit(**vars(split) | {"by_row": by_row, "places": places})
+        return replace(split, by_row=by_row, places=places)
     if not np.isfinite(shares).all() or abs(shares.sum() - 1) > 1e-6 or shares.min() < 0:
         raise ValueError(f"its shares are {shares.tolist()}")
     ends = tuple(first_hash(float(end)) for end in shares.cumsum()[:-1])
-    return BanditSplit(**vars(split) | {"ends": ends})
+    return replace(split, ends=ends)
 
 
 def _assignments(name: str, state: State) -> tuple[Assignment, ...]:

@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -68,13 +69,26 @@ class RequestSplit:
     ends: tuple[bytes, ...]
     assignments: tuple[Assignment, ...]
 
-    def of(self, unit: str | None, values: Sequence[Any] = ()) -> Assignment:
-        """Return the assignment of a unit; None has no variant. values: of its row's features, which do not matter."""
+    @cached_property
+    def of(self) -> Callable[[str | None, Sequence[Any]], Assignment]:
+        """Return the assignment of a unit; None has no variant. The features of its row, the second argument, do not matter."""
+        return by_hash(self.experiment, self.salted, self.ends, self.assignments)
+
+
+def by_hash(
+    experiment: str, salted: Any, ends: Sequence[bytes], assignments: Sequence[Assignment]
+) -> Callable[[str | None, Sequence[Any]], Assignment]:
+    """Return what gives a unit its assignment by its hash. See `RequestSplit`."""
+    copy, nothing = salted.copy, Assignment(experiment)  # looked up once, and not with each request
+
+    def of(unit: str | None, values: Sequence[Any] = ()) -> Assignment:
         if unit is None:
-            return Assignment(self.experiment)
-        hashed = self.salted.copy()
+            return nothing
+        hashed = copy()
         hashed.update(unit.encode())
-        return self.assignments[bisect_right(self.ends, hashed.digest())]
+        return assignments[bisect_right(ends, hashed.digest())]
+
+    return of
 
 
 def splits_of(pipeline: Pipeline, platform: Platform) -> tuple[RequestSplit, ...]:

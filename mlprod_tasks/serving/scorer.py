@@ -24,8 +24,9 @@ from mlprod_tasks.rollout import routing
 from mlprod_tasks.rollout.routing import Routing
 from mlprod_tasks.scoring.log_row import LoggedRow, columns_of_bandit
 from mlprod_tasks.scoring.prediction_log import PredictionLog
+from mlprod_tasks.serving.bandits import BanditSplit
 from mlprod_tasks.serving.error_place import error_place
-from mlprod_tasks.serving.experiments import Assignment, unit_reader
+from mlprod_tasks.serving.experiments import Assignment, RequestSplit, unit_reader
 from mlprod_tasks.serving.messages import ValidRequest
 from mlprod_tasks.serving.model_loader import LoadedModels, LoadedVersion, ModelLoader
 from mlprod_tasks.serving.row_score import RowScore
@@ -120,6 +121,10 @@ class Scorer:
         self.counts, self.answers = ScoringCounts(), answers_of(pipeline)
         self._cache: OrderedDict[tuple[int, int, bytes], RowScore] = OrderedDict()
         self._names, self._unit = pipeline.feature_names, unit_reader(pipeline)
+        # What assigns the requests of the last tick.
+        self._split_tick: TickName | None = None
+        self._splits: Sequence[RequestSplit | BanditSplit] = ()
+        self._split: Callable[[str | None, Sequence[Any]], Assignment] | None = None
         self._logs_bandit = bool(columns_of_bandit(pipeline))
         entity = pipeline.entity_table
         self._key = tuple((name, WRITTEN.get(entity.column(name).kind)) for name in entity.key)
@@ -169,10 +174,10 @@ class Scorer:
 
         values: of its features, which only a bandit that chooses by features reads.
         """
-        for split in loaded.splits:
-            if split.first <= tick <= split.last and self._unit is not None:
-                return split.of(self._unit(row), values)
-        return NOT_ASSIGNED
+        if tick is not self._split_tick or loaded.splits is not self._splits:  # most requests share both
+            self._split_tick, self._splits = tick, loaded.splits
+            self._split = next((one.of for one in loaded.splits if one.first <= tick <= one.last), None)
+        return NOT_ASSIGNED if self._split is None or self._unit is None else self._split(self._unit(row), values)
 
     def choose_route(self, entity: str, loaded: LoadedModels, assigned: Assignment = NOT_ASSIGNED) -> RouteChoice:
         """Choose the version for an entity, by its key as `joined` writes it, or by the variant of its unit."""

@@ -237,6 +237,6 @@ def test_shares_of_requests_are_those_of_the_version(make_shop, scored: Score):
     scored(shop, "2024-01-25", "2024-01-25")
     states = updated(shop, "2024-01-27")
     split = split_of(shop.pipeline, get(shop.pipeline, "saving", shop.platform), states)
-    given = [split.of(f"unit {i}").name for i in range(20_000)]
+    given = [split.of(f"unit {i}", ()).name for i in range(20_000)]
     counts = {arm: given.count(arm) / len(given) for arm in states[-1].shares}
     assert counts == pytest.approx(states[-1].shares, abs=0.012)

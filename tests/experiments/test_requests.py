@@ -317,7 +317,7 @@ def test_shares_of_requests_are_the_planned_ones():
     variants = [Variant("control", 1, 0.1), Variant("b", 2, 0.2), Variant("c", 3, 0.7)]
     split = split_of(run, variants)
     units = [f"u{i}" for i in range(20_000)]
-    found = [split.of(unit).name for unit in units]
+    found = [split.of(unit, ()).name for unit in units]
     assert found == [variants[i].name for i in assign(units, run.salt, variants)]
     counts = np.array([found.count(one.name) for one in variants])
     assert counts / len(units) == pytest.approx([0.1, 0.2, 0.7], abs=0.012)

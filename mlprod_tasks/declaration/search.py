@@ -58,7 +58,8 @@ class Search:
     minutes: after this time, counted while any worker is running, no trial is started and running ones are stopped; None is
     limited by `trials` alone.
     folds: 1 measures on the validation window; a larger number takes the mean over that many rolling windows within train and
-    validation, each as long as the validation window, with `split.gap` between it and its training rows.
+    validation, each as long as the validation window, with `split.gap` between it and its training rows; of rows without a
+    time, over that many validation parts of the same rows.
     workers: the number of processes that share the trials: mapped tasks, as many at once as the executor has room for.
     search_for: names of candidates; if empty, all that have parameters to search.
     space: replaces the range of single parameters: by the field's name for every candidate that has it, or by

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from mlprod_tasks.declaration.declared import declared
 
@@ -14,6 +15,10 @@ PROVES_LESS = (
     "Training and test rows are of the same time, so this does not show how good the model is on rows that come later: what "
     "changes with time, and columns that were filled in after the outcome, cannot show"
 )
+
+
+Measured = Literal["test", "validation"]  # the part that differs between folds: of a backtest, of a search
+Span = tuple[float, float]
 
 
 @declared
@@ -77,6 +82,23 @@ class SplitByColumn:
         """The values of each part."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
+    def fold(self, number: int, measured: Measured) -> SplitByColumn:
+        """The split of a fold; 0 is the declared one. Others measure on values to train on, and train on those measured on."""
+        if number == 0:
+            return self
+        length = len(self.parts[measured])
+        taken = self.train[(number - 1) * length : number * length]
+        train = (*(value for value in self.train if value not in taken), *self.parts[measured])
+        return replace(self, train=train, test=taken) if measured == "test" else replace(self, train=train, validation=taken)
+
+    def most_folds(self, measured: Measured) -> int:
+        """How many folds there are before a value is measured on twice, or none is left to train on in all of them."""
+        return 1 + (len(self.train) - 1) // len(self.parts[measured])
+
+    def fold_words(self, number: int) -> str:
+        """What a fold of a backtest is tested on."""
+        return f"{self.column} {', '.join(map(str, self.fold(number, 'test').test))}"
+
 
 @declared
 class SplitByHash:
@@ -100,6 +122,24 @@ class SplitByHash:
     def words(self) -> str:
         """How rows are split, to be read by people."""
         return f"by a hash of {', '.join(self.by) or 'the key'} with seed {self.seed}"
+
+    def fold(self, number: int, measured: Measured) -> tuple[Span, Span]:
+        """The spans of hashes that a fold tests and validates on, from 0 to 1 and around; 0 is the declared split."""
+        if measured == "test":
+            last = (number + 1) * self.test
+            return (number * self.test, last), (last, last + self.validation)
+        first, last = (self.test + i * self.validation for i in (number, number + 1))
+        return (0.0, self.test), (first, last)
+
+    def most_folds(self, measured: Measured) -> int:
+        """How many folds there are before a key is measured on twice."""
+        whole, part = (1.0, self.test) if measured == "test" else (1.0 - self.test, self.validation)
+        return int(whole / part + 1e-9)
+
+    def fold_words(self, number: int) -> str:
+        """What a fold of a backtest is tested on."""
+        (first, last), _ = self.fold(number, "test")
+        return f"keys from {first:.0%} to {last:.0%} of their hash"
 
 
 RowSplit = SplitByColumn | SplitByHash

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import isfinite, nan
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mlprod_tasks.declaration import Backtest, Learner, Pipeline, Tick
+from mlprod_tasks.declaration import Backtest, Learner, Pipeline, Split, Tick, TickRange
 from mlprod_tasks.evaluation import evaluate
 from mlprod_tasks.evaluation.folds import fold_windows, moments, too_few_rows
 from mlprod_tasks.evaluation.results import BacktestResult, Estimates, Evaluation, Fold, KeptFold, outcomes_in_numbers
@@ -32,6 +32,7 @@ from mlprod_tasks.training import search, segments, workspace
 from mlprod_tasks.training.feature_history import History
 from mlprod_tasks.training.provenance import Provenance, provenance
 from mlprod_tasks.training.records import Assembled, Trained, facts_of
+from mlprod_tasks.training.row_split import FoldOfRows, all_rows, rows_of_fold
 from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION, HistoryTooShort, Windows, on_schedule, populated_ticks
 from mlprod_tasks.training.workspace import TrainingFolder, failing, update
 
@@ -64,6 +65,9 @@ def backtest(pipeline: Pipeline, training_id: str, platform: Platform) -> Backte
     train on than to test on. A warm update starts from scratch.
     All folds use the parameters that a search found for the training, though on rows later than those of earlier folds: the
     spread over the folds is right, the level slightly optimistic.
+
+    Rows without a time are split anew for each fold, as of the same tick: no row is tested on in two folds. That shows how much
+    chance there is in which rows are tested, not how the model does on later ones.
 
     Each fold is stored when it is done: after a kill, the next run continues there. None if no backtest is declared.
 
@@ -109,33 +113,95 @@ def correlation(folds: Sequence[Fold], metric: str) -> float:
     return float(spearmanr(finite).statistic) if (np.ptp(finite, axis=0) > 0).all() else nan
 
 
+@dataclass(frozen=True)
+class _Planned:
+    """A fold to fit. number: of rows without a time, which other split of them it is; 0: windows in time."""
+
+    as_of: Tick
+    spans: Windows
+    number: int = 0
+
+    def called(self, run: _Run) -> str:
+        return f"on {self.part(run)}" if self.number else f"as of {self.as_of}"
+
+    def part(self, run: _Run) -> str:
+        split = run.pipeline.split
+        return "" if isinstance(split, Split) else split.fold_words(self.number)
+
+
 def _earlier_folds(run: _Run, last: Tick, folder: TrainingFolder, platform: Platform) -> list[Fold]:
     """Return the folds before the training's: stored ones are reused, the others fitted."""
-    declared = run.pipeline.backtest
+    planned = _planned(run, last, platform)
+    folds = {fold: _stored(_file(folder, fold), _key(run, fold)) for fold in planned}
+    missing = [fold for fold in planned if folds[fold] is None]
+    if missing:
+        past = _past_rows(run, planned, folder, platform)
+        for fold in tracked(missing, "fold", lambda fold: fold.called(run)):
+            log.info("fold %s: train %s, test %s", fold.called(run), fold.spans.train, fold.spans.test)
+            folds[fold] = fitted = _fit_fold(run, fold, past.rows(fold))
+            _write(_file(folder, fold), _key(run, fold), fitted)
+        past.remove()
+    for fold, fold_or_reason in folds.items():
+        if isinstance(fold_or_reason, str):
+            log.info("no fold %s: %s", fold.called(run), fold_or_reason)
+    return [fold for fold in folds.values() if isinstance(fold, Fold)]
+
+
+def _planned(run: _Run, last: Tick, platform: Platform) -> list[_Planned]:
+    """Return the folds before the training's that the history is long enough for."""
+    declared, pipeline = run.pipeline.backtest, run.pipeline
     assert declared is not None
+    if not isinstance(pipeline.split, Split):
+        spans = on_schedule(run.assembled.windows, pipeline.schedule)
+        return [_Planned(last, spans, number) for number in reversed(range(1, declared.windows))]
     planned = []
-    populated = populated_ticks(run.pipeline, last, platform, run.assembled.versions)
-    for day in moments(declared, run.pipeline, last, populated)[:-1]:
+    populated = populated_ticks(pipeline, last, platform, run.assembled.versions)
+    for day in moments(declared, pipeline, last, populated)[:-1]:
         try:
-            planned.append(fold_windows(run.pipeline, day, populated))
+            planned.append(_Planned(*fold_windows(pipeline, day, populated)))
         except HistoryTooShort as error:
             log.info("no fold as of %s: %s", day, error)
-    folds = {as_of: _stored(_file(folder, as_of), _key(run, as_of, spans)) for as_of, spans in planned}
-    missing = [(as_of, spans) for as_of, spans in planned if folds[as_of] is None]
-    if missing:
+    return planned
+
+
+class _Windows:
+    """Rows of windows in time, from features that are computed once."""
+
+    def __init__(self, run: _Run, planned: Sequence[_Planned], folder: TrainingFolder, platform: Platform) -> None:
         # The ticks of all folds, also the stored ones: then a later run can reuse features that a killed one computed.
-        ranges = [ticks for _, spans in planned for _, ticks in spans.named()]
+        ranges = [ticks for fold in planned for _, ticks in fold.spans.named()]
         ticks = run.pipeline.schedule.range(min(one.first for one in ranges), max(one.last for one in ranges))
-        past = History(run.pipeline, ticks, run.assembled.versions, folder.path / FOLDS, platform)
-        for as_of, spans in tracked(missing, "fold as of", lambda fold: str(fold[0])):
-            log.info("fold as of %s: train %s, test %s", as_of, spans.train, spans.test)
-            folds[as_of] = fold = _fit_fold(run, as_of, spans, past)
-            _write(_file(folder, as_of), _key(run, as_of, spans), fold)
-        past.remove()
-    for as_of, fold_or_reason in folds.items():
-        if isinstance(fold_or_reason, str):
-            log.info("no fold as of %s: %s", as_of, fold_or_reason)
-    return [fold for fold in folds.values() if isinstance(fold, Fold)]
+        self._history = History(run.pipeline, ticks, run.assembled.versions, folder.path / FOLDS, platform)
+
+    def rows(self, fold: _Planned) -> Iterator[tuple[str, TickRange, Rows]]:
+        for name, ticks in fold.spans.named():
+            yield name, ticks, self._history.window(ticks, fold.as_of)
+
+    def remove(self) -> None:
+        self._history.remove()
+
+
+class _Parts:
+    """The rows of the training's snapshot, split anew."""
+
+    def __init__(self, run: _Run, folder: TrainingFolder, platform: Platform) -> None:
+        self._run, self._platform = run, platform
+        self._rows = all_rows(run.pipeline, folder, (TRAIN, VALIDATION, TEST))
+
+    def rows(self, fold: _Planned) -> Iterator[tuple[str, TickRange, Rows]]:
+        run, of = self._run, FoldOfRows(fold.number, "test")
+        parts = rows_of_fold(run.pipeline, self._rows, fold.spans.test, run.assembled.versions, self._platform, of)
+        for name, ticks in fold.spans.named():
+            yield name, ticks, parts[name]
+
+    def remove(self) -> None:
+        """Nothing is left in files."""
+
+
+def _past_rows(run: _Run, planned: Sequence[_Planned], folder: TrainingFolder, platform: Platform) -> _Windows | _Parts:
+    if isinstance(run.pipeline.split, Split):
+        return _Windows(run, planned, folder, platform)
+    return _Parts(run, folder, platform)
 
 
 def _stored(file: Path, key: str) -> Fold | str | None:
@@ -149,43 +215,47 @@ def _write(file: Path, key: str, result: Fold | str) -> None:
     write_record(KeptFold(key, fold, left_out), file)
 
 
-def _file(folder: TrainingFolder, as_of: Tick) -> Path:
-    return folder.path / FOLDS / f"{as_of}.json"
+def _file(folder: TrainingFolder, fold: _Planned) -> Path:
+    number = f"-{fold.number}" if fold.number else ""
+    return folder.path / FOLDS / f"{fold.as_of}{number}.json"
 
 
-def _key(run: _Run, as_of: Tick, spans: Windows) -> str:
+def _key(run: _Run, fold: _Planned) -> str:
     """Return a hash of everything a fold depends on."""
     other = run.champion.pipeline
-    inputs = {
+    inputs: dict[str, Any] = {
         "code": [run.code.code_digest, run.code.lock_digest],
         "declaration": run.pipeline.digest,
         "tuned": {name: repr(learner) for name, learner in sorted(run.tuned.items())},
         "champion": [run.champion.recipe, other.digest if other else None],
         "versions": run.assembled.versions,
-        "as_of": str(as_of),
-        "windows": to_json(spans.dates()),
+        "as_of": str(fold.as_of),
+        "windows": to_json(fold.spans.dates()),
     }
+    if fold.number:
+        inputs["number"] = fold.number
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
-def _fit_fold(run: _Run, as_of: Tick, spans: Windows, past: History) -> Fold | str:
-    """Fit and evaluate as of an earlier tick; return the reason if a window has too few rows."""
+def _fit_fold(run: _Run, fold: _Planned, windows: Iterable[tuple[str, TickRange, Rows]]) -> Fold | str:
+    """Fit and evaluate a fold; return the reason if a window has too few rows."""
     rows = {}
-    for name, ticks in spans.named():
-        rows[name] = past.window(ticks, as_of)
+    for name, ticks, found in windows:
+        rows[name] = found
         if problem := too_few_rows(run.pipeline, name, ticks, rows[name]):
             return problem
     outcome = outcome_of(rows[TEST])
-    facts = _facts(run, as_of, spans.dates())
+    facts = _facts(run, fold.as_of, fold.spans.dates())
     fitted = segments.fit_all(run.pipeline, rows[TRAIN], rows[VALIDATION], facts, tuned=run.tuned)
     of_model = _metrics_of(run.pipeline, fitted, rows[TEST])
     of_baseline = evaluate.baseline(run.pipeline, fitted.facts, rows[VALIDATION], rows[TEST])
     first = run.pipeline.of_task.shown[0]
-    log.info("as of %s: %s %.4f on %d rows", as_of, first, of_model[first].value, len(outcome))
+    log.info("%s: %s %.4f on %d rows", fold.called(run), first, of_model[first].value, len(outcome))
     positives, mean, classes = outcomes_in_numbers(outcome)
     return Fold(
-        as_of=as_of.name,
-        windows=spans.dates(),
+        as_of=fold.as_of.name,
+        windows=fold.spans.dates(),
+        part=fold.part(run),
         rows=len(outcome),
         positives=positives,
         model=of_model,
@@ -199,8 +269,8 @@ def _fit_fold(run: _Run, as_of: Tick, spans: Windows, past: History) -> Fold | s
 def _training_as_fold(run: _Run, as_of: Tick, evaluation: Evaluation, folder: TrainingFolder) -> Fold:
     """Return the training itself as a fold; only the champion's recipe, if it is another one, is fitted."""
     of_model, spans = evaluation.model, run.assembled.windows
-    key = f"{evaluation.model_digest} {_key(run, as_of, on_schedule(spans, run.pipeline.schedule))}"
-    file = _file(folder, as_of)
+    itself = _Planned(as_of, on_schedule(spans, run.pipeline.schedule))
+    key, file = f"{evaluation.model_digest} {_key(run, itself)}", _file(folder, itself)
     if run.champion.recipe != "other":
         of_champion = of_model if run.champion.recipe == "same" else None
     elif isinstance(stored := _stored(file, key), Fold):
@@ -212,6 +282,7 @@ def _training_as_fold(run: _Run, as_of: Tick, evaluation: Evaluation, folder: Tr
     fold = Fold(
         as_of=as_of.name,
         windows=spans,
+        part=itself.part(run),
         rows=evaluation.rows,
         positives=evaluation.positives,
         model=of_model,

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from math import ceil
 
-from mlprod_tasks.declaration import Backtest, Pipeline, Schedule, Tick, TickRange, Ticks
+from mlprod_tasks.declaration import Backtest, Pipeline, Schedule, Split, Tick, TickRange, Ticks
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.models.feature_frame import outcome_of
 from mlprod_tasks.models.stored_rows import Rows
@@ -52,8 +52,8 @@ def fold_windows(pipeline: Pipeline, day: TickName, populated: Sequence[TickName
 
 def too_few_rows(pipeline: Pipeline, window: str, ticks: TickRange, rows: Rows) -> str | None:
     """Return why a window cannot be trained or tested on; None if it can."""
-    n = rows.num_rows
+    n, what = rows.num_rows, "window" if isinstance(pipeline.split, Split) else "part of the snapshot"
     if n < assemble.LEAST_ROWS:
-        return f"the {window} window {ticks} has {n} labelled rows, fewer than {assemble.LEAST_ROWS}"
+        return f"the {window} {what} {ticks} has {n} labelled rows, fewer than {assemble.LEAST_ROWS}"
     problem = task_of(pipeline).problem(pipeline, summary_of(outcome_of(rows)))
-    return f"the {window} window {ticks} has {problem}" if problem else None
+    return f"the {window} {what} {ticks} has {problem}" if problem else None

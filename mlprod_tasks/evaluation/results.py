@@ -140,7 +140,10 @@ class Slices(StepRecord):
 
 @dataclass(frozen=True)
 class Fold:
-    """One window of the backtest: the recipe fitted as of a tick and tested after it."""
+    """One window of the backtest: the recipe fitted as of a tick and tested after it.
+
+    part: of rows without a time, which of them it is tested on, in words; all folds are then as of the same tick.
+    """
 
     as_of: RecordedName
     windows: PerWindow[DateRange]
@@ -151,6 +154,12 @@ class Fold:
     champion: Estimates | None = None  # the champion's recipe on the same rows
     mean_outcome: float | None = None  # if outcomes are numbers
     classes: dict[str, int] | None = None  # if outcomes are classes
+    part: str = ""
+
+    @property
+    def called(self) -> str:
+        """What tells it from other folds."""
+        return f"on {self.part}" if self.part else f"as of {self.as_of}"
 
 
 @dataclass(frozen=True)
@@ -182,6 +191,11 @@ class BacktestResult(StepRecord):
     champion_recipe: Literal["same", "other", "none", "unknown"]
     problem: str | None
     correlation: Number
+
+    @property
+    def of_parts(self) -> bool:
+        """Whether its folds are parts of the same rows, which have no time."""
+        return any(fold.part for fold in self.folds)
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class Comparison:
         """One row for each fold and metric: declared, changed, difference with its interval and p."""
         rows = [
             {
-                "as_of": str(fold.as_of), "rows": fold.rows, "metric": name, "declared": fold.declared[name].value,
+                "as_of": fold.called, "rows": fold.rows, "metric": name, "declared": fold.declared[name].value,
                 "changed": fold.changed[name].value, "difference": one.value, "low": one.low, "high": one.high, "p": one.p,
             }
             for fold in self.result.folds
@@ -74,7 +74,7 @@ class Comparison:
         for fold in self.result.folds:
             declared, changed = (number(of[self.metric].value) for of in (fold.declared, fold.changed))
             one = _with_interval(fold.differences[self.metric])
-            lines.append(f"{fold.as_of!s:<12}{fold.rows:>9,}  {declared:>9}  {changed:>9}  {one}")
+            lines.append(f"{fold.called:<12}{fold.rows:>9,}  {declared:>9}  {changed:>9}  {one}")
         return "\n".join([*lines, *self.result.left_out])
 
     def _repr_html_(self) -> str:

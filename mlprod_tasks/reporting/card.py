@@ -124,9 +124,12 @@ def _backtest(known: ReportContext) -> Block:
     if not values:
         return NotMade("value over time", "No period of the backtest has one.")
     unit = f" {known.unit}" if known.unit else ""
+    n = len(backtest.folds)
+    made = f"on {format_count(n, 'part')} of the rows" if backtest.of_parts else f"at {format_count(n, 'earlier time')}"
+    periods = "part" if backtest.of_parts else "period"
     return Paragraph(
-        f"Made in the same way at {format_count(len(backtest.folds), 'earlier time')}, it was worth more than "
-        f"{_sentences(known).worth_more(known)} in {better} of {format_count(of, 'period')}: from "
+        f"Made in the same way {made}, it was worth more than "
+        f"{_sentences(known).worth_more(known)} in {better} of {format_count(of, periods)}: from "
         f"{number(min(values))} to {number(max(values))}{unit} per 1,000. Expect this range, not the single number above."
     )
 

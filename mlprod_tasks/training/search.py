@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow.compute as pc
 from optuna.trial import TrialState
 
-from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration import Pipeline, Split
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.declaration.search import Search, searched, space_of, values_of, with_values
 from mlprod_tasks.models import learners
@@ -27,6 +27,7 @@ from mlprod_tasks.platform.versioned import to_json
 from mlprod_tasks.training import fit_model, search_report, workspace
 from mlprod_tasks.training.fit_model import PreparedRows
 from mlprod_tasks.training.records import Assembled, BestTrial, SearchResult
+from mlprod_tasks.training.row_split import FoldOfRows, all_rows, rows_of_fold
 from mlprod_tasks.training.search_study import Claim, EndedTrial, Trials
 from mlprod_tasks.training.split import TRAIN, VALIDATION, HistoryTooShort
 from mlprod_tasks.training.workspace import StepMissing, TrainingFolder, failing, update
@@ -76,7 +77,7 @@ def search(pipeline: Pipeline, training_id: str, platform: Platform, worker: int
     folder = TrainingFolder(platform, training_id)
     with failing(training_id, platform):
         trials = trials_of(pipeline, folder, worker)
-        windows = cache(lambda: folds(pipeline, folder))
+        windows = cache(lambda: folds(pipeline, folder, platform))
         prepared = cache(lambda i: fit_model.prepare(pipeline, windows()[i].train, windows()[i].validation))
         with trials.at_work():
             while (claim := trials.claim()) is not None:
@@ -124,14 +125,16 @@ def tuned(pipeline: Pipeline, folder: TrainingFolder) -> dict[str, Learner]:
     }
 
 
-def folds(pipeline: Pipeline, folder: TrainingFolder) -> list[SearchFold]:
+def folds(pipeline: Pipeline, folder: TrainingFolder, platform: Platform) -> list[SearchFold]:
     """Return the windows of the search, latest first.
 
-    None has rows of the test window.
+    None has rows of the test window. Of rows without a time, each fold has another validation part.
     The first is the declared one. Each further one measures on the preceding ticks, as many as the validation window has,
     going back from the training window's end, and fits to those that end a gap earlier. Raises: HistoryTooShort.
     """
     wanted = pipeline.model.search.folds if pipeline.model.search else 1
+    if wanted > 1 and not isinstance(pipeline.split, Split):
+        return _folds_of_rows(pipeline, folder, wanted, platform)
     windows = folder.read(Assembled).windows
     (first, last), (from_, to) = windows.train, windows.validation
     train_rows, validation_rows = (workspace.read_window(folder, name) for name in (TRAIN, VALIDATION))
@@ -150,6 +153,15 @@ def folds(pipeline: Pipeline, folder: TrainingFolder) -> list[SearchFold]:
             )
         search_folds.append(SearchFold(_between(train_rows, first, fit_to), _between(train_rows, begin, end)))
     return search_folds
+
+
+def _folds_of_rows(pipeline: Pipeline, folder: TrainingFolder, wanted: int, platform: Platform) -> list[SearchFold]:
+    """Return the folds of rows without a time: no row is in the validation part of two of them."""
+    assembled, rows = folder.read(Assembled), all_rows(pipeline, folder, (TRAIN, VALIDATION))
+    ticks, versions = pipeline.schedule.range(*assembled.windows.train), assembled.versions
+    of = (FoldOfRows(number, "validation") for number in range(wanted))
+    parts = [rows_of_fold(pipeline, rows, ticks, versions, platform, fold) for fold in of]
+    return [SearchFold(one[TRAIN], one[VALIDATION]) for one in parts]
 
 
 def _run_and_record(pipeline: Pipeline, claim: Claim, trials: Trials, prepared: Callable[[int], PreparedRows]) -> None:

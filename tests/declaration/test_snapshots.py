@@ -61,10 +61,8 @@ def test_it_is_read_back_from_its_record_and_its_full_text(declared: ml.Pipeline
         ({"split": ml.SplitByColumn("part", ("a",), ("b",), ("a",))}, "'a' is declared 2 times"),
         ({"split": ml.SplitByColumn("part", (1,), ("b",), ("c",))}, "train has 1, but the column is text"),
         ({"split": ml.SplitByColumn("plan", ("basic",), ("full",), ("gold",))}, "'gold', which is none of the column's values"),
-        ({"backtest": ml.Backtest(windows=3)}, "backtest: it needs rows of several ticks, and 'customers' has no time"),
         ({"model": ml.Model(half_life=ml.days(30))}, "model.half_life needs rows of several ticks"),
         ({"model": ml.Model(warm_update=True)}, "model.warm_update needs rows of several ticks"),
-        ({"model": ml.Model(search=ml.Search(trials=5, folds=3))}, "folds=3 needs rows of several ticks"),
         ({"gates": (ml.KpiAtLeast(1.0, worst_week=0.0),)}, "worst_week needs rows of several ticks"),
         ({"predict_at": ml.Before(ml.hours(2))}, "its rows are scored at their tick"),
         (

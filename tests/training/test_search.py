@@ -195,7 +195,7 @@ def test_the_loss_is_the_log_loss_on_validation_of_every_row_the_same(shop, cali
     shop = searching(shop, trials=2, model={"weights": "balanced", "half_life": ml.days(9), "calibration": calibration})
     searched(shop)
     learner = search.tuned(shop.pipeline, folder_of(shop))["lightgbm"]
-    only = search.folds(shop.pipeline, folder_of(shop))[0]
+    only = search.folds(shop.pipeline, folder_of(shop), shop.platform)[0]
     rows = fit_model.prepare(shop.pipeline, only.train, only.validation)
     score = learners.fit_learner(learner, rows.columns, rows.train, rows.validation, shop.pipeline.model).predict(
         rows.validation.x
@@ -222,7 +222,7 @@ def test_folds_lie_one_before_the_other_with_the_gap_between_fitting_and_measuri
     shop = searching(shop, folds=3)
     folder = folder_of(shop)
     windows = folder.read(Assembled).windows
-    folds = search.folds(shop.pipeline, folder)
+    folds = search.folds(shop.pipeline, folder, shop.platform)
     spans = [
         [(min(days), max(days)) for days in ((fold.train["tick"].to_pylist()), fold.validation["tick"].to_pylist())]
         for fold in folds
@@ -335,7 +335,7 @@ def test_a_time_budget_ends_the_search_and_a_rerun_adds_nothing(shop):
 def test_a_trial_under_way_is_cut_when_the_time_is_up_but_not_the_declared_one(shop):
     shop = searching(shop, minutes=1.0)
     trials = search.trials_of(shop.pipeline, folder_of(shop), 0)
-    only = search.folds(shop.pipeline, folder_of(shop))[0]
+    only = search.folds(shop.pipeline, folder_of(shop), shop.platform)[0]
     rows = fit_model.prepare(shop.pipeline, only.train, only.validation)
     with trials.at_work():
         first, second = trials.claim(), trials.claim()
@@ -379,7 +379,7 @@ def test_every_kind_of_candidate_can_be_searched_and_fitted_with_what_was_found(
     assert done.trials == dict.fromkeys((learner.name for learner in KINDS), 2)
     tuned = search.tuned(shop.pipeline, folder_of(shop))
     assert list(tuned) == [learner.name for learner in KINDS]
-    windows = search.folds(shop.pipeline, folder_of(shop))[0]
+    windows = search.folds(shop.pipeline, folder_of(shop), shop.platform)[0]
     model = fit_model.fit_model(shop.pipeline, windows.train, windows.validation, ModelFacts(), tuned)
     recipe = {one["name"]: one for one in model.facts.recipe["candidates"]}
     for name, one in found_in(shop).items():

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from mlprod_tasks.declaration.checks.features import mentioned
 from mlprod_tasks.declaration.checks.tables import listed, repeated
 from mlprod_tasks.declaration.feature import AsOf, Expression, Trailing
-from mlprod_tasks.declaration.gate import KpiAtLeast, KpiAtMost, Stable
+from mlprod_tasks.declaration.gate import KpiAtLeast, KpiAtMost
 from mlprod_tasks.declaration.outcome import Outcome
-from mlprod_tasks.declaration.split import Split, SplitByColumn, SplitByHash
+from mlprod_tasks.declaration.split import Measured, RowSplit, Split, SplitByColumn, SplitByHash
 from mlprod_tasks.declaration.table import AS_OF
 from mlprod_tasks.declaration.target import AtTick
 
@@ -130,21 +130,35 @@ def _reads(pipeline: Pipeline, entity: Table) -> Iterator[str]:
             yield f"feature {feature.name!r} reads {AS_OF!r}, which is the same for all rows of a training: leave it out"
 
 
+def _folds(what: str, split: RowSplit, wanted: int, measured: Measured) -> Iterator[str]:
+    """Folds that do not fit into the rows. A split without sound parts is refused by itself."""
+    sound = all(split.parts.values()) if isinstance(split, SplitByColumn) else split.test > 0 and split.validation > 0
+    if sound and wanted > (most := split.most_folds(measured)):
+        twice = (
+            "each needs other values of `train`, and some must be left to train on"
+            if isinstance(split, SplitByColumn)
+            else f"with more of them, keys would be in the {measured} part twice"
+        )
+        yield f"{what}: rows split {split.words} have at most {most}: {twice}"
+
+
 def _needs_time(pipeline: Pipeline) -> Iterator[str]:
     """What compares earlier rows with later ones."""
     why = f"needs rows of several ticks, and {pipeline.entity_name!r} has no time"
     model, search = pipeline.model, pipeline.model.search
-    if pipeline.backtest is not None:
-        yield f"backtest: it {why}: leave it out"
+    split, backtest = pipeline.split, pipeline.backtest
+    if backtest is not None and backtest.step is not None:
+        yield f"backtest.step: it {why}: leave it out"
+    if backtest is not None and not isinstance(split, Split):
+        yield from _folds(f"backtest: {backtest.windows} windows", split, backtest.windows, "test")
     if model.half_life is not None:
         yield f"model.half_life {why}: leave it out"
     if model.warm_update:
         yield f"model.warm_update {why}: leave it out"
-    if search is not None and search.folds > 1:
-        yield f"model.search: folds={search.folds} {why}: leave `folds` out"
+    if search is not None and search.folds > 1 and not isinstance(split, Split):
+        yield from _folds(f"model.search: folds={search.folds}", split, search.folds, "validation")
     for gate in pipeline.gates:
-        if isinstance(gate, Stable) or (isinstance(gate, KpiAtLeast | KpiAtMost) and gate.worst_week is not None):
-            what = "it" if isinstance(gate, Stable) else "worst_week"
-            yield f"gate {type(gate).__name__}: {what} {why}: leave it out"
+        if isinstance(gate, KpiAtLeast | KpiAtMost) and gate.worst_week is not None:
+            yield f"gate {type(gate).__name__}: worst_week {why}: leave it out"
     if not isinstance(pipeline.predict_at, AtTick):
         yield "predict_at: its rows are scored at their tick: leave predict_at out"

@@ -45,7 +45,7 @@ def verdict_on_backtest(gate: Stable, results: EvaluationResults) -> GateVerdict
     worst = min(evaluated, key=lambda window: window.margin if math.isfinite(window.margin) else -math.inf)
     sentence = (
         f"{gate.metric} is {_demand(gate, backtest)} in {kept} of {format_count(n, 'window')}; it must be in at least "
-        f"{gate.windows}; worst as of {worst.fold.as_of} with {_format_window(gate, worst)}"
+        f"{gate.windows}; worst {worst.fold.called} with {_format_window(gate, worst)}"
     )
     return verdict(gate, kept >= gate.windows, float(kept), float(gate.windows), n, sentence)
 

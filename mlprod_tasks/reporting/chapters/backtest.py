@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from mlprod_tasks.declaration.gate import HIGHER_IS_BETTER
+from mlprod_tasks.declaration.split import PROVES_LESS
 from mlprod_tasks.documents import Block, Listing, NotMade, Paragraph, Picture, Section
 from mlprod_tasks.documents.formatting import number, title, window, with_interval
 from mlprod_tasks.documents.mail_content import Grid
@@ -26,14 +27,11 @@ def backtest(context: ReportContext) -> Section:
         return Section("backtest", "Backtest", (NotMade("the backtest", why),))
     shown = context.pipeline.of_task.shown
     blocks: list[Block] = [
-        Paragraph(
-            "The same recipe, run at earlier times with the data known then; each model is tested on the weeks after. The "
-            "scatter of the points shows how good the next model may be; a single window can be lucky."
-        ),
+        Paragraph(_meaning(result)),
         Picture(
             "backtest",
             png(plots.backtest(result, shown, context.unit)),
-            "Each point is at the middle of its test window, with its 95 % interval.",
+            f"Each point {'is a part' if result.of_parts else 'is at the middle of its test window'}, with its 95 % interval.",
             wide=True,
         ),
         Listing(tuple(_summary(result, name) for name in shown if name in result.folds[0].model)),
@@ -50,10 +48,22 @@ def backtest(context: ReportContext) -> Section:
     else:
         blocks.append(NotMade(f"the correlation of {quality} with value", "There are too few windows."))
     blocks += _champion(result)
-    headings = ("as of", "rows", *map(title, shown))
+    headings = ("tested on" if result.of_parts else "as of", "rows", *map(title, shown))
     rows = tuple(_row(fold, shown, other) for fold in result.folds)
     blocks.append(Grid("", headings, rows))
     return Section("backtest", "Backtest", tuple(blocks))
+
+
+def _meaning(result: BacktestResult) -> str:
+    if result.of_parts:
+        return (
+            "The same recipe on the same rows, split anew for each point; no row is tested on twice. The scatter of the points "
+            f"shows how much chance there is in which rows are tested. {PROVES_LESS}."
+        )
+    return (
+        "The same recipe, run at earlier times with the data known then; each model is tested on the weeks after. The "
+        "scatter of the points shows how good the next model may be; a single window can be lucky."
+    )
 
 
 def better_than_baseline(folds: Sequence[Fold], metric: str) -> tuple[int, int]:
@@ -95,7 +105,7 @@ def _champion(result: BacktestResult) -> list[Block]:
 
 
 def _row(fold: Fold, shown: Sequence[str], other: bool) -> tuple[str, ...]:
-    tested = f"{fold.as_of}\ntested on {window(fold.windows.test)}"
+    tested = fold.part or f"{fold.as_of}\ntested on {window(fold.windows.test)}"
     share = f"{fold.positives / fold.rows:.1%} positive"
     mean = share if fold.mean_outcome is None else f"mean outcome {number(fold.mean_outcome)}"
     cells = [tested, f"{fold.rows:,}\n{mean}"]

@@ -28,8 +28,11 @@ def backtest(made_by: BacktestResult, shown: Sequence[str], unit: str) -> Figure
     The series are model, constant and champion's recipe.
     """
     words = {name: title(name) for name in shown[:2]} | {"value_per_1000": f"{unit} per 1,000 rows".strip()}
-    fig, rows = panels("Backtest: each point is a separate model, tested on the weeks after it", 3, 1, width=9.2, height=7.2)
+    tested = "on rows that no other point is tested on" if made_by.of_parts else "on the weeks after it"
+    fig, rows = panels(f"Backtest: each point is a separate model, tested {tested}", 3, 1, width=9.2, height=7.2)
     days = [_middle(fold) for fold in made_by.folds]
+    if made_by.of_parts:  # one beside the other: all are of the same tick
+        days = [days[0] + timedelta(days=10 * place) for place in range(len(days))]
     apart = timedelta(hours=12) + (max(days) - min(days)) * 0.006
     other = any(fold.champion for fold in made_by.folds)
     series: list[tuple[str, str, timedelta, Callable[[Fold], Estimates | None]]] = [
@@ -72,6 +75,9 @@ def _dates(axes: Axes, days: list[date], folds: Sequence[Fold], labelled: bool) 
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
     axes.margins(x=0.06)
+    if any(fold.part for fold in folds):
+        axes.set_xticks(days, [str(place + 1) if labelled else "" for place in range(len(folds))], fontsize=9)  # type: ignore[arg-type]
+        return
     if len(folds) <= MOST_NAMED:
         names = [_window_words(fold) if labelled else "" for fold in folds]
         axes.set_xticks(days, names, fontsize=9)  # type: ignore[arg-type]

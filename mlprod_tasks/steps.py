@@ -75,7 +75,7 @@ def build_data_docs(platform: Platform) -> Path:
     return build_data_docs(platform)
 
 
-@step(about="training_id")
+@step(about="training_id", opens="trainings")
 def assemble(
     pipeline: Pipeline,
     as_of: Tick,
@@ -92,7 +92,7 @@ def assemble(
     return assemble(pipeline, as_of, training_id, reason, platform, by=by, decided_at=decided_at)
 
 
-@step(about="training_id", parts=("worker",))
+@step(about="training_id", parts=("worker",), opens="trainings")
 def search(pipeline: Pipeline, training_id: str, platform: Platform, worker: int = 0) -> Searched:
     """Search for better parameters, together with the training's other workers."""
     from mlprod_tasks.training.search import search
@@ -100,7 +100,7 @@ def search(pipeline: Pipeline, training_id: str, platform: Platform, worker: int
     return search(pipeline, training_id, platform, worker)
 
 
-@step(about="training_id")
+@step(about="training_id", opens="trainings")
 def segments(pipeline: Pipeline, training_id: str, platform: Platform) -> list[str]:
     """List what `fit` is to be called for."""
     from mlprod_tasks.training.train import segments
@@ -108,7 +108,7 @@ def segments(pipeline: Pipeline, training_id: str, platform: Platform) -> list[s
     return segments(pipeline, training_id, platform)
 
 
-@step(about="training_id", parts=("segment",))
+@step(about="training_id", parts=("segment",), opens="trainings")
 def fit(pipeline: Pipeline, training_id: str, segment: str, platform: Platform) -> Part:
     """Fit the model of one segment, or with '*' of all rows."""
     from mlprod_tasks.training.train import fit
@@ -116,7 +116,7 @@ def fit(pipeline: Pipeline, training_id: str, segment: str, platform: Platform) 
     return fit(pipeline, training_id, segment, platform)
 
 
-@step(about="training_id")
+@step(about="training_id", opens="trainings")
 def train(pipeline: Pipeline, training_id: str, platform: Platform) -> Trained:
     """Put the fitted parts together with the fallback, and open the MLflow run."""
     from mlprod_tasks.training.train import train
@@ -124,7 +124,7 @@ def train(pipeline: Pipeline, training_id: str, platform: Platform) -> Trained:
     return train(pipeline, training_id, platform)
 
 
-@step(about="training_id")
+@step(about="training_id", opens="trainings")
 def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evaluation:
     """Measure model, baseline and champion on the test window."""
     from mlprod_tasks.evaluation.evaluate import evaluate
@@ -132,7 +132,7 @@ def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evalua
     return evaluate(pipeline, training_id, platform)
 
 
-@step(about="training_id")
+@step(about="training_id", opens="trainings")
 def backtest(pipeline: Pipeline, training_id: str, platform: Platform) -> BacktestResult | None:
     """Train and measure again as of earlier ticks."""
     from mlprod_tasks.evaluation.backtest import backtest
@@ -140,7 +140,7 @@ def backtest(pipeline: Pipeline, training_id: str, platform: Platform) -> Backte
     return backtest(pipeline, training_id, platform)
 
 
-@step(about="training_id")
+@step(about="training_id", opens="trainings")
 def run_checks(pipeline: Pipeline, training_id: str, platform: Platform) -> ChecksRun:
     """Check the model itself, as far as its gates ask for it."""
     from mlprod_tasks.evaluation.run_checks import run_checks
@@ -148,7 +148,7 @@ def run_checks(pipeline: Pipeline, training_id: str, platform: Platform) -> Chec
     return run_checks(pipeline, training_id, platform)
 
 
-@step(about="training_id")
+@step(about="training_id", opens="trainings")
 def report(pipeline: Pipeline, training_id: str, platform: Platform) -> Reported:
     """Write the plots, the report and the model card."""
     from mlprod_tasks.reporting.write import report
@@ -156,7 +156,7 @@ def report(pipeline: Pipeline, training_id: str, platform: Platform) -> Reported
     return report(pipeline, training_id, platform)
 
 
-@step(about="training_id")
+@step(about="training_id", opens="trainings")
 def gate(pipeline: Pipeline, training_id: str, platform: Platform) -> Passed:
     """Pass the model only if every declared gate does."""
     from mlprod_tasks.evaluation.gate import gate
@@ -164,7 +164,7 @@ def gate(pipeline: Pipeline, training_id: str, platform: Platform) -> Passed:
     return gate(pipeline, training_id, platform)
 
 
-@step(about="training_id")
+@step(about="training_id", opens="trainings")
 def request_approval(pipeline: Pipeline, training_id: str, platform: Platform) -> Request:
     """Ask a person whether the model may be promoted."""
     from mlprod_tasks.promotion.approve import request_approval
@@ -172,7 +172,7 @@ def request_approval(pipeline: Pipeline, training_id: str, platform: Platform) -
     return request_approval(pipeline, training_id, platform)
 
 
-@step(about="training_id")
+@step(about="training_id", opens="trainings")
 def approve(pipeline: Pipeline, training_id: str, answer: Answer, platform: Platform) -> Approval:
     """Record a person's answer."""
     from mlprod_tasks.promotion.approve import approve
@@ -180,7 +180,7 @@ def approve(pipeline: Pipeline, training_id: str, answer: Answer, platform: Plat
     return approve(pipeline, training_id, answer, platform)
 
 
-@step(about="training_id")
+@step(about="training_id", opens="trainings")
 def register(pipeline: Pipeline, training_id: str, platform: Platform) -> ModelRef:
     """Make the model a version in the registry, and its fallback beside it."""
     from mlprod_tasks.monitoring.profile import profile_of
@@ -189,7 +189,7 @@ def register(pipeline: Pipeline, training_id: str, platform: Platform) -> ModelR
     return register(pipeline, training_id, platform, profile_of)
 
 
-@step(about="verdict.training_id")
+@step(about="verdict.training_id", opens="trainings")
 def promote(pipeline: Pipeline, ref: ModelRef, verdict: Passed, platform: Platform) -> Promoted:
     """Make a version champion."""
     from mlprod_tasks.promotion.register import promote
@@ -197,7 +197,7 @@ def promote(pipeline: Pipeline, ref: ModelRef, verdict: Passed, platform: Platfo
     return promote(pipeline, ref, verdict, platform)
 
 
-@step(name="promote", about="training_id")
+@step(name="promote", about="training_id", opens="trainings")
 def promote_training(pipeline: Pipeline, training_id: str, passed_digest: str, platform: Platform) -> Promoted:
     """Make the version that a training registered champion."""
     from mlprod_tasks.promotion.register import promote_training
@@ -338,7 +338,7 @@ def take_back_abandoned(pipeline: Pipeline, platform: Platform) -> TakenBack:
     return take_back_abandoned(pipeline, platform, partial(tell_taken_back, pipeline, platform=platform))
 
 
-@step(about="training_id")
+@step(about="training_id", opens="trainings")
 def tell_approval(pipeline: Pipeline, training_id: str, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> bool:
     """Mail that a model waits for a person's approval."""
     from mlprod_tasks.notifications.events import tell_approval

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from mlprod_tasks.monitoring.kinds import of_family
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Audit, Decision, Measurement, Publication, Row, Scoring
 from mlprod_tasks.platform.settings import from_environment
-from mlprod_tasks.training.workspace import TrainingFolder
+from mlprod_tasks.training.workspace import NotAStep, TrainingFolder
 from tests.support.keys import PSEUDONYM_KEY
 from tests.support.new_ledger import with_new_ledger
 from tests.support.object_storage import Bucket, FaultyProxy, new_bucket
@@ -82,14 +82,40 @@ def ledger_of(platform: Platform) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def test_a_training_from_a_bucket_gets_the_same_rows(both: Both) -> None:
-    both.remote.trained("two")
-    sets = [
-        pq.read_table(TrainingFolder(shop.platform, name).training_set)
-        for shop, name in ((both.local, "one"), (both.remote, "two"))
-    ]
+def machines(folder: Path, bucket: Bucket, like: Platform, how_many: int) -> list[Platform]:
+    """Machines of one installation: each has a home folder of its own; they share databases and the lake."""
+    shared = {"ledger_url": like.settings.ledger_url, "mlflow_url": like.settings.mlflow_url}
+    return [Platform(replace(at(folder / f"machine{i}", bucket).settings, **shared)) for i in range(how_many)]
+
+
+def test_every_step_of_a_training_may_run_on_another_machine(
+    both: Both, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    shop, workers = both.remote, iter(machines(tmp_path, both.bucket, both.remote.platform, 6))
+    steps.assemble(shop.pipeline, shop.tick(AS_OF), "two", "a test", next(workers))
+    assembled = next(workers)
+    assert steps.segments(shop.pipeline, "two", assembled) == ["*"]
+    steps.fit(shop.pipeline, "two", "*", assembled)
+    steps.train(shop.pipeline, "two", next(workers))
+    assert "part * is already fitted" in caplog.text
+    steps.evaluate(shop.pipeline, "two", next(workers))
+    steps.gate(shop.pipeline, "two", next(workers))
+    reader = next(workers)
+    assert steps.register(shop.pipeline, "two", reader).version == 2
+    folders = TrainingFolder(both.local.platform, "one"), TrainingFolder(reader, "two")
+    sets = [pq.read_table(folder.training_set) for folder in folders]
     assert sets[0].num_rows > 3000
     assert sets[1].equals(sets[0])
+    assert list(tmp_path.glob("*/trainings")) == [], "nothing is left but copies"
+    assert [list((tmp_path / f"machine{i}" / "work").iterdir()) for i in range(5)] == [[]] * 5
+
+
+def test_what_would_write_to_a_copy_of_a_training_is_refused(both: Both) -> None:
+    from mlprod_tasks.training.assemble import assemble
+
+    with pytest.raises(NotAStep, match=r"call the one in mlprod_tasks\.steps"):
+        assemble(both.remote.pipeline, both.remote.tick(AS_OF), "three", "a test", both.remote.platform)
 
 
 def assert_same_rows_of(day: str, both: Both) -> None:

@@ -140,6 +140,7 @@ def _earlier_folds(run: _Run, last: Tick, folder: TrainingFolder, platform: Plat
             log.info("fold %s: train %s, test %s", fold.called(run), fold.spans.train, fold.spans.test)
             folds[fold] = fitted = _fit_fold(run, fold, past.rows(fold))
             _write(_file(folder, fold), _key(run, fold), fitted)
+            folder.save()
         past.remove()
     for fold, fold_or_reason in folds.items():
         if isinstance(fold_or_reason, str):

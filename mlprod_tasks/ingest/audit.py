@@ -20,7 +20,7 @@ from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.documents.formatting import format_count, format_exact, format_number
 from mlprod_tasks.ingest.convert import as_text, convert
 from mlprod_tasks.ingest.expectations import bound, sentence, suite
-from mlprod_tasks.ingest.extract import staging, write_staged
+from mlprod_tasks.ingest.extract import shared_name, staging, write_staged
 from mlprod_tasks.ingest.partitions import partitions
 from mlprod_tasks.ingest.quarantine import quarantine
 from mlprod_tasks.ingest.row_keys import repeated_rows
@@ -141,7 +141,7 @@ def audit(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) 
         verdicts.append(verdict)
 
     _quarantine(pipeline, table, read, staged, starts, refused, reasons, platform)
-    file, digest = _publishable(staged, refused, verdicts, path, digest)
+    file, digest = _publishable(staged, refused, verdicts, path, digest, platform)
     seconds = time.monotonic() - began
     no_tick = _notes(staged).get("without_tick", 0)
     again = [repeated_rows(staged.slice(a, b - a), declared) for a, b in pairwise(map(int, starts))]
@@ -173,6 +173,7 @@ def _refusing(verdicts: list[BatchVerdict], ticks: TickRange) -> tuple[BatchVerd
 
 def _staging_file(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) -> Path:
     path = staging(platform.settings, pipeline, table, ticks)
+    platform.shared.fetch(shared_name(path, platform), path)
     if not path.exists():
         raise StagingMissing(
             f"pipeline {pipeline.name!r}, table {table!r}, tick {ticks}: nothing is staged at {path}; run extract first"
@@ -345,13 +346,13 @@ def _notes(staged: pa.Table) -> dict[str, Any]:
 
 
 def _publishable(
-    staged: pa.Table, refused: np.ndarray, verdicts: list[BatchVerdict], path: Path, digest: str
+    staged: pa.Table, refused: np.ndarray, verdicts: list[BatchVerdict], path: Path, digest: str, platform: Platform
 ) -> tuple[Path, str]:
     """The file that `publish` reads: the staged one, or a copy without the refused rows of the ticks that passed."""
     if not any(verdict.passed and verdict.refused for verdict in verdicts):
         return path, digest
     accepted = path.with_suffix(".accepted.parquet")
-    write_staged(staged.filter(pa.array(~refused)), accepted)
+    write_staged(staged.filter(pa.array(~refused)), accepted, platform)
     return accepted, of_file(accepted)
 
 
@@ -390,4 +391,4 @@ class _Entries:
 def _keep_for_docs(result: Any, ticks: str, platform: Platform) -> None:
     from mlprod_tasks.ingest.data_docs import keep
 
-    keep(result, ticks, platform.settings.expectations)
+    keep(result, ticks, platform)

@@ -14,11 +14,12 @@ from mlprod_tasks.platform.files import write_text
 
 # Validations are kept by suite and ticks, so that running an audit again replaces its page.
 VALIDATIONS = Path("uncommitted") / "validations"
+SHARED = "validations"
 LISTED = 20
 KEPT = 60
 
 
-def keep(result: Any, ticks: str, folder: Path) -> None:
+def keep(result: Any, ticks: str, platform: Platform) -> None:
     """Store an audit's result where the data docs read it; long lists of values are cut."""
     result_json = _cut(result.to_json_dict())
     for one in result_json["results"]:
@@ -26,9 +27,11 @@ def keep(result: Any, ticks: str, folder: Path) -> None:
         one["result"] = _escaped(one["result"])
     # Great Expectations sorts its pages by this time: the date of the first tick.
     moment = ticks[:10].replace("-", "") + "T000000.000000Z"
-    path = folder / VALIDATIONS / result.suite_name / ticks / moment / "staging-rows.json"
+    folder = platform.settings.expectations / VALIDATIONS
+    path = folder / result.suite_name / ticks / moment / "staging-rows.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(result_json))
+    platform.shared.share(f"{SHARED}/{path.relative_to(folder)}", path)
 
 
 def build_data_docs(platform: Platform) -> Path:
@@ -37,7 +40,8 @@ def build_data_docs(platform: Platform) -> Path:
     It is separate from the audit, because a page takes some seconds.
     """
     folder = platform.settings.expectations
-    delete_old(folder)
+    with platform.shared.mirrored(SHARED, folder / VALIDATIONS):
+        delete_old(folder)
     context = load_great_expectations().get_context(mode="file", context_root_dir=str(folder))
     pages = context.build_data_docs()
     return Path(next(iter(pages.values())).removeprefix("file://"))

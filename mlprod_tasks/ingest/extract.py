@@ -32,6 +32,8 @@ from mlprod_tasks.platform.tick_columns import tick_array, tick_type
 
 log = logging.getLogger(__name__)
 MOMENT = pa.timestamp("us", "UTC")
+STAGING = "staging"
+COPIED_DAYS = 1
 STAGED_DAYS = 14  # how long a staged file is kept, to look into a refused batch or to publish again
 
 
@@ -82,8 +84,8 @@ def extract(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform
     source = looked[-1]
     notes = {"newest": newest, "undeclared": source.undeclared, "without_tick": timeless.rows}
     path = staging(settings, pipeline, table, ticks)
-    write_staged(rows.replace_schema_metadata({"mlprod": json.dumps(notes)}), path)
-    delete_old(path.parent)
+    write_staged(rows.replace_schema_metadata({"mlprod": json.dumps(notes)}), path, platform)
+    delete_old(path.parent, platform)
     texts = tuple(c.name for c in declared.lake_columns if rows.schema.field(c.name).type != lake_type(c))
     log.info("%s.%s %s: %s rows from %s", pipeline.name, table, ticks, f"{rows.num_rows:,}", source.address)
     if source.undeclared:
@@ -108,16 +110,27 @@ def staging(settings: Settings, pipeline: Pipeline, table: str, ticks: TickRange
     return settings.staging / pipeline.name / table / f"{ticks}.parquet"
 
 
-def write_staged(rows: pa.Table, path: Path) -> None:
-    """Write a staging file atomically."""
+def shared_name(path: Path, platform: Platform) -> str:
+    """The name among the shared files of a file in the staging folder."""
+    return f"{STAGING}/{path.relative_to(platform.settings.staging)}"
+
+
+def write_staged(rows: pa.Table, path: Path, platform: Platform) -> None:
+    """Write a staging file atomically, and show it to other machines."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part:
         pq.write_table(rows, part, compression="zstd")
+    platform.shared.share(shared_name(path, platform), path)
 
 
-def delete_old(folder: Path) -> None:
-    """Delete old staged files and files of killed writers; extracting again restores them."""
-    oldest = time.time() - STAGED_DAYS * 86_400  # the machine's clock, which also dates the files
+def delete_old(folder: Path, platform: Platform) -> None:
+    """Delete old staged files and files of killed writers; extracting again restores them.
+
+    Copies of what is kept elsewhere are deleted after a day.
+    """
+    days = COPIED_DAYS if platform.shared.many_machines else STAGED_DAYS
+    platform.shared.forget_old(shared_name(folder, platform), timedelta(days=STAGED_DAYS))
+    oldest = time.time() - days * 86_400  # the machine's clock, which also dates the files
     for file in folder.iterdir():
         try:
             if file.stat().st_mtime < oldest:

@@ -21,6 +21,7 @@ from mlprod_tasks.documents.formatting import format_count
 from mlprod_tasks.ingest.arrivals import Arrivals, KeysRepeated, arrivals
 from mlprod_tasks.ingest.convert import lake_type
 from mlprod_tasks.ingest.convert_rows import in_declared_types
+from mlprod_tasks.ingest.extract import shared_name
 from mlprod_tasks.ingest.partitions import partitions
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.digest import of_file
@@ -229,6 +230,8 @@ def _refused(pipeline: Pipeline, table: Table, tick: TickName, verdict: Audit) -
 
 def _rows(pipeline: Pipeline, table: Table, name: str, audited: str, ticks: list[TickName], platform: Platform) -> pa.Table:
     path = platform.settings.staging / name
+    if not path.exists() or of_file(path) != audited:
+        platform.shared.fetch(shared_name(path, platform), path)
     if not path.exists() or of_file(path) != audited:
         raise AuditMissing(
             f"pipeline {pipeline.name!r}, table {table.name!r}, ticks {ticks[0]} to {ticks[-1]}: the staged file {path} "

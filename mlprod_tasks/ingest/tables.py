@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from mlprod_tasks.declaration import Pipeline, TickRange
 from mlprod_tasks.ingest.audit import audit as audit_table
-from mlprod_tasks.ingest.extract import delete_old
+from mlprod_tasks.ingest.extract import delete_old, shared_name
 from mlprod_tasks.ingest.extract import extract as extract_table
 from mlprod_tasks.ingest.publish import publish as publish_table
 from mlprod_tasks.platform import Platform
@@ -139,12 +139,14 @@ class _Unfinished:
         self._given = list(given)
         self._tables = [table.name for table in pipeline.tables]
         of_run = f".{hashlib.sha256(run.encode()).hexdigest()[:16]}" if run else ""
+        self._platform = platform
         self._file: Path = platform.settings.staging / pipeline.name / FOLDER / f"{ticks}{of_run}.json"
 
     def read(self) -> dict[str, Step]:
         """The unfinished tables in the order of the declaration; a table that it no longer has is left out."""
         if self._given:
             return {}
+        self._platform.shared.fetch(shared_name(self._file, self._platform), self._file)
         try:
             noted: dict[str, Step] = json.loads(self._file.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -159,7 +161,7 @@ class _Unfinished:
         if self._given:
             return self._given
         with self._changing() as noted:
-            delete_old(self._file.parent)  # notes of runs whose staged files are gone too
+            delete_old(self._file.parent, self._platform)  # notes of runs whose staged files are gone too
             far = ORDER[ORDER.index(step) :]
             due = [table for table, next_step in noted.items() if step == "extract" or next_step in far]
             due = due or ([] if noted else self._tables)
@@ -182,7 +184,9 @@ class _Unfinished:
         with locked(self._file.parent):
             noted = self.read()
             yield noted
+            name = shared_name(self._file, self._platform)
             if noted:
                 write_json(self._file, noted)
+                self._platform.shared.share(name, self._file)
             else:
-                self._file.unlink(missing_ok=True)
+                self._platform.shared.forget(name, self._file)

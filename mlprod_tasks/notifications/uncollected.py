@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.documents.mail_content import Content
 from mlprod_tasks.notifications.events import send
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Mail, MailAbout
-from mlprod_tasks.scoring.prediction_log import log_folder
+from mlprod_tasks.scoring.prediction_log import log_name
 from mlprod_tasks.scoring.set_aside import BROKEN
 
 MOST_NAMED = 10
@@ -50,8 +49,8 @@ def _waiting_mails(
             headline=f"{files:,} files of the log wait; their rows are neither in the lake nor measured.",
             paragraphs=(
                 f"Reason: {why}.",
-                f"The files are in {log_folder(pipeline, platform)}; the log of the collection lists them. Nothing is lost: "
-                "they are collected once this is fixed.",
+                f"The files are in {platform.shared.address(log_name(pipeline))}; the log of the "
+                "collection lists them. Nothing is lost: they are collected once this is fixed.",
             ),
             links=tuple(links),
         )
@@ -61,30 +60,23 @@ def _waiting_mails(
 def _broken_mails(
     pipeline: Pipeline, platform: Platform, links: Sequence[tuple[str, str]]
 ) -> Iterator[tuple[str, str, Content]]:
-    folder = log_folder(pipeline, platform)
     # A file was set aside when its name changed.
-    files = sorted(folder.glob(f"*{BROKEN}"), key=lambda file: (_changed(file), file.name), reverse=True)
+    names = {name: at for name, at in platform.shared.names(log_name(pipeline)).items() if name.endswith(BROKEN)}
+    files = sorted(names, key=lambda name: (names[name], name), reverse=True)
     if files:
         content = Content(
             subject=f"[{pipeline.name}] answered requests cannot be read: {len(files):,} files of the log are broken",
             headline=f"{len(files):,} broken files of the log are set aside; their rows are not in the lake.",
             paragraphs=(
-                f"The files {_file_names(files)} are in {folder}.",
+                f"The files {_file_names(files)} are in {platform.shared.address(log_name(pipeline))}.",
                 "The log of the collection says what is wrong with each. Repair a file and remove "
                 f"{BROKEN} from its name to have it collected; delete a file that cannot be repaired.",
             ),
             links=tuple(links),
         )
-        yield f"{pipeline.name}/log/broken/{files[0].name}", BROKEN_FILES, content
+        yield f"{pipeline.name}/log/broken/{files[0]}", BROKEN_FILES, content
 
 
-def _file_names(files: Sequence[Path]) -> str:
+def _file_names(files: Sequence[str]) -> str:
     more = f" and {len(files) - MOST_NAMED:,} more" if len(files) > MOST_NAMED else ""
-    return ", ".join(file.name for file in files[:MOST_NAMED]) + more
-
-
-def _changed(file: Path) -> datetime:
-    try:
-        return datetime.fromtimestamp(file.stat().st_ctime, UTC)
-    except OSError:  # deleted meanwhile
-        return datetime.min.replace(tzinfo=UTC)
+    return ", ".join(files[:MOST_NAMED]) + more

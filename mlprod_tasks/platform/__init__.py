@@ -10,15 +10,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mlprod_tasks.platform.clock import Clock, WallClock
-from mlprod_tasks.platform.object_storage.addresses import is_remote, place_at
+from mlprod_tasks.platform.object_storage.addresses import Place, is_remote, place_at
 from mlprod_tasks.platform.settings import Settings, from_environment
 
 if TYPE_CHECKING:
     from mlprod_tasks.platform.lake import Lake
     from mlprod_tasks.platform.ledger_store import Ledger
     from mlprod_tasks.platform.mailer import Mailer
+    from mlprod_tasks.platform.object_storage.copies import Copies
     from mlprod_tasks.platform.online_store.protocol import OnlineStore
     from mlprod_tasks.platform.registry import Registry
+    from mlprod_tasks.platform.shared_files import SharedFiles
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,27 @@ class Platform:
             return Lake(self.settings.lake)
         from mlprod_tasks.platform.lake_storage import Bucket
 
+        return Lake(Bucket(*self._place))
+
+    @cached_property
+    def shared(self) -> SharedFiles:
+        """Files that one step writes and another reads."""
+        if not is_remote(self.settings.lake):
+            from mlprod_tasks.platform.shared_files import InHome
+
+            return InHome(self.settings.home)
+        from mlprod_tasks.platform.object_storage.shared import InBucket
+
+        place, copies = self._place
+        return InBucket(place, self.settings.home, copies)
+
+    @cached_property
+    def _place(self) -> tuple[Place, Copies]:
+        """The lake's place in object storage, and this machine's copies of files there."""
+        from mlprod_tasks.platform.object_storage.copies import copies_of
+
         place = place_at(self.settings.lake, self.settings.lake_connection())
-        return Lake(Bucket(place, self.settings.home / "lake_copies", self.settings.lake_copies_bytes))
+        return place, copies_of(place, self.settings.home, self.settings.lake_copies_bytes)
 
     @cached_property
     def ledger(self) -> Ledger:

@@ -7,9 +7,8 @@ import re
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
-from pathlib import Path
 from typing import Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import duckdb
 import pyarrow.fs
@@ -91,14 +90,13 @@ class Folder:
 
 
 class Bucket:
-    """A folder in object storage. What is read is read from local copies in `folder`, which is bounded by `most_bytes`."""
+    """A folder in object storage. What is read is read from local copies."""
 
-    def __init__(self, place: Place, folder: Path, most_bytes: int) -> None:
+    def __init__(self, place: Place, copies: Copies) -> None:
         self.root = place.address
         self.options: dict[str, str] | None = client.delta_options(place)
         self._place = place
-        parts = urlsplit(place.address)
-        self._copies = Copies(place, folder / parts.scheme / parts.netloc / parts.path.lstrip("/"), most_bytes)
+        self._copies = copies
 
     def file(self, uri: str) -> str:
         return uri

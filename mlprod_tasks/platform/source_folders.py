@@ -14,18 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-from tenacity import retry, retry_if_exception, stop_after_attempt
-
 from mlprod_tasks.declaration import Files
 from mlprod_tasks.platform.files import delete_abandoned, telling_full_disk
 from mlprod_tasks.platform.object_storage.addresses import AddressRefused, Place, is_remote, place_at
-from mlprod_tasks.platform.object_storage.client import StorageUnreachable, broke_off, download, store, telling_why
+from mlprod_tasks.platform.object_storage.client import StorageUnreachable, download, listed, store, telling_why
 from mlprod_tasks.platform.object_storage.copies import AT_ONCE
 from mlprod_tasks.platform.settings import Settings
 from mlprod_tasks.platform.source_errors import SourceUnreachable
 
 if TYPE_CHECKING:
-    from obstore import ObjectMeta
     from obstore.store import ObjectStore
 
 PATTERN_SIGNS = ("*", "?", "[")
@@ -93,10 +90,10 @@ class RemoteFolder:
         fixed = wanted[: next((i for i, part in enumerate(wanted) if _has_signs(part)), len(wanted) - 1)]
         try:
             with telling_why(self._place, "list files in"):
-                listed = _listed(store(self._place), "/".join(fixed) or None)
+                found = listed(store(self._place), "/".join(fixed) or None)
         except StorageUnreachable as error:
             raise SourceUnreachable(f"table {self._table!r}: {error}") from None
-        self._tags = {one["path"]: one["e_tag"] or "" for one in listed if _matches(one["path"].split("/"), wanted)}
+        self._tags = {one["path"]: one["e_tag"] or "" for one in found if _matches(one["path"].split("/"), wanted)}
         return sorted(self._tags)
 
     @contextmanager
@@ -123,13 +120,6 @@ class RemoteFolder:
         except StorageUnreachable as error:
             raise SourceUnreachable(f"table {self._table!r}: {error}") from None
         return path
-
-
-@retry(retry=retry_if_exception(broke_off), stop=stop_after_attempt(3), reraise=True)
-def _listed(client: ObjectStore, prefix: str | None) -> Sequence[ObjectMeta]:
-    import obstore
-
-    return obstore.list(client, prefix).collect()
 
 
 def _has_signs(part: str) -> bool:

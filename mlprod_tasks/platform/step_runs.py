@@ -9,7 +9,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
@@ -39,6 +39,7 @@ class _Step:
     name: str
     about: str
     parts: tuple[str, ...]
+    opens: str
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,15 @@ class _Running:
 _running: ContextVar[_Running | None] = ContextVar("running step", default=None)
 
 
-def step(*, about: str, parts: Sequence[str] = (), name: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def step(
+    *, about: str, parts: Sequence[str] = (), name: str | None = None, opens: str = ""
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Declare a function to be a step: each run, successful or not, is written to the ledger as a StepRun.
 
     about: the parameter with the subject of a run (a tick, ticks or a training), or an attribute of it ('verdict.training_id').
     parts: parameters that name a part of the subject, such as a table; if a call gives them, they are part of the run's name.
-    name: the name of the runs; default: the function's name.
+    name: the name of the runs; default: the function's name. opens: the shared folder that has a folder for each subject, if
+    the step writes to that.
 
     One row is inserted after each run; if that fails, it is logged and does not affect the step. A killed process leaves no
     record. The imports in the function's body are loaded before the time is measured.
@@ -88,7 +92,7 @@ def step(*, about: str, parts: Sequence[str] = (), name: str | None = None) -> C
     """
 
     def declare(function: Callable[P, R]) -> Callable[P, R]:
-        declared = _Step(name or function.__name__, about, tuple(parts))
+        declared = _Step(name or function.__name__, about, tuple(parts), opens)
         signature = inspect.signature(function)
         _refuse_unknown(declared, signature)
 
@@ -101,7 +105,8 @@ def step(*, about: str, parts: Sequence[str] = (), name: str | None = None) -> C
             result: R | None = None
             succeeded = False
             try:
-                result = function(*args, **kwargs)
+                with started.platform.shared.opened(f"{opens}/{started.subject}") if opens else nullcontext():
+                    result = function(*args, **kwargs)
                 succeeded = True
                 return result
             finally:

@@ -21,7 +21,7 @@ from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.files import locked, parts
 from mlprod_tasks.platform.lake import RowsRefused, TableMissing
 from mlprod_tasks.scoring.log_row import KINDS, ROW_COLUMNS, log_schema, row_columns
-from mlprod_tasks.scoring.prediction_log import log_folder
+from mlprod_tasks.scoring.prediction_log import log_folder, log_name
 from mlprod_tasks.scoring.review_queue import ask_for
 from mlprod_tasks.scoring.set_aside import LOG_FILE, NEEDED, places, read_or_set_aside, set_aside_rows, unreadable_rows
 
@@ -102,9 +102,11 @@ def collect(pipeline: Pipeline, platform: Platform, *, tidy: bool = False) -> Co
     disk. tidy: also delete versions older than two hours, at most once an hour.
     """
     folder = log_folder(pipeline, platform)
+    if platform.shared.many_machines:
+        folder.mkdir(parents=True, exist_ok=True)
     if not folder.is_dir():
         return Collected(pipeline.name)
-    with _exclusive(folder):
+    with _exclusive(folder), platform.shared.mirrored(log_name(pipeline), folder):
         collected = _collect(pipeline, folder, platform)
         if tidy and platform.lake.exists(names.requests(pipeline)):
             platform.lake.forget(names.requests(pipeline), READ_WITHIN, every=TIDIED_EVERY)

@@ -6,7 +6,7 @@ import logging
 import threading
 import uuid
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,9 +26,14 @@ MOST_IN_A_FILE = 20_000
 LONGEST_REST = 60.0
 
 
+def log_name(pipeline: Pipeline) -> str:
+    """The name among the shared files of the folder to which all replicas log, and from which `collect` reads."""
+    return f"online_log/{pipeline.name}"
+
+
 def log_folder(pipeline: Pipeline, platform: Platform) -> Path:
-    """Return the folder to which all replicas log, and from which `collect` reads."""
-    return platform.settings.home / "online_log" / pipeline.name
+    """That folder on this machine; if it is shared by several machines, a copy of it."""
+    return platform.settings.home / log_name(pipeline)
 
 
 class PredictionLog:
@@ -37,12 +42,22 @@ class PredictionLog:
     `add` stores the row in memory and converts a few columns of earlier rows: a thread doing that would keep taking the
     interpreter from requests. Every `seconds`, a thread writes the rows to a file with a unique name and moves it into place:
     if the process is killed, at most the last `seconds` are lost, and no file is incomplete. If the folder cannot be written,
-    at most `most` rows wait; older ones are dropped and counted in `dropped`.
+    at most `most` rows wait; older ones are dropped and counted in `dropped`. send: brings finished files to where they are
+    collected; those that it could not bring wait in the folder.
     """
 
-    def __init__(self, folder: Path, schema: pa.Schema, *, seconds: float = 2.0, most: int = MOST_WAITING) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        schema: pa.Schema,
+        *,
+        seconds: float = 2.0,
+        most: int = MOST_WAITING,
+        send: Callable[[], None] = lambda: None,
+    ) -> None:
         self.folder, self.schema, self.seconds, self.most = folder, schema, seconds, most
         self.written = self.dropped = 0
+        self._send = send
         self._waiting: deque[LoggedRow] = deque()
         self._building = threading.Lock()
         self._builder: TableBuilder | None = None  # of the table in progress
@@ -77,7 +92,7 @@ class PredictionLog:
     def flush(self) -> bool:
         """Write the waiting rows; return whether that succeeded.
 
-        Otherwise they keep waiting.
+        Otherwise they keep waiting, in memory or in the folder.
         """
         with self._building:
             while self._builder or self._waiting:
@@ -95,6 +110,11 @@ class PredictionLog:
             with self._building:
                 self._rows -= rows
             self.written += rows
+        try:
+            self._send()
+        except Exception as error:
+            log.error("files of logged predictions wait in %s: %s", self.folder, error)
+            return False
         return True
 
     def _run(self) -> None:

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -21,7 +22,7 @@ from mlprod_tasks.online.plan import serving_of
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.pseudonym_key import pseudonym_key, strong_key
 from mlprod_tasks.scoring.log_row import log_schema
-from mlprod_tasks.scoring.prediction_log import PredictionLog, log_folder
+from mlprod_tasks.scoring.prediction_log import PredictionLog, log_name
 from mlprod_tasks.serving.access_log import AccessLog
 from mlprod_tasks.serving.app import Service
 from mlprod_tasks.serving.limits import Limits
@@ -73,7 +74,9 @@ def build_service(
     for name, pipeline in pipelines.items():
         online = OnlineFeatures(pipeline, platform.online_store, pseudonym_key=_key(pipeline, platform))
         seconds = serving_of(pipeline).log_seconds
-        predictions = PredictionLog(log_folder(pipeline, platform), log_schema(pipeline), seconds=seconds)
+        folder = log_name(pipeline)
+        send = partial(platform.shared.send, folder)
+        predictions = PredictionLog(platform.shared.outbox(folder), log_schema(pipeline), seconds=seconds, send=send)
         scorers[name] = Scorer(pipeline, online, loader, predictions, readers)
     return Service(pipelines, loader, scorers, platform.clock, limits or Limits(), keys_needed)
 

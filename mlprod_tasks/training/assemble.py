@@ -57,7 +57,7 @@ def assemble(
 ) -> Assembled:
     """Write a training set as it could have been written at the start of `as_of`.
 
-    It is home/trainings/<training_id>/training_set.parquet. Columns: the entity's key, tick, the features, `split`, `label`;
+    It is training_set.parquet in the training's folder. Columns: the entity's key, tick, the features, `split`, `label`;
     sorted by tick and key. Rows without a label by then (cancelled, or late) are counted, but neither trained nor tested on.
     Nor are rows with a feature or label that is infinite or cannot be computed.
     Called again with the same id, it reads the same lake versions.
@@ -127,6 +127,7 @@ def _write(
     platform: Platform,
 ) -> None:
     """Write the set and its record to a temporary folder, then move it into place."""
+    folder.check_kept()
     # This also removes what later steps made from an earlier set.
     with replacing_folder(folder.path) as target:
         write_set(pipeline, as_of, chosen, versions, target, platform)

@@ -38,7 +38,7 @@ class History:
         self, pipeline: Pipeline, ticks: TickRange, versions: Mapping[str, int], folder: Path, platform: Platform
     ) -> None:
         self.pipeline, self.versions, self.platform = pipeline, dict(versions), platform
-        self._files, self._record_file = folder / "features", folder / "features.json"
+        self._files, self._record_file = folder / ".features", folder / ".features.json"
         self._write(ticks)
 
     def window(self, ticks: TickRange, as_of: Tick) -> pa.Table:

@@ -67,12 +67,18 @@ def search(pipeline: Pipeline, training_id: str, platform: Platform, worker: int
     The last worker writes the results to search.json, and to the training's MLflow run with a picture and a nested run for
     each trial.
 
+    Where the training's folder is shared by several machines, which cannot lock files of it for each other, the first worker
+    makes all trials.
+
     Without a declared search nothing is done. Raises: StepMissing before `assemble`; HistoryTooShort if the folds need more
     ticks than there are.
     """
     declared = pipeline.model.search
     if declared is None:
         log.info("%s declares no search: candidates are fitted with their declared values", pipeline.name)
+        return Searched(training_id, worker, {}, {})
+    if worker and platform.shared.many_machines:
+        log.info("the first worker makes all trials, because this training's folder is shared by several machines")
         return Searched(training_id, worker, {}, {})
     folder = TrainingFolder(platform, training_id)
     with failing(training_id, platform):
@@ -85,6 +91,7 @@ def search(pipeline: Pipeline, training_id: str, platform: Platform, worker: int
                 _log_trial(pipeline, declared, claim, trials)
                 if search_report.is_due(folder):
                     search_report.record(pipeline, folder, trials.key, trials.ended(), platform)
+                    folder.save()
         ended = trials.ended()
         run_id = search_report.record(pipeline, folder, trials.key, ended, platform)
         update(training_id, platform, run_id=run_id)

@@ -17,12 +17,17 @@ from mlprod_tasks.platform.versioned import Versioned, read_record, write_record
 if TYPE_CHECKING:
     from mlprod_tasks.models.stored_rows import Rows
 
+TRAININGS = "trainings"
 SET = "training_set.parquet"
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,62}")
 
 
 class StepMissing(LookupError):
     """A step of a training is called before a step that it needs."""
+
+
+class NotAStep(RuntimeError):
+    """What is not a step would write to a copy of a training's folder, which nobody else sees."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,10 @@ R = TypeVar("R", bound=StepRecord)
 
 
 class TrainingFolder:
-    """home/trainings/<training_id>: training set, model, evaluation, plots."""
+    """trainings/<training_id> of the shared files: training set, model, evaluation, plots.
+
+    Steps write to it; elsewhere it is only read.
+    """
 
     def __init__(self, platform: Platform, training_id: str) -> None:
         if not SAFE.fullmatch(training_id):
@@ -50,11 +58,12 @@ class TrainingFolder:
                 "the first a letter or digit"
             )
         self.training_id = training_id
-        self.path = platform.settings.home / "trainings" / training_id
+        self._folder = platform.shared.folder(f"{TRAININGS}/{training_id}")
+        self.path = self._folder.path
 
     @property
     def training_set(self) -> Path:
-        return self.path / SET
+        return self._folder.fetch(SET)
 
     @property
     def model(self) -> Path:
@@ -90,9 +99,22 @@ class TrainingFolder:
         return read_record(kind, self.file(kind))
 
     def write(self, record: StepRecord) -> None:
-        """Write a record atomically."""
+        """Write a record atomically. Raises: NotAStep where that would be lost."""
+        self.check_kept()
         self.path.mkdir(parents=True, exist_ok=True)
         write_record(record, self.path / record.FILE)
+
+    def save(self) -> None:
+        """Show to other machines what a step has done so far; a step that ends does so by itself."""
+        self._folder.save()
+
+    def check_kept(self) -> None:
+        """Raises: NotAStep."""
+        if not self._folder.is_kept:
+            raise NotAStep(
+                f"training {self.training_id!r} is in object storage, where only steps may change it: "
+                "call the one in mlprod_tasks.steps"
+            )
 
     def remove(self, kind: type[StepRecord]) -> None:
         """Remove a record, if there is one."""

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tenacity import retry, retry_if_exception, stop_after_attempt
+
 from mlprod_tasks.platform.object_storage.addresses import Place
 
 if TYPE_CHECKING:
+    from obstore import ObjectMeta
     from obstore.store import ObjectStore
 
 CONNECT_SECONDS, REQUEST_SECONDS = 10, 120
@@ -161,6 +164,14 @@ def reason_of(error: BaseException) -> str | None:
 def broke_off(error: BaseException) -> bool:
     """Whether an answer broke off. The clients do not ask for a list again then."""
     return reason_of(error) == BROKE_OFF
+
+
+@retry(retry=retry_if_exception(broke_off), stop=stop_after_attempt(3), reraise=True)
+def listed(client: ObjectStore, prefix: str | None) -> Sequence[ObjectMeta]:
+    """All files below a prefix."""
+    import obstore
+
+    return obstore.list(client, prefix).collect()
 
 
 def require_conditional_puts(place: Place) -> None:

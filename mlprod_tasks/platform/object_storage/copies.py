@@ -6,21 +6,30 @@ DuckDB reads whole files of a tick's size anyway, so a copy costs the first read
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import urlsplit
 
-from mlprod_tasks.platform.files import PART, locked, replacing
+from mlprod_tasks.platform.files import PART, locked, replacing, telling_full_disk
 from mlprod_tasks.platform.object_storage.addresses import Place
 from mlprod_tasks.platform.object_storage.client import download, store, telling_why
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
+FOLDER = "lake_copies"
 AT_ONCE = 8  # downloads
 LEFT = 0.8  # of the bound, after the longest unused were deleted
+
+
+def copies_of(place: Place, home: Path, most_bytes: int) -> Copies:
+    """The copies that a machine with this home folder has of files below a place."""
+    parts = urlsplit(place.address)
+    return Copies(place, home / FOLDER / parts.scheme / parts.netloc / parts.path.lstrip("/"), most_bytes)
 
 
 class Copies:
@@ -52,6 +61,27 @@ class Copies:
             with suppress(FileNotFoundError):
                 return path.open("rb", buffering=0)
         raise FileNotFoundError(path)
+
+    def place_at(self, address: str, path: Path, *, link: bool) -> None:
+        """Put the content of a file to another path of this machine.
+
+        link: it is never changed there, so it may be the same file.
+
+        Raises: StorageUnreachable, DiskFull.
+        """
+        for _ in range(3):  # another process may delete the copy between the two lines
+            self.fetch_one(address)
+            with suppress(FileNotFoundError), telling_full_disk(path):
+                return _copy(self.path(address), path, link)
+        raise FileNotFoundError(self.path(address))
+
+    def keep(self, address: str, path: Path, *, link: bool) -> None:
+        """Make what was put to an address from a path of this machine its copy, which nobody needs to fetch then."""
+        kept = self.path(address)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(kept, clean=False) as part:
+            _copy(path, part, link)
+        self._make_room(path.stat().st_size)
 
     def fetch(self, addresses: Iterable[str]) -> None:
         """Make the missing copies of files, several at once.
@@ -93,6 +123,13 @@ class Copies:
                 total -= size
                 if total <= LEFT * self.most_bytes:
                     return
+
+
+def _copy(path: Path, to: Path, link: bool) -> None:
+    if link:
+        os.link(path, to)
+    else:
+        shutil.copyfile(path, to)
 
 
 def _files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:

@@ -30,9 +30,9 @@ demo: install
 test: install
 	$(BIN)/python -m pytest -n $(or $(WORKERS),3)
 
-# Hostile sources, longer than in `make test`: random deliveries of every kind, and files cut at every byte.
+# Hostile sources and requests, longer than in `make test`: random deliveries of every kind, files cut at every byte, a fuzzer.
 hostile: install
-	MLPROD_HOSTILE_EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/python -m pytest tests/hostile
+	MLPROD_HOSTILE_EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/python -m pytest tests/hostile tests/serving/test_fuzz.py
 
 # Every step killed at seeded moments, or without disk, source, ledger, registry, mail server or right time, and run again.
 # DB=postgres keeps ledger and registry in PostgreSQL.

@@ -96,6 +96,8 @@ def oracle(shop: Shop, feature: ml.Trailing) -> list[dict[str, Any]]:
     """The values of a trailing feature for each order of the range, in the order of ticks and keys."""
     columns = shop.pipeline.table("payments").names
     events = pd.DataFrame(payments(), columns=list(columns))
+    # A refund is known when it is settled.
+    moments = {False: events["paid_at"], True: events[["paid_at", "settled_at"]].max(axis=1, skipna=False)}
     rows = []
     for order in orders():
         at = utc(order[1].date(), 8)
@@ -103,11 +105,9 @@ def oracle(shop: Shop, feature: ml.Trailing) -> list[dict[str, Any]]:
         by = {theirs: keys[mine] for mine, theirs in feature.by.items()}
         row = {}
         for length in feature.windows:
+            seen = {late: window(events, moments[late], at - feature.skip, length, by) for late in moments}
             for aggregate in feature.aggregates:
-                late = "refund" in taken_from(aggregate)
-                moments = events[["paid_at", "settled_at"]].max(axis=1, skipna=False) if late else events["paid_at"]
-                seen = window(events, moments, at - feature.skip, length, by)
-                row[feature.feature(aggregate, length)] = expected(aggregate, seen, at)
+                row[feature.feature(aggregate, length)] = expected(aggregate, seen["refund" in taken_from(aggregate)], at)
         rows.append(row)
     return rows
 

@@ -159,13 +159,13 @@ def read_plainly(held: dict[str, pd.DataFrame], row: dict[str, Any]) -> dict[str
     there = {name: rows[rows.usable.isna() | (rows.usable <= now)] for name, rows in held.items()}
     wanted: dict[str, Any] = {}
     paid = there["payments"]
+    # A refund is known when it is settled.
+    known = {False: paid["paid_at"], True: paid[["paid_at", "settled_at"]].max(axis=1, skipna=False)}
     for feature in TRAILING:
         for length in feature.windows:
+            seen = {late: window(paid, known[late], now - feature.skip, length, {"customer": order.customer}) for late in known}
             for aggregate in feature.aggregates:
-                late = "refund" in taken_from(aggregate)
-                known = paid[["paid_at", "settled_at"]].max(axis=1, skipna=False) if late else paid["paid_at"]
-                seen = window(paid, known, now - feature.skip, length, {"customer": order.customer})
-                wanted[feature.feature(aggregate, length)] = expected(aggregate, seen, now)
+                wanted[feature.feature(aggregate, length)] = expected(aggregate, seen["refund" in taken_from(aggregate)], now)
     prices = there["prices"][there["prices"]["product"] == order["product"]]
     told = prices.set_at + timedelta(hours=1)
     last = prices[(told < now) & (told >= now - 2 * DAY)].sort_values(["set_at", "seq"]).tail(1)

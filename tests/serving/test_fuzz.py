@@ -1,6 +1,7 @@
 """What the OpenAPI document promises holds for requests that nobody thought of: by its schemas, almost, and not at all."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -29,7 +30,7 @@ from tests.support.service import EXPLAIN, SCORE, running
 from tests.support.trained_shop import platform_at
 
 MOMENT = "2024-02-12T09:30:00Z"
-FUZZ_SECONDS = 25
+FUZZ_SECONDS = 60 if "MLPROD_HOSTILE_EXAMPLES" in os.environ else 10
 
 ROW: dict[str, Any] = {
     "order_id": "o-1", "placed_at": "2024-02-12T09:30:00Z", "channel": "web", "amount": 80.5, "items": 2, "country": "CH",
@@ -106,7 +107,7 @@ def test_a_fuzzer_that_knows_the_document_alone_finds_no_answer_that_it_does_not
     (tmp_path / "schemathesis.toml").write_text(
         "[checks]\nnegative_data_rejection.expected-statuses = [400, 401, 403, 404, 405, 413, 422, 429]\n"
     )
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=4 * FUZZ_SECONDS)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=100 + 2 * FUZZ_SECONDS)
     assert done.returncode == 0, _found(done.stdout + done.stderr)
     asked = re.search(r"(\d+) generated", done.stdout)
     assert asked is not None

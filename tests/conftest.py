@@ -17,6 +17,7 @@ from tests.support.shop import shop_of_one_table
 pytest_plugins = (
     "tests.support.side_by_side",
     "tests.support.servers",
+    "tests.support.mariadb",
     "tests.support.object_storage",
     "tests.support.trained_shop",
     "tests.support.feature_shop",

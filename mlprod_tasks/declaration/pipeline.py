@@ -34,7 +34,8 @@ from mlprod_tasks.declaration.training import MeanTable, Model, RateTable, Share
 
 @declared
 class Publish:
-    """A table for predictions besides the lake, in an SQLite or PostgreSQL database; it is created if missing.
+    """A table for predictions besides the lake, in an SQLite, PostgreSQL, MariaDB or MySQL database; it is created if
+    missing.
 
     connection: an Airflow connection, or the environment variable `MLPROD_CONNECTION_<CONNECTION>`.
     table: the table's name; a tick's rows in it are replaced when the tick is scored again.

@@ -1,4 +1,4 @@
-"""Open an SQLite or PostgreSQL database, and store moments and JSON in it."""
+"""Open an SQLite, PostgreSQL, MariaDB or MySQL database, and store moments and JSON in it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sqlalchemy import URL, DateTime, Engine, Text, create_engine, event, make_u
 from sqlalchemy.pool import NullPool
 from sqlalchemy.types import TypeDecorator
 
+from mlprod_tasks.platform import mysql_session
 from mlprod_tasks.platform.storable_text import one_line, storable, visible
 from mlprod_tasks.platform.write_ahead import write_ahead
 
@@ -59,24 +60,35 @@ class OneLine(Prose):
         return None if value is None else one_line(value)
 
 
+DRIVERS = {
+    "postgresql": "postgresql+psycopg2",
+    "mysql": "mysql+pymysql",
+    "mariadb": "mysql+pymysql",
+    "mariadb+pymysql": "mysql+pymysql",
+}
+
+
 def database_url(url: str) -> URL:
-    """The URL with an explicit driver: psycopg2 for PostgreSQL, whatever SQLAlchemy's default is."""
+    """The URL with an explicit driver: psycopg2 for PostgreSQL, PyMySQL for MariaDB and MySQL, whatever the default is."""
     if url.startswith("postgres://"):
         url = "postgresql" + url.removeprefix("postgres")
     parsed = make_url(url)
-    return parsed.set(drivername="postgresql+psycopg2") if parsed.drivername == "postgresql" else parsed
+    return parsed.set(drivername=DRIVERS.get(parsed.drivername, parsed.drivername))
 
 
 def open_database(url: str, writes: bool = False) -> Engine:
     """Make an engine that keeps no connection open, so it is safe in a task that is forked or killed.
 
-    writes: also change the settings of an SQLite file; without it a file may be read-only.
+    writes: also change the settings of an SQLite file; without it a file may be read-only, and MariaDB and MySQL refuse to
+    change anything.
     """
     engine = create_engine(database_url(url), poolclass=NullPool, hide_parameters=True)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _patient_writer if writes else _patient)
         # In SQLite, a reading transaction that starts to write cannot wait for another writer, so writers lock at the start.
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN"))
+    if engine.dialect.name == "mysql":
+        event.listen(engine, "connect", mysql_session.for_writing if writes else mysql_session.for_reading)
     return engine
 
 
@@ -87,6 +99,8 @@ def reason(error: BaseException) -> str:
     them ('invalid input syntax for type integer: "Ann"'), so those are told by their code alone.
     """
     original = getattr(error, "orig", None) or error
+    if type(original).__module__.startswith("pymysql."):
+        return mysql_session.reason(original)
     code = str(getattr(original, "pgcode", None) or getattr(original, "sqlstate", None) or "").strip("\0")
     if code and code[:2] not in WITHOUT_VALUES:
         return f"{type(original).__name__} with SQLSTATE {code}"

@@ -1,4 +1,4 @@
-"""Read the rows of a source table from SQLite or PostgreSQL."""
+"""Read the rows of a source table from SQLite, PostgreSQL, MariaDB or MySQL."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from sqlalchemy import table as sql_table
 from sqlalchemy.exc import DBAPIError, NoSuchTableError, SQLAlchemyError
 
 from mlprod_tasks.declaration import Database, Table
+from mlprod_tasks.platform import mysql_types, postgres_types
 from mlprod_tasks.platform.arrow_values import as_arrow, by_type
 from mlprod_tasks.platform.database import database_url, open_database, reason
-from mlprod_tasks.platform.postgres_types import TIMES, PostgresType, as_plain, column_types, session_settings, types_of
+from mlprod_tasks.platform.mysql_types import MysqlType
+from mlprod_tasks.platform.postgres_types import as_plain, session_settings
 from mlprod_tasks.platform.settings import Settings
 from mlprod_tasks.platform.source_errors import SourceMissing, SourceUnreachable, TypeNotRead
-from mlprod_tasks.platform.times import TimesToRead, conditions, count_rows, times_to_read
+from mlprod_tasks.platform.times import ColumnType, TimesToRead, conditions, count_rows, times_to_read
 
 # Timestamps stored as text, perhaps with an offset, sort only roughly by time: read a little more.
 MARGIN = timedelta(days=1)
 CLOCK_CHANGE = timedelta(hours=3)  # local times around a clock change sort only roughly by time: more than any change
 IS_TEXT = "_is_text"
-Types = dict[str, PostgresType | None]  # of a table's columns; None in SQLite, where each value has a type of its own
+Types = dict[str, ColumnType | None]  # of a table's columns; None in SQLite, where each value has a type of its own
 
 
 class DatabaseSource:
@@ -72,8 +74,9 @@ class DatabaseSource:
         try:
             if self.source.sql:
                 return self._columns_of_query()
-            if self.engine.dialect.name == "postgresql":
-                types: Types | None = column_types(self.engine, self.source.table, self.source.schema)  # type: ignore[assignment]
+            types: Any
+            if (catalog := CATALOGS.get(self.engine.dialect.name)) is not None:
+                types = catalog(self.engine, self.source.table, self.source.schema)
             else:
                 found = inspect(self.engine).get_columns(self.source.table, schema=self.source.schema)
                 types = dict.fromkeys((entry["name"] for entry in found), None)
@@ -85,7 +88,7 @@ class DatabaseSource:
             raise SourceMissing(
                 f"table {self.table.name!r}: {self.address} does not exist. Create it, or correct `source` in the declaration"
             )
-        return types
+        return dict(types)
 
     def _columns_of_query(self) -> Types:
         """As `columns`, of a query, which is run without rows."""
@@ -93,7 +96,9 @@ class DatabaseSource:
             asked: Any = select(literal_column("*")).select_from(_query(self.source.sql, [])).limit(0)
             found: Any = connection.execute(asked).cursor.description  # type: ignore[union-attr]
             if self.engine.dialect.name == "postgresql":
-                return dict(types_of(connection, {one[0]: one[1] for one in found}))
+                return dict(postgres_types.types_of(connection, {one[0]: one[1] for one in found}))
+            if self.engine.dialect.name == "mysql":
+                return dict(mysql_types.types_of(found))
         return {one[0]: None for one in found}
 
     def check_types(self, types: Types) -> None:
@@ -105,18 +110,18 @@ class DatabaseSource:
             if kind is not None and not kind.is_read:
                 raise TypeNotRead(
                     f"{at}, a type that is not read. Declare as the source a view that gives it as text or a number, such as "
-                    f"to_json({name})::text, or remove the column from the declaration"
+                    f"{kind.example_as_text.format(name=name)}, or remove the column from the declaration"
                 )
-            if kind is not None and declared.name == self.table.time and kind.base not in TIMES:
+            if kind is not None and declared.name == self.table.time and not kind.is_time:
                 raise TypeNotRead(
                     f"{at}, but the table's time must be a timestamp, a date, or text of ISO 8601. Declare as the source a "
-                    f"view that gives it as one, such as to_timestamp({name}) for seconds since 1970"
+                    f"view that gives it as one, such as {kind.example_as_moment.format(name=name)} for seconds since 1970"
                 )
 
     def read(self, start: datetime | None, end: datetime | None, chunk_rows: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows with a time in [start, end), perhaps with some outside; all rows if start and end are None."""
         types = self.columns()
-        yield from self._read(self._between(self._selection(types), types, start, end), chunk_rows)
+        yield from self._read(self._between(self._selection(types), types, start, end), types, chunk_rows)
 
     def unusual_times(self) -> TimesToRead:
         """The times that a query by time may not find."""
@@ -129,7 +134,7 @@ class DatabaseSource:
         which = conditions(self._rows_of, when.name, types[when.name])
         is_text: Any = func.typeof(when) == literal_column("'text'") if types[when.name] is None else true()
         query = self._selection(types).add_columns(is_text.label(IS_TEXT))
-        yield from self._read(query.where(or_(which.absent, which.unusual)), chunk_rows)
+        yield from self._read(query.where(or_(which.absent, which.unusual)), types, chunk_rows)
 
     def naive_times(self) -> list[str]:
         """The columns of kind timestamp with a time that has no offset, so that its meaning depends on a time zone."""
@@ -147,7 +152,7 @@ class DatabaseSource:
         kind = self.columns()[self._time]
         query = select(func.max(when))
         if kind is not None and kind.is_moment:
-            query = select(cast(func.max(when), Text())).where(when < literal_column("'infinity'"))
+            query = select(cast(func.max(when), Text())).where(kind.finite(when))
 
         def ask(engine: Engine, _: Any) -> str:
             with engine.connect() as connection:
@@ -161,12 +166,12 @@ class DatabaseSource:
         except DBAPIError as error:
             raise self._unreachable(error) from None
 
-    def _read(self, query: Select, chunk_rows: int) -> Iterator[pa.RecordBatch]:
+    def _read(self, query: Select, types: Types, chunk_rows: int) -> Iterator[pa.RecordBatch]:
         try:
             if self.engine.dialect.name == "postgresql":
                 yield from _adbc(self.engine, query)
             else:
-                yield from _rows(self.engine, query, self.table, chunk_rows)
+                yield from _rows(self.engine, query, self.table, types, chunk_rows)
         except DBAPIError as error:
             raise self._unreachable(error) from None
 
@@ -197,11 +202,8 @@ class DatabaseSource:
             return query
         kind, when = types[self._time], self._rows_of.c[self._time]
         bounds: list[Any]
-        if kind is not None and kind.base in ("timestamp", "timestamptz"):
-            # Use the same type on both sides, whatever the session's time zone is.
-            low, high = (start, end) if kind.base == "timestamptz" else self._local(start, end)
-            word, offset = ("TIMESTAMP", "") if kind.is_naive else ("TIMESTAMP WITH TIME ZONE", "+00:00")
-            bounds = [literal_column(f"{word} '{m:%Y-%m-%d %H:%M:%S.%f}{offset}'") for m in (low, high)]
+        if kind is not None and kind.has_hours:
+            bounds = [kind.bound(m) for m in (self._local(start, end) if kind.is_naive else (start, end))]
         else:
             prefix = "DATE " if kind is not None and kind.is_moment else ""
             bounds = [literal_column(f"{prefix}'{m:%Y-%m-%d}'") for m in (start - MARGIN, end + 2 * MARGIN)]
@@ -213,6 +215,9 @@ class DatabaseSource:
             return start, end
         zone = ZoneInfo(self.source.zone)
         return start.astimezone(zone) - CLOCK_CHANGE, end.astimezone(zone) + CLOCK_CHANGE
+
+
+CATALOGS: dict[str, Any] = {"postgresql": postgres_types.column_types, "mysql": mysql_types.column_types}
 
 
 def _query(sql: str, columns: list[Any]) -> Any:
@@ -228,7 +233,7 @@ def _is_cut_off(file: Path) -> bool:
     return head[:16] == b"SQLite format 3\0" and file.stat().st_size % (65_536 if page == 1 else max(page, 1)) != 0
 
 
-def _is_naive(engine: Engine, source: Any, name: str, kind: PostgresType | None) -> bool:
+def _is_naive(engine: Engine, source: Any, name: str, kind: ColumnType | None) -> bool:
     if kind is not None:
         return kind.is_naive
     # A date, or a text that ends neither in Z nor in +02, +0200 or +02:00.
@@ -267,14 +272,21 @@ def _adbc(engine: Engine, query: Select) -> Iterator[pa.RecordBatch]:
         raise DBAPIError(statement, None, OSError("the database stopped in the middle: see its log")) from None
 
 
-def _rows(engine: Engine, query: Select, table: Table, chunk_rows: int) -> Iterator[pa.RecordBatch]:
+def _rows(engine: Engine, query: Select, table: Table, types: Types, chunk_rows: int) -> Iterator[pa.RecordBatch]:
     # The table's own time is always a text: no query by time finds another one.
     days = {one.name for one in table.columns if one.kind in ("date", "timestamp") and one.name != table.time}
     columns = enumerate(table.lake_columns)
     apart = [position for position, column in columns if column.personal == "hash" or column.name in days]
     names = [column.name for column in query.selected_columns]
+    of_mysql = {
+        position: kind
+        for position, column in enumerate(table.lake_columns)
+        if isinstance(kind := types[column.name_in_source], MysqlType)
+    }
     with engine.connect().execution_options(stream_results=True) as connection:
         result = connection.execute(query)
         while chunk := result.fetchmany(chunk_rows):
             for rows in by_type(chunk, apart):
-                yield pa.RecordBatch.from_arrays([as_arrow(values) for values in zip(*rows, strict=True)], names=names)
+                columns_of_rows = enumerate(zip(*rows, strict=True))
+                plain = (of_mysql[at].plain(values) if at in of_mysql else values for at, values in columns_of_rows)
+                yield pa.RecordBatch.from_arrays([as_arrow(values) for values in plain], names=names)

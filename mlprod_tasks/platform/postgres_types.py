@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import BigInteger, Connection, Engine, Numeric, Text, cast, func, text
+from sqlalchemy import BigInteger, Connection, Engine, Numeric, Text, cast, func, literal_column, or_, text
 
 AS_THEY_ARE = {"bool", "int2", "int4", "int8", "float4", "float8", "text", "varchar", "name", "bytea", "date", "time"}
 AS_THEY_ARE |= {"timestamp", "timestamptz"}
@@ -29,6 +30,7 @@ INFINITY = {
     "date": (2**31 - 1 + DAYS - 2**32, -(2**31) + DAYS),
     "timestamp": (2**63 - 1 + MICROSECONDS - 2**64, -(2**63) + MICROSECONDS),
 }
+FIRST, END = "'0001-01-01'", "'10000-01-01'"  # Python's years; infinity lies outside
 CATALOG = """
 WITH RECURSIVE chain AS (
     SELECT a.attname, a.attnum, format_type(a.atttypid, a.atttypmod) AS shown, a.atttypid AS type
@@ -69,6 +71,15 @@ class PostgresType:
         return self.base in ("date", "timestamp", "timestamptz")
 
     @property
+    def is_time(self) -> bool:
+        """Whether it may be a table's time: a moment, or a text that may hold one."""
+        return self.base in TIMES
+
+    @property
+    def has_hours(self) -> bool:
+        return self.base in ("timestamp", "timestamptz")
+
+    @property
     def is_naive(self) -> bool:
         """Whether its moments have no time zone, so that the declaration must say in which one they are."""
         return self.base == "timestamp"
@@ -84,6 +95,31 @@ class PostgresType:
         if self.base == "oid":
             return cast(column, BigInteger())
         return column if self.base in AS_THEY_ARE else cast(column, Text())
+
+    def bound(self, moment: datetime) -> Any:
+        """A moment, in UTC or local, of the same type as the column, whatever the session's time zone is."""
+        word, offset = ("TIMESTAMP", "") if self.is_naive else ("TIMESTAMP WITH TIME ZONE", "+00:00")
+        return literal_column(f"{word} '{moment:%Y-%m-%d %H:%M:%S.%f}{offset}'")
+
+    def no_moment(self, column: Any) -> Any:
+        """The condition that a value lies outside of Python's years."""
+        return or_(column < literal_column(FIRST), column >= literal_column(END))
+
+    def finite(self, column: Any) -> Any:
+        """The condition that a moment is not infinite."""
+        return column < literal_column("'infinity'")
+
+    def pattern(self, regular: str) -> str:
+        """A regular expression as the server takes it in a text."""
+        return regular
+
+    @property
+    def example_as_text(self) -> str:
+        return "to_json({name})::text"
+
+    @property
+    def example_as_moment(self) -> str:
+        return "to_timestamp({name})"
 
 
 def column_types(engine: Engine, table: str, schema: str | None) -> dict[str, PostgresType] | None:

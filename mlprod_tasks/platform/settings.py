@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 PREFIX = "MLPROD_"
@@ -14,7 +15,8 @@ LAKE_CONNECTION = "lake"
 
 
 # Drivers that reading and writing are tested with.
-DATABASES = ("sqlite", "sqlite+pysqlite", "postgres", "postgresql", "postgresql+psycopg2")
+OF_MYSQL = ("mysql", "mysql+pymysql", "mariadb", "mariadb+pymysql")
+DATABASES = ("sqlite", "sqlite+pysqlite", "postgres", "postgresql", "postgresql+psycopg2", *OF_MYSQL)
 
 
 # Where features and training rows are computed.
@@ -22,7 +24,7 @@ ENGINES = ("local", "spark")
 
 
 class DatabaseUnsupported(ValueError):
-    """A connection's database is neither SQLite nor PostgreSQL.
+    """A connection's database is of another kind than those that are read, or its driver is not installed.
 
     The message names it without its password.
     """
@@ -68,8 +70,13 @@ class Settings:
         if kind not in DATABASES:
             raise DatabaseUnsupported(
                 f"connection {connection!r} is a URL of {kind!r}, but tables are read from and written to SQLite "
-                "(sqlite:///path) and PostgreSQL (postgresql://user@host/database) only. Copy the table to one of them, or "
-                "deliver it as CSV or Parquet files"
+                "(sqlite:///path), PostgreSQL (postgresql://user@host/database), MariaDB and MySQL "
+                "(mysql://user@host/database) only. Copy the table to one of them, or deliver it as CSV or Parquet files"
+            )
+        if kind in OF_MYSQL and find_spec("pymysql") is None:
+            raise DatabaseUnsupported(
+                f"connection {connection!r} is a URL of {kind!r}, whose driver is not installed here: "
+                "pip install 'mlprod[mysql]'"
             )
         return url
 

@@ -4,7 +4,23 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import BigInteger, Boolean, Column, Connection, Date, DateTime, Double, MetaData, Table, Text, inspect
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Date,
+    DateTime,
+    Dialect,
+    Double,
+    MetaData,
+    String,
+    Table,
+    Text,
+    inspect,
+    text,
+)
+from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.types import TypeEngine
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_incrementing
@@ -13,6 +29,10 @@ from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.platform.bulk_insert import bulk_insert
 from mlprod_tasks.platform.database import database_url, open_database, reason
 from mlprod_tasks.platform.storable_text import NUL
+
+LOCK_SECONDS = 600
+WITHOUT_TRANSACTIONS = ("MyISAM", "Aria", "MEMORY", "CSV", "ARCHIVE")
+KEY_CHARACTERS = 255  # of a text in a key of MariaDB or MySQL, which holds at most 3072 bytes
 
 
 class SinkUnreachable(ConnectionError):
@@ -44,9 +64,7 @@ def replace_rows(url: str, table: str, tick_column: str, tick: TickName, rows: p
         with engine.connect() as connection:
             _prepare(connection, table, rows.schema, (tick_column, *(name for name in key if name != tick_column)))
         with engine.connect() as connection, connection.begin():
-            if connection.dialect.name == "postgresql":
-                # Without the lock, two writers of a tick would both delete the old rows and then collide on the primary key.
-                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"{table} {tick}",))
+            _lock(connection, table, tick)
             target = Table(table, MetaData(), Column(tick_column, Text if isinstance(tick, str) else Date))
             connection.execute(target.delete().where(target.c[tick_column] == tick))
             bulk_insert(connection, table, rows)
@@ -57,6 +75,23 @@ def replace_rows(url: str, table: str, tick_column: str, tick: TickName, rows: p
             "connection's address and permissions are right; then clear the task: it replaces the whole tick"
         ) from None  # the driver's own message may show values
     return int(rows.num_rows)
+
+
+def _lock(connection: Connection, table: str, tick: TickName) -> None:
+    """Wait for other writers of a tick: they would both delete the old rows and then collide on the primary key.
+
+    PostgreSQL's lock ends with the transaction, that of MariaDB and MySQL with the connection, which is not kept. There it is
+    of all ticks of the table, since deleting a tick also locks the gaps beside it. In SQLite, a writer has the file alone.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"{table} {tick}",))
+    elif connection.dialect.name == "mysql":
+        asked = text("SELECT GET_LOCK(SHA1(CONCAT(DATABASE(), ' ', :table)), :seconds)")
+        if not connection.execute(asked, {"table": table, "seconds": LOCK_SECONDS}).scalar():
+            raise SinkUnreachable(
+                f"another process has been writing table {table!r} for more than {LOCK_SECONDS} seconds: look what it does, "
+                "then clear the task"
+            )
 
 
 def _refuse_nul(table: str, tick: TickName, rows: pa.Table) -> None:
@@ -73,8 +108,8 @@ def _raced(error: BaseException) -> bool:
     """Whether another process created the table or added the column since the schema was read."""
     if not isinstance(error, DBAPIError):
         return False
-    text = str(error.orig).lower()
-    return isinstance(error, ProgrammingError) or "already exists" in text or "duplicate" in text or "locked" in text
+    said = str(error.orig).lower()
+    return isinstance(error, ProgrammingError) or "already exists" in said or "duplicate" in said or "locked" in said
 
 
 @retry(retry=retry_if_exception(_raced), stop=stop_after_attempt(5), wait=wait_incrementing(0.05, 0.05), reraise=True)
@@ -87,19 +122,45 @@ def _prepare(connection: Connection, table: str, schema: pa.Schema, key: tuple[s
 
 def _create_or_extend(connection: Connection, table: str, schema: pa.Schema, key: tuple[str, ...]) -> None:
     if not inspect(connection).has_table(table):
-        columns = [Column(f.name, _sql_type(f.type), primary_key=f.name in key, autoincrement=False) for f in schema]
+        dialect = connection.dialect
+        columns = [
+            Column(f.name, _sql_type(f.type, dialect, f.name in key), primary_key=f.name in key, autoincrement=False)
+            for f in schema
+        ]
         columns.sort(key=lambda column: key.index(column.name) if column.name in key else len(key))
-        Table(table, MetaData(), *columns).create(connection)
+        # In MariaDB and MySQL: transactions, and every character, whatever the server's defaults are.
+        Table(table, MetaData(), *columns, mysql_engine="InnoDB", mysql_charset="utf8mb4").create(connection)
         return
+    _require_transactions(connection, table)
     existing = {column["name"] for column in inspect(connection).get_columns(table)}
     quote = connection.dialect.identifier_preparer.quote
     for field in schema:
         if field.name not in existing:
-            kind = _sql_type(field.type).compile(connection.dialect)
+            kind = _sql_type(field.type, connection.dialect).compile(connection.dialect)
             connection.exec_driver_sql(f"ALTER TABLE {quote(table)} ADD COLUMN {quote(field.name)} {kind}")
 
 
-def _sql_type(kind: pa.DataType) -> TypeEngine:
+def _require_transactions(connection: Connection, table: str) -> None:
+    if connection.dialect.name != "mysql":
+        return
+    asked = text("SELECT engine FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = :table")
+    engine = connection.execute(asked, {"table": table}).scalar()
+    if engine in WITHOUT_TRANSACTIONS:
+        raise SinkUnreachable(
+            f"table {table!r} is of the engine {engine}, which has no transactions: a tick could not be replaced as a whole. "
+            f"Run ALTER TABLE {table} ENGINE=InnoDB, then clear the task"
+        )
+
+
+def _sql_type(kind: pa.DataType, dialect: Dialect, in_key: bool = False) -> TypeEngine:
+    """The type of a column. In MariaDB and MySQL, moments have microseconds, and texts in keys differ by any character."""
+    if dialect.name == "mysql":
+        if pa.types.is_timestamp(kind):
+            return mysql.DATETIME(fsp=6)
+        if pa.types.is_string(kind):
+            # Collations of both that do not take 'a ' for 'a'.
+            exact = "utf8mb4_nopad_bin" if getattr(dialect, "is_mariadb", False) else "utf8mb4_0900_bin"
+            return String(KEY_CHARACTERS, collation=exact) if in_key else mysql.LONGTEXT()
     if pa.types.is_boolean(kind):
         return Boolean()
     if pa.types.is_integer(kind):

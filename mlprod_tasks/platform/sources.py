@@ -1,4 +1,4 @@
-"""Read the rows of a source table from SQLite, PostgreSQL, CSV, JSON Lines or Parquet files."""
+"""Read the rows of a source table of a database, or of CSV, JSON Lines or Parquet files."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def look(table: Table, settings: Settings, tick: TickName | None = None) -> Sour
 
     Columns of the source that are not declared are no error: they are listed in `undeclared`.
 
-    Raises: SourceUnreachable, SourceMissing; TypeNotRead for a type of PostgreSQL whose values have no meaning here.
+    Raises: SourceUnreachable, SourceMissing; TypeNotRead for a type of a database whose values have no meaning here.
     """
     if isinstance(table.source, Database):
         database = DatabaseSource(table, settings)

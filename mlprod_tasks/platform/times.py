@@ -8,11 +8,12 @@ from typing import Any
 from sqlalchemy import Engine, and_, false, func, literal_column, not_, or_, select, type_coerce
 from sqlalchemy.types import String
 
+from mlprod_tasks.platform.mysql_types import MysqlType
 from mlprod_tasks.platform.postgres_types import PostgresType
 
 # The form whose text sorts by time and is a valid moment; others are looked at one by one.
 SIMPLE = r"^(?!0000)\d{4}-(0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])([ T]([01]\d|2[0-3]):[0-5]\d:[0-5]\d)?$"
-FIRST, END = "'0001-01-01'", "'10000-01-01'"  # Python's years; PostgreSQL's infinity lies outside
+ColumnType = PostgresType | MysqlType
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class TimeConditions:
     unusual: Any
 
 
-def conditions(source: Any, name: str, kind: PostgresType | None) -> TimeConditions:
+def conditions(source: Any, name: str, kind: ColumnType | None) -> TimeConditions:
     """The conditions on column `name` of a table. kind: its type; None for SQLite."""
     when = source.c[name]
     absent = when.is_(None)
@@ -39,12 +40,12 @@ def conditions(source: Any, name: str, kind: PostgresType | None) -> TimeConditi
         simple: Any = func.coalesce(_simple_in_sqlite(when), literal_column("0"))
         return TimeConditions(absent, and_(when.is_not(None), not_(simple)))
     if kind.is_moment:
-        return TimeConditions(or_(absent, when < literal_column(FIRST), when >= literal_column(END)), false())
-    simple = type_coerce(when, String).regexp_match(literal_column(f"'{SIMPLE}'"))
+        return TimeConditions(or_(absent, kind.no_moment(when)), false())
+    simple = type_coerce(when, String).regexp_match(literal_column(f"'{kind.pattern(SIMPLE)}'"))
     return TimeConditions(absent, and_(when.is_not(None), not_(simple)))
 
 
-def times_to_read(engine: Engine, source: Any, name: str, kind: PostgresType | None) -> TimesToRead:
+def times_to_read(engine: Engine, source: Any, name: str, kind: ColumnType | None) -> TimesToRead:
     """Query a table for what no range of times holds. source: the table. kind: the type of its column `name`."""
     which = conditions(source, name, kind)
     with engine.connect().execution_options(stream_results=True) as connection:

@@ -17,7 +17,9 @@ from mlprod_tasks.starting.samples import SAMPLED_ROWS, CannotStart, Sample, nam
 def from_database(url: str, connection: str, only: tuple[str, ...] = ()) -> list[Sample]:
     """Read the beginning of each table, or of some. Raises: CannotStart."""
     if url.partition(":")[0] not in DATABASES:
-        raise CannotStart("a database is given as sqlite:///PATH or postgresql://user@host/database")
+        raise CannotStart(
+            "a database is given as sqlite:///PATH, postgresql://user@host/database or mysql://user@host/database"
+        )
     try:
         engine = open_database(url)
         names = inspect(engine).get_table_names()

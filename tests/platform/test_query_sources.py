@@ -1,4 +1,4 @@
-"""A query as a source: read as a table is, on SQLite and PostgreSQL, and never able to write."""
+"""A query as a source: read as a table is, on SQLite, PostgreSQL and MariaDB, and never able to write."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,12 +18,14 @@ WHERE o.kind LIKE 'a%' AND '10:30' <> ':x'"""
 COLUMNS = (ml.Column("order_id", "int"), ml.Column("ordered_at", "timestamp"), ml.Column("amount", "float"))
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    url = f"sqlite:///{tmp_path / 'shop.db'}" if request.param == "sqlite" else request.getfixturevalue("postgres_database")
+    servers = {"postgresql": "postgres_database", "mariadb": "mariadb_database"}
+    of_server = servers.get(request.param)
+    url = request.getfixturevalue(of_server) if of_server else f"sqlite:///{tmp_path / 'shop.db'}"
     engine = open_database(url, writes=True)
     with engine.begin() as connection:
-        moment = "TEXT" if request.param == "sqlite" else "TIMESTAMPTZ"
+        moment = {"sqlite": "TEXT", "postgresql": "TIMESTAMPTZ", "mariadb": "TIMESTAMP"}[request.param]
         connection.execute(text(f"CREATE TABLE o (id INTEGER, at {moment}, product TEXT, pieces INTEGER, kind TEXT)"))
         connection.execute(text("CREATE TABLE p (name TEXT, price REAL)"))
         connection.execute(text("INSERT INTO p VALUES ('tea', 2.5)"))

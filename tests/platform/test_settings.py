@@ -1,5 +1,6 @@
 """Settings: where things are when nothing is said, and what is said when something is missing."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,21 +61,45 @@ def test_a_connection_that_is_missing_is_named_with_the_variable_to_set(given: d
 
 @pytest.mark.parametrize(
     "url",
-    ["sqlite:///b.db", "postgres://a@b/c", "postgresql://a@b/c", "postgresql+psycopg2://a@b/c", "sqlite+pysqlite:///b.db"],
+    [
+        "sqlite:///b.db",
+        "postgres://a@b/c",
+        "postgresql://a@b/c",
+        "postgresql+psycopg2://a@b/c",
+        "sqlite+pysqlite:///b.db",
+        "mysql://a@b/c",
+        "mysql+pymysql://a@b/c",
+        "mariadb://a@b/c",
+    ],
 )
-def test_tables_may_lie_in_sqlite_and_postgresql(url: str) -> None:
+def test_tables_may_lie_in_sqlite_postgresql_mariadb_and_mysql(url: str) -> None:
     assert from_environment({"MLPROD_CONNECTION_BUSINESS": url}).database("business") == url
 
 
 @pytest.mark.parametrize(
     "url",
-    ["mysql+pymysql://me:verysecret@db/shop", "mssql://me:verysecret@db", "postgresql+asyncpg://me:verysecret@db", "/folder"],
+    [
+        "snowflake://me:verysecret@account/shop",
+        "mysql+asyncmy://me:verysecret@db/shop",
+        "mssql://me:verysecret@db",
+        "postgresql+asyncpg://me:verysecret@db",
+        "/folder",
+    ],
 )
 def test_another_database_is_refused_by_its_connection_s_name_and_shows_no_password(url: str) -> None:
     settings = from_environment({"MLPROD_CONNECTION_BUSINESS": url})
     with pytest.raises(DatabaseUnsupported, match=r"connection 'business' .*SQLite .*PostgreSQL .*only") as error:
         settings.database("business")
     assert "verysecret" not in str(error.value)
+
+
+def test_without_the_driver_of_mariadb_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pymysql", None)
+    settings = from_environment({"MLPROD_CONNECTION_BUSINESS": "mysql://me:verysecret@db/shop"})
+    with pytest.raises(
+        DatabaseUnsupported, match=r"connection 'business' .*driver is not installed here: pip install 'mlprod\[mysql\]'"
+    ):
+        settings.database("business")
 
 
 def test_connections_may_come_from_elsewhere() -> None:

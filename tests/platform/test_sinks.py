@@ -38,9 +38,11 @@ def held(url: str) -> list[tuple[object, ...]]:
         return [(*row[:-1], str(row[-1])) for row in found]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/sink.db" if request.param == "sqlite" else request.getfixturevalue("postgres_database")
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/sink.db"
+    return request.getfixturevalue({"postgresql": "postgres_database", "mariadb": "mariadb_database"}[request.param])
 
 
 def put(url: str, tick: date, table: pa.Table) -> int:
@@ -57,8 +59,8 @@ def test_the_table_is_made_with_types_and_key_and_holds_what_was_written(url: st
     assert bool(late) is True
     if url.startswith("sqlite"):
         assert moment == "2024-03-14 01:30:00"
-    else:
-        assert moment == datetime(2024, 3, 14, 1, 30, tzinfo=UTC)
+    else:  # a DATETIME of MariaDB has no zone: UTC is written
+        assert moment.replace(tzinfo=UTC) == datetime(2024, 3, 14, 1, 30, tzinfo=UTC)
 
 
 def test_writing_a_tick_again_replaces_it_and_leaves_the_others(url: str) -> None:
@@ -102,7 +104,9 @@ def test_names_that_sql_has_words_for_are_written(url: str) -> None:
     order = pa.array([1, 2, 3], pa.int64())
     put(url, DAY, rows(DAY, **{"order": order, 'say "select" 100%': order}))
     with open_database(url).connect() as connection:
-        got = connection.execute(text('SELECT "order", "say ""select"" 100%" FROM scores ORDER BY id'))
+        quote = connection.dialect.identifier_preparer.quote_identifier
+        names = (quote(name).replace("%%", "%") for name in ("order", 'say "select" 100%'))
+        got = connection.execute(text(f"SELECT {', '.join(names)} FROM scores ORDER BY id"))
         assert [tuple(row) for row in got] == [(1, 1), (2, 2), (3, 3)]
 
 
@@ -147,6 +151,39 @@ def test_a_key_too_long_for_postgresql_s_index_is_told_as_the_sink(postgres_data
     with pytest.raises(SinkUnreachable, match=r"cannot write table 'scores' of .*: index row size \d+ exceeds") as told:
         put(postgres_database, DAY, spoilt)
     assert long not in str(told.value)
+
+
+def test_keys_that_differ_by_case_accent_or_a_space_are_different_in_mariadb_too(mariadb_database: str) -> None:
+    keys = ["a", "A", "\xe1", "a ", "\U0001f600"]
+    assert (
+        put(mariadb_database, DAY, pa.table({"id": keys, "at": pa.array([datetime(2024, 3, 14, 1, 2, 3, 4, tzinfo=UTC)] * 5)}))
+        == 5
+    )
+    with open_database(mariadb_database).connect() as connection:
+        found = connection.execute(text("SELECT id, at FROM scores")).all()
+    assert {row[0] for row in found} == set(keys)
+    assert {row[1] for row in found} == {datetime(2024, 3, 14, 1, 2, 3, 4, tzinfo=UTC).replace(tzinfo=None)}
+
+
+@pytest.mark.parametrize(
+    ("refused", "reason"),
+    [("Unmistakable", "DataError 1366: a value that the column cannot hold"), ("9" * 12, "DataError 1264: a number out of")],
+    ids=["no number", "too large"],
+)
+def test_a_value_that_mariadb_would_alter_is_refused_and_not_shown(refused: str, reason: str, mariadb_database: str) -> None:
+    with open_database(mariadb_database, writes=True).connect() as connection:
+        connection.execute(text("CREATE TABLE scores (id VARCHAR(20), name INTEGER, tick DATE) ENGINE=InnoDB"))
+    spoilt = rows(DAY).select(["id", "tick"]).append_column("name", pa.array(["7", refused, None]))
+    with pytest.raises(SinkUnreachable, match=rf"cannot write table 'scores' of .*{reason}.*clear the task") as told:
+        put(mariadb_database, DAY, spoilt)
+    assert refused not in str(told.value)
+
+
+def test_a_table_of_mariadb_without_transactions_is_refused(mariadb_database: str) -> None:
+    with open_database(mariadb_database, writes=True).connect() as connection:
+        connection.execute(text("CREATE TABLE scores (id VARCHAR(20), tick DATE) ENGINE=MyISAM"))
+    with pytest.raises(SinkUnreachable, match=r"engine MyISAM, which has no transactions.* ALTER TABLE scores ENGINE=InnoDB"):
+        put(mariadb_database, DAY, rows(DAY).select(["id", "tick"]))
 
 
 def test_rows_of_another_tick_are_refused(tmp_path: Path) -> None:

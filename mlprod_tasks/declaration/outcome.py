@@ -47,7 +47,8 @@ class Outcome:
     """The outcome that is predicted: what happens to the row's key in the time after predict_at. Without events: no, or 0.
 
     It is made of the rows of `table` with a time in [predict_at, predict_at + within), where whole days are days of the
-    calendar, of 23 to 25 hours; of `Happens`, of the moment in a column. It is complete when this window and the table's
+    calendar, of 23 to 25 hours; of `Happens`, of the moment in a column. With predict_at=Before(...), each row has a window of
+    its own. It is complete when this window and the table's
     `known_after` have passed and the table's partitions up to then are ingested. Rows that arrive or are corrected later change
     it in later trainings. A row for which the condition of `of` cannot be computed (a failed cast, an overflow, a division by
     zero) does not count; a warning says how many there are.

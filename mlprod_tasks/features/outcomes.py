@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import Any as AnyRow
-from mlprod_tasks.declaration import Count, First, Happens, Last, Outcome, Pipeline, Table, Tick, TickRange, Trailing
+from mlprod_tasks.declaration import Before, Count, First, Happens, Last, Outcome, Pipeline, Table, Tick, TickRange, Trailing
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.features import rows as scored
 from mlprod_tasks.features import trailing
@@ -64,11 +64,11 @@ def outcome_labels(
     pipeline = snapshot.pipeline
     key = pipeline.entity_table.key
     asked = _asked(snapshot, outcome, ticks, connection)
-    covered = _covered(snapshot, outcome, ticks, platform)
+    covered = _covered(snapshot, outcome, _of_windows(pipeline, asked, ticks), platform)
     windows = [_window(pipeline, outcome, tick) for tick in ticks]
     if isinstance(outcome.of, Happens):
         parts = [_labels_of_moments(snapshot, outcome, asked, windows, covered, as_of, connection)]
-    elif outcome.until is not None:
+    elif outcome.until is not None or isinstance(pipeline.predict_at, Before):
         parts = [_labels_until(snapshot, outcome, asked, windows, covered, as_of, connection)]
     else:
         ready = [one for one in windows if one.complete <= min(covered[one.tick], as_of.start)]
@@ -126,7 +126,7 @@ def _labels_until(
     as_of: Tick,
     connection: duckdb.DuckDBPyConnection,
 ) -> pa.Table:
-    """The labels of rows whose windows end at moments of their own, or are the longest."""
+    """The labels of rows whose windows begin or end at moments of their own."""
     key, table, feature = snapshot.pipeline.entity_table.key, _events_table(snapshot, outcome), _feature(outcome)
     rows, starts, ends, known_at = _complete(snapshot, outcome, asked, windows, covered, as_of)
     ready = rows["tick"]
@@ -167,14 +167,21 @@ def _complete(
     as_of: Tick,
 ) -> tuple[pa.Table, np.ndarray, np.ndarray, np.ndarray]:
     """The rows whose outcomes are complete, where their windows start and end, and when they are complete: microseconds."""
-    days = tick_array((window.tick for window in windows), snapshot.pipeline.schedule)
-    place = pc.index_in(asked["tick"], days).to_numpy()
+    pipeline = snapshot.pipeline
+    place = pc.index_in(asked["tick"], tick_array((one.tick for one in windows), pipeline.schedule)).to_numpy()
     starts = asked["predict_at"].cast(pa.int64()).to_numpy()
     ends = starts + _microseconds(one.length for one in windows)[place]
+    follow = [one.tick for one in windows]
+    if isinstance(pipeline.predict_at, Before):
+        moments, of_row = np.unique(starts, return_inverse=True)
+        begun = [EPOCH + int(moment) * MICROSECOND for moment in moments]
+        ends = _microseconds(_days_later(pipeline, one, outcome) - EPOCH for one in begun)[of_row]
+        if not isinstance(outcome.of, Happens):  # a moment is in its key's row; events are in partitions since predict_at
+            place, follow = of_row, [pipeline.schedule.name_at(one) for one in begun]
     if outcome.until is not None:
         ends = np.minimum(pc.fill_null(asked[ENDS], 2**62).to_numpy(), ends)
-    known_at = ends + snapshot.pipeline.table(outcome.table).known_after // MICROSECOND
-    seen = _microseconds(min(covered[one.tick], as_of.start) - EPOCH for one in windows)[place]
+    known_at = ends + pipeline.table(outcome.table).known_after // MICROSECOND
+    seen = _microseconds(min(covered[one], as_of.start) - EPOCH for one in follow)[place]
     ready = np.flatnonzero((known_at <= seen) & (ends > starts))
     return asked.take(ready), starts[ready], ends[ready], known_at[ready]
 
@@ -203,6 +210,20 @@ def _feature(outcome: Outcome) -> Trailing:
     of = outcome.of
     of = Count("outcome", where=of.where) if isinstance(of, AnyRow | Happens) else replace(of, name="outcome")
     return Trailing("label", outcome.table, outcome.by, (outcome.within,), (of,))
+
+
+def _of_windows(pipeline: Pipeline, asked: pa.Table, ticks: TickRange) -> TickRange:
+    """These ticks, and those before them in which the windows of their rows begin."""
+    if not isinstance(pipeline.predict_at, Before) or not asked.num_rows:
+        return ticks
+    earliest = pipeline.schedule.name_at(pc.min(asked["predict_at"]).as_py())
+    return TickRange(pipeline.schedule, min(earliest, ticks.first), ticks.last)
+
+
+def _days_later(pipeline: Pipeline, moment: datetime, outcome: Outcome) -> datetime:
+    """Where a window ends that begins at a moment: its whole days later at the same local time, and the rest."""
+    local = moment.astimezone(pipeline.schedule.zone) + timedelta(days=outcome.days)
+    return local.replace(fold=0).astimezone(UTC) + outcome.rest
 
 
 def _window(pipeline: Pipeline, outcome: Outcome, tick: Tick) -> _Window:

@@ -66,6 +66,10 @@ def test_it_is_read_back_from_its_record_and_its_full_text(declared: ml.Pipeline
         ({"gates": (ml.KpiAtLeast(1.0, worst_week=0.0),)}, "worst_week needs rows of several ticks"),
         ({"predict_at": ml.Before(ml.hours(2))}, "its rows are scored at their tick"),
         (
+            {"label": ml.Outcome("customers", {"customer": "customer"}, ml.Happens("left_at"), within=ml.days(5))},
+            "To predict 'left_at', score a Population of the keys that are seen in a table of events",
+        ),
+        (
             {"label": ml.Outcome("calls", {"customer": "customer"}, ml.Any(), within=ml.days(5))},
             "rows of 'customers' have no time, so nothing tells what came later",
         ),

@@ -104,13 +104,14 @@ def expected_of_rows(shop: Shop, orders: list[tuple[Any, ...]], as_of: date) -> 
     now, expected = schedule.tick(as_of).start, []
     for key, due, _, _, moment, entered, ends_at in orders:
         tick = schedule.tick_at(due)  # planned one tick ahead
-        end = schedule.moment(tick.name + 6 * DAY)
+        begin = tick.start if isinstance(shop.pipeline.predict_at, ml.AtTick) else due - shop.pipeline.predict_at.lead
+        end = (pd.Timestamp(begin).tz_convert(ZONE) + pd.DateOffset(days=6)).tz_convert("UTC")
         if until is not None and ends_at is not None:
             end = min(end, ends_at)
-        if end > now or end <= tick.start or tick.name > date(2013, 3, 28):
+        if end > now or end <= begin or tick.name > date(2013, 3, 28):
             continue
         seen = moment if entered is not None and entered < now else None
-        label = expected_label(tick.start, end, seen)
+        label = expected_label(begin, end, seen)
         if label is not None:
             expected.append((tick.name, key, label, max(end, entered) if label else end))
     return sorted(expected)
@@ -124,9 +125,14 @@ def found_labels(shop: Shop, as_of: date, last: date = date(2013, 3, 28)) -> lis
 
 @pytest.mark.parametrize("until", [None, "ends_at"], ids=["longest", "until"])
 @pytest.mark.parametrize("kind", ["timestamp", "date"])
-def test_outcomes_in_a_column_of_the_row_are_those_of_pandas(kind: str, until: str | None, feature_shop: Shop) -> None:
+@pytest.mark.parametrize("predict_at", [ml.AtTick(), ml.Before(ml.hours(26.5))], ids=["tick", "before"])
+def test_outcomes_in_a_column_of_the_row_are_those_of_pandas(
+    predict_at: ml.AtTick | ml.Before, kind: str, until: str | None, feature_shop: Shop
+) -> None:
     orders = random_orders(3, kind == "date")
-    shop = row_outcomes(feature_shop, until=until, kind=kind).holds(orders=orders)
+    shop = row_outcomes(feature_shop, until=until, kind=kind)
+    shop.pipeline = replace(shop.pipeline, predict_at=predict_at)
+    shop.holds(orders=orders)
     for as_of in (LAST, date(2013, 3, 20)):
         expected = expected_of_rows(shop, orders, as_of)
         assert found_labels(shop, as_of, min(as_of, date(2013, 3, 28))) == expected

@@ -20,7 +20,7 @@ ZONE = ZoneInfo("America/New_York")
 LONGEST = ml.days(6)
 
 
-def with_ends(shop: Shop, of: Any, until: str, known_after: timedelta = timedelta(0)) -> Shop:
+def with_ends(shop: Shop, of: Any, until: str | None, known_after: timedelta = timedelta(0)) -> Shop:
     """The shop's use case about pairs of customer and product, which end; `of` is what happens until then."""
     orders, payments, *others = shop.pipeline.tables
     key = (replace(column, nullable=False) for column in orders.columns[1:])
@@ -86,16 +86,17 @@ def expected_labels(shop: Shop, rows: dict[str, list[tuple[Any, ...]]], as_of: d
     expected = []
     for due, customer, product, ends_at, last_day in rows["orders"]:
         tick = schedule.tick_at(due)  # a row planned one tick ahead is in the tick whose interval holds its time
-        end = schedule.moment(tick.name + 6 * DAY)
+        begin = tick.start if isinstance(shop.pipeline.predict_at, ml.AtTick) else due - shop.pipeline.predict_at.lead
+        end = (pd.Timestamp(begin).tz_convert(ZONE) + pd.DateOffset(days=6)).tz_convert("UTC")
         if label.until == "ends_at" and ends_at is not None:
             end = min(end, ends_at)
         if label.until == "last_day" and last_day is not None:
             midnight = datetime.combine(last_day + DAY, datetime.min.time(), ZONE)
             end = min(end, midnight.astimezone(UTC))
-        if end <= tick.start or end + payments.known_after > schedule.tick(as_of).start:
+        if end <= begin or end + payments.known_after > schedule.tick(as_of).start:
             continue
         of_pair = frame[(frame["customer"] == customer) & (frame["product"] == product)]
-        inside = of_pair[(of_pair["paid_at"] >= tick.start) & (of_pair["paid_at"] < end)]
+        inside = of_pair[(of_pair["paid_at"] >= begin) & (of_pair["paid_at"] < end)]
         value = in_pandas(inside, label.of)
         if value is not None:
             expected.append((tick.name, customer, product, due, value, end + payments.known_after))
@@ -140,6 +141,41 @@ def test_outcomes_until_the_end_of_each_row_are_those_of_pandas(
     least = {ml.Any: {True, False}, ml.First: {"0", "1"}, ml.Last: set()}.get(type(of), {0.0})
     assert {row[4] for row in expected} >= least
     assert len({row[4] for row in expected}) > 1 or of == ml.Last("product"), "the product is part of the key"
+
+
+@pytest.mark.parametrize("of", [ml.Any(), ml.Count(where="amount <= 3"), ml.Sum("amount"), ml.First("pieces")], ids=repr)
+@pytest.mark.parametrize("until", [None, "ends_at"])
+def test_windows_that_begin_before_each_row_are_those_of_pandas(of: Any, until: str | None, feature_shop: Shop) -> None:
+    shop, rows = with_ends(feature_shop, of, until), random_rows(3)
+    object.__setattr__(shop.pipeline, "predict_at", ml.Before(ml.hours(26.5)))
+    shop.holds(**rows)
+    for as_of in (LAST, date(2013, 3, 16)):
+        expected, found = expected_labels(shop, rows, as_of), found_labels(shop, as_of, min(as_of, date(2013, 3, 28)))
+        assert [row[:4] for row in found] == [row[:4] for row in expected]
+        assert [row[4] for row in found] == pytest.approx([row[4] for row in expected], abs=1e-9) or [
+            row[4] for row in found
+        ] == [row[4] for row in expected]
+        assert [row[5] for row in found] == [row[5] for row in expected]
+        assert len({row[4] for row in expected}) > 1 or of == ml.Any()
+
+
+def test_events_between_the_prediction_and_its_tick_must_be_ingested(feature_shop: Shop) -> None:
+    """Without them a row would have too few events."""
+    rows = random_rows(3)
+    shop = with_ends(feature_shop, ml.Count(), None)
+    object.__setattr__(shop.pipeline, "predict_at", ml.Before(ml.hours(26.5)))
+    ticks = [shop.pipeline.schedule.tick_at(paid).name + DAY for _, paid, *_ in rows["payments"]]
+    kept = [row for row, tick in zip(rows["payments"], ticks, strict=True) if tick != date(2013, 3, 14)]
+    shop.holds(orders=rows["orders"], payments=kept)
+    missing = shop.pipeline.schedule.tick(date(2013, 3, 13))  # its rows are known in it
+    found = {row[3] for row in found_labels(shop, LAST)}
+    for due, *_ in rows["orders"]:
+        begin = due - ml.hours(26.5)
+        end = (pd.Timestamp(begin).tz_convert(ZONE) + pd.DateOffset(days=6)).tz_convert("UTC")
+        complete = end <= shop.pipeline.schedule.tick(LAST).start and shop.pipeline.schedule.tick_at(due).name <= date(
+            2013, 3, 28
+        )
+        assert (due in found) == (complete and (end <= missing.start or begin >= missing.end))
 
 
 def test_a_row_is_complete_at_its_own_end_and_not_before(feature_shop: Shop) -> None:

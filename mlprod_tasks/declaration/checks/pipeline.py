@@ -87,6 +87,7 @@ def _problems(pipeline: Pipeline) -> Iterator[str]:
         yield from feature_problems(pipeline, feature)
     yield from task_problems(pipeline)
     yield from _label(pipeline)
+    yield from _predict_at(pipeline)
     yield from training_problems(pipeline)
     yield from search_problems(pipeline)
     yield from gate_problems(pipeline)
@@ -159,6 +160,9 @@ def _label(pipeline: Pipeline) -> Iterator[str]:
         yield f"label: table {table.name!r} is known ahead (ticks_ahead): declare known_at of the columns with the outcome"
     if label.delay <= timedelta(0):
         yield "label: delay must be positive: an outcome that is known at predict_at need not be predicted"
+
+
+def _predict_at(pipeline: Pipeline) -> Iterator[str]:
     if isinstance(pipeline.predict_at, Before):
         needed = pipeline.entity_table.ticks_ahead * pipeline.schedule.longest
         if not needed:

@@ -69,8 +69,6 @@ def later_problems(pipeline: Pipeline, outcome: Outcome, at: str) -> Iterator[st
         yield f"{at}: not a declared table; declared are {listed(t.name for t in pipeline.tables)}"
         return
     yield from pair_problems(at, outcome.by, pipeline.entity_table, table)
-    if not isinstance(pipeline.predict_at, AtTick):
-        yield f"{at}: its window begins at the tick: leave predict_at out, or declare a Label"
     if isinstance(outcome.of, Happens):
         yield from _moment(pipeline, outcome, outcome.of.column, table, at)
     elif table.time is None or table.ticks_ahead:

@@ -9,7 +9,7 @@ from mlprod_tasks.declaration.checks.features import mentioned
 from mlprod_tasks.declaration.checks.tables import listed, repeated
 from mlprod_tasks.declaration.feature import AsOf, Expression, Trailing
 from mlprod_tasks.declaration.gate import KpiAtLeast, KpiAtMost
-from mlprod_tasks.declaration.outcome import Outcome
+from mlprod_tasks.declaration.outcome import Happens, Outcome
 from mlprod_tasks.declaration.split import Measured, RowSplit, Split, SplitByColumn, SplitByHash
 from mlprod_tasks.declaration.table import AS_OF
 from mlprod_tasks.declaration.target import AtTick
@@ -96,10 +96,12 @@ def _by_hash(split: SplitByHash, entity: Table) -> Iterator[str]:
 
 def _label(pipeline: Pipeline, entity: Table) -> Iterator[str]:
     label = pipeline.label
+    moment = label.of.column if isinstance(label, Outcome) and isinstance(label.of, Happens) else ""
     if isinstance(label, Outcome) or label.table != entity.name or set(label.on.items()) != {(key, key) for key in entity.key}:
         yield (
             f"label: rows of {entity.name!r} have no time, so nothing tells what came later: the outcome must be a column of "
             "the row itself, as in Label(sql=\"churned = 'yes'\", ...)"
+            + (f". To predict {moment!r}, score a Population of the keys that are seen in a table of events" if moment else "")
         )
         return
     read = list(mentioned(label.sql, entity))

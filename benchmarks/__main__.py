@@ -22,6 +22,7 @@ BENCHMARKS = (
     "faults",
     "elastic",
     "power",
+    "intervals",
     "results",
     "groceries",
     "airports",

@@ -103,11 +103,11 @@ class Window:
 def main() -> int:
     """Print the tables in Markdown; what is being done goes to standard error."""
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("tables", nargs="*", metavar="table", help="models, groups")
+    asked.add_argument("tables", nargs="*", metavar="table", help="windows, models, groups: the first is printed always")
     asked.add_argument("--as-of", nargs="*", default=UNSEEN, help="ticks to train as of")
     asked.add_argument("--small", action="store_true", help="one window of a few weeks: only to see that it runs")
     given = asked.parse_args()
-    if unknown := set(given.tables) - {"models", "groups"}:
+    if unknown := set(given.tables) - {"windows", "models", "groups"}:
         asked.error(f"no table {', '.join(unknown)}")
     logging.basicConfig(level=logging.WARNING)
     shipped = ml.load(REPOSITORY / "pipelines" / "flight_delays.py")

@@ -11,23 +11,29 @@ from mlprod_tasks.evaluation.results import Comparison
 from mlprod_tasks.models.tasks import task_of_outcomes
 from mlprod_tasks.models.tasks.protocol import Outcomes
 from mlprod_tasks.statistics.metrics import Difference, Sampled, interval
+from mlprod_tasks.statistics.resamples import Ticks
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Performance:
-    """A model's scores and decision values on some rows, (n,) each, and their metrics."""
+    """A model's scores and decision values on some rows, (n,) each, and their metrics.
+
+    ticks: the place of each row's tick, (n,), if ticks were drawn for the metrics' intervals; None if rows were.
+    """
 
     score: Floats
     worth: Floats
     sampled: Sampled
+    ticks: Ticks | None = None
 
 
 def compare(champion_version: int, outcome: Outcomes, model: Performance, champion: Performance) -> Comparison:
     """Return every metric of the model minus the champion's.
 
-    Both on the same rows and the same resamples (a paired bootstrap); ROC AUC by DeLong's test, which needs no resamples.
+    Both on the same rows and the same resamples of ticks or rows (a paired bootstrap); ROC AUC by DeLong's test, which needs
+    no resamples.
     Raises: CannotBeMeasured.
     """
     return Comparison(champion_version, len(outcome), paired_differences(outcome, model, champion))
@@ -37,7 +43,7 @@ def paired_differences(outcome: Outcomes, ours: Performance, theirs: Performance
     """Return every metric of one model minus the other's on the same rows, as `compare` does. Raises: CannotBeMeasured."""
     both = [name for name in ours.sampled.points if name in theirs.sampled.points]  # a champion may have no intervals
     differences = {name: _paired_difference(name, ours.sampled, theirs.sampled) for name in both}
-    return differences | task_of_outcomes(outcome).exact_differences(outcome, ours.score, theirs.score)
+    return differences | task_of_outcomes(outcome).exact_differences(outcome, ours.score, theirs.score, ours.ticks)
 
 
 def _paired_difference(name: str, model: Sampled, champion: Sampled) -> Difference:

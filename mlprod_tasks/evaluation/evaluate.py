@@ -16,7 +16,7 @@ from mlprod_tasks.evaluation.slices import slices
 from mlprod_tasks.models import decision_value
 from mlprod_tasks.models.capacity import within_capacity
 from mlprod_tasks.models.check_task import check_task
-from mlprod_tasks.models.feature_frame import Predictions, outcome_of
+from mlprod_tasks.models.feature_frame import Predictions, drawn_ticks_of, outcome_of
 from mlprod_tasks.models.load_model import load_model
 from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.models.stored_rows import Rows
@@ -66,7 +66,8 @@ def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evalua
             champion_recorded=now.recorded,
             mean_outcome=mean,
             classes=classes,
-            simple=simple_baselines(pipeline, folder, rows),
+            simple=simple_baselines(pipeline, folder, rows, ours.ticks),
+            ticks=ours.sampled.ticks,
         )
         comparison = None if champion is None or now.version is None else compare(now.version, outcome, ours, champion)
         sliced = slices(pipeline, rows, outcome, ours.score, ours.worth, seed=pipeline.model.seed)
@@ -80,14 +81,16 @@ def evaluate(pipeline: Pipeline, training_id: str, platform: Platform) -> Evalua
     return evaluation
 
 
-def measure_performance(pipeline: Pipeline, candidate: Any, rows: Rows) -> Performance:
+def measure_performance(pipeline: Pipeline, candidate: Any, rows: Rows, by_tick: bool = True) -> Performance:
     """Score labelled rows and compute every metric.
 
+    by_tick: whether intervals rest on resamples of ticks, if there are enough, or of rows, as once they always did.
     Raises: ModelInputError, CannotBeMeasured, ValueUndefined.
     """
     predicted, outcome = within_capacity(pipeline, rows, candidate.predict(rows)), outcome_of(rows)
     worth = decision_value.worth(pipeline.value, rows, predicted.score, outcome).of(predicted.decision)
-    return Performance(predicted.score, worth, task_of(pipeline).sample(pipeline, outcome, predicted, worth))
+    ticks = drawn_ticks_of(rows) if by_tick else None
+    return Performance(predicted.score, worth, task_of(pipeline).sample(pipeline, outcome, predicted, worth, ticks), ticks)
 
 
 def baseline(pipeline: Pipeline, facts: ModelFacts, validation: Rows, rows: Rows) -> Estimates:
@@ -100,7 +103,7 @@ def baseline(pipeline: Pipeline, facts: ModelFacts, validation: Rows, rows: Rows
     threshold = task.threshold(decision_value.worth(pipeline.value, validation, before, known), before)
     predicted = within_capacity(pipeline, rows, Predictions(now, task.decided(pipeline, now, threshold)))
     worth = decision_value.worth(pipeline.value, rows, now, outcome).of(predicted.decision)
-    return task.sample(pipeline, outcome, predicted, worth).estimates()
+    return task.sample(pipeline, outcome, predicted, worth, drawn_ticks_of(rows)).estimates()
 
 
 def _champion(

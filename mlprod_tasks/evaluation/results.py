@@ -29,7 +29,8 @@ class Evaluation(StepRecord):
     champion_problem says why. champion_recorded: the version of the ledger's last promotion then; it differs from
     champion_version if the alias was moved by hand. threshold: None if outcomes are numbers or classes; mean_outcome is then
     the mean of numbers, classes the rows of each class, and positives 0. simple: declared baselines, such as the last value, by
-    the name of the candidate.
+    the name of the candidate. ticks: how many ticks were drawn again and again for the intervals; None if rows were, because
+    there are fewer than FEWEST_TICKS of them, or in older records.
     """
 
     FILE: ClassVar[str] = "evaluation.json"
@@ -50,6 +51,7 @@ class Evaluation(StepRecord):
     mean_outcome: float | None = None
     classes: dict[str, int] | None = None
     simple: dict[str, Estimates] = field(default_factory=dict)
+    ticks: int | None = None
 
     def best_baseline(self, metric: str) -> tuple[str, Estimate | None]:
         """Return the name and the estimate of the baseline that is best by a metric: the constant one, or a declared one."""

@@ -12,15 +12,16 @@ from mlprod_tasks.models.learners import fit_learner
 from mlprod_tasks.models.learners.rows import predict
 from mlprod_tasks.models.stored_rows import Rows
 from mlprod_tasks.models.tasks import task_of
+from mlprod_tasks.statistics.resamples import Ticks
 from mlprod_tasks.training import fit_model
 from mlprod_tasks.training.split import TRAIN
 from mlprod_tasks.training.workspace import TrainingFolder, read_window
 
 
-def simple_baselines(pipeline: Pipeline, folder: TrainingFolder, rows: Rows) -> dict[str, Estimates]:
+def simple_baselines(pipeline: Pipeline, folder: TrainingFolder, rows: Rows, ticks: Ticks | None) -> dict[str, Estimates]:
     """Measure the candidates that are a LastValue or SeasonalMean on labelled rows, by name.
 
-    They are fitted to the training window, which is read only if there are any.
+    They are fitted to the training window, which is read only if there are any. ticks: those that are drawn for intervals.
     """
     declared = [one for one in pipeline.model.candidates if isinstance(one, LastValue | SeasonalMean)]
     if not declared:
@@ -33,5 +34,5 @@ def simple_baselines(pipeline: Pipeline, folder: TrainingFolder, rows: Rows) -> 
         predicted = predict(fitted.predict, prepared.validation_x)
         worth = decision_value.worth(pipeline.value, rows, predicted, outcome).acted
         decided = Predictions(predicted, np.zeros(len(predicted), bool))
-        measured[learner.name] = task.sample(pipeline, outcome, decided, worth).estimates()
+        measured[learner.name] = task.sample(pipeline, outcome, decided, worth, ticks).estimates()
     return measured

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from mlprod_tasks.declaration import Pipeline, WorstSlice
 from mlprod_tasks.evaluation.results import Slice, Slices, outcomes_in_numbers
 from mlprod_tasks.evaluation.slice_bins import Binned, binned
+from mlprod_tasks.models.feature_frame import ticks_of
 from mlprod_tasks.models.stored_rows import Rows
 from mlprod_tasks.models.tasks import PredictionTask, task_of_outcomes
 from mlprod_tasks.models.tasks.protocol import Outcomes
 from mlprod_tasks.statistics import auc_interval
+from mlprod_tasks.statistics.resamples import Ticks, enough_ticks
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +38,11 @@ MISTAKEN = 0.05
 
 @dataclass(frozen=True)
 class _Window:
-    """The rows of the window, (n,) each. loss: of the task; off: outcome minus score; worth: value of the decision."""
+    """The rows of the window, (n,) each.
+
+    loss: of the task; off: outcome minus score; worth: value of the decision; ticks: the place of each row's tick,
+    all 0 if there are none.
+    """
 
     task: PredictionTask
     outcome: Outcomes
@@ -44,9 +50,11 @@ class _Window:
     loss: Floats
     off: Floats
     worth: Floats
+    ticks: Ticks
 
     def take(self, rows: NDArray) -> _Window:
-        return _Window(self.task, *(each[rows] for each in (self.outcome, self.score, self.loss, self.off, self.worth)))
+        every = (self.outcome, self.score, self.loss, self.off, self.worth, self.ticks)
+        return _Window(self.task, *(each[rows] for each in every))
 
 
 @dataclass(frozen=True)
@@ -77,14 +85,16 @@ def slices(pipeline: Pipeline, rows: Rows, outcome: Outcomes, score: Floats, wor
 
     The search (like SliceFinder: Chung et al., ICDE 2019) goes through every bin of every feature and every pair of bins, on a
     random half of the window. It ranks them by how far the loss (log loss; of numbers the absolute error), or the error of
-    calibration (of numbers the bias), exceeds that of the other rows: by the lower end of the
-    95 % interval of the effect size (difference of means over the standard deviation of a row), which favours neither small nor
-    large slices. The worst are measured on the other half and listed only if they are worse
-    there too, as the worst of thousands may be noise. A slice with unpredictable outcomes has a high log loss even with the
-    best possible model; its `calibration` says whether the scores are wrong.
+    calibration (of numbers the bias), exceeds that of the other rows: by the lower end of the 95 % interval of the effect size
+    (difference of means over the standard deviation of a row), which favours neither small nor large slices. The worst are
+    measured on the other half and listed only if they are worse there too, as the worst of thousands may be noise; rows of one
+    tick count as alike, if there are enough ticks. A slice with unpredictable outcomes has a high log loss even with the best
+    possible model; its `calibration` says whether the scores are wrong.
     """
     task = task_of_outcomes(outcome)
-    window = _Window(task, outcome, score, task.row_losses(outcome, score), task.off(outcome, score), worth)
+    ticks = ticks_of(rows)
+    places = np.zeros(len(outcome), np.int64) if ticks is None else ticks
+    window = _Window(task, outcome, score, task.row_losses(outcome, score), task.off(outcome, score), worth, places)
     least = least_rows(pipeline)
     measured: list[Slice] = []
     left_out = 0
@@ -208,24 +218,45 @@ def _effects(codes: Ints, size: int, wanted: int, values: Floats, two_sided: boo
 def _still_worse(window: _Window, inside: Bools, mistaken: float, least: int) -> bool:
     """Test whether the slice has a higher log loss, or a larger error of calibration, than the other rows.
 
-    Both by Welch's test of two means. mistaken: the probability of a false positive.
+    Both by a test of two means. mistaken: the probability of a false positive.
     """
-    from scipy.stats import ttest_ind
-
     if inside.sum() < least or inside.all():
         return False
-    loss, rest = window.loss[inside], window.loss[~inside]
-    off, off_rest = window.off[inside], window.off[~inside]
+    off, off_rest = window.off[inside].mean(), window.off[~inside].mean()
+    ticks = enough_ticks(window.ticks)
     half = mistaken / 2  # for each test
-    worse = ttest_ind(loss, rest, equal_var=False, alternative="greater").pvalue < half
-    farther = abs(off.mean()) > abs(off_rest.mean())
-    return bool(worse or (farther and ttest_ind(off, off_rest, equal_var=False).pvalue < half))
+    worse = _p_above(window.loss, inside, ticks) < half
+    farther = abs(off) > abs(off_rest)
+    return bool(worse or (farther and _p_above(window.off if off > off_rest else -window.off, inside, ticks) < half / 2))
+
+
+def _p_above(values: Floats, inside: Bools, ticks: Ticks | None) -> float:
+    """Return the one-sided p-value for a mean of the rows inside that is not above that of the others.
+
+    By Welch's test; with ticks by Student's, of what each tick adds to the difference. What moves all rows of a tick alike is
+    not in it, so that neighbouring ticks need not go together.
+    """
+    from scipy.special import stdtr
+    from scipy.stats import ttest_ind
+
+    if ticks is None:
+        return float(ttest_ind(values[inside], values[~inside], equal_var=False, alternative="greater").pvalue)
+    means = values[inside].mean(), values[~inside].mean()
+    parts = np.where(inside, (values - means[0]) / inside.sum(), -(values - means[1]) / (~inside).sum())
+    of_ticks = np.bincount(ticks, parts)
+    degrees = len(of_ticks) - 1
+    error = float(np.sqrt(of_ticks @ of_ticks * len(of_ticks) / degrees))
+    return float(stdtr(degrees, -(means[0] - means[1]) / error)) if error > 0 else float(means[0] <= means[1])
 
 
 def _measure(name: str, found: Literal["declared", "searched"], window: _Window, least: int) -> Slice | None:
     """Measure the slice's metrics; None if it is too small, or they are undefined for its outcomes."""
     rows = len(window.outcome)
-    metrics = window.task.slice_metrics(window.outcome, window.score, window.worth) if rows >= least else {}
+    metrics = (
+        window.task.slice_metrics(window.outcome, window.score, window.worth, enough_ticks(window.ticks))
+        if rows >= least
+        else {}
+    )
     if not metrics:
         return None
     positives, mean, classes = outcomes_in_numbers(window.outcome)

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mlprod_tasks.platform.value_text import EXACT_INTEGERS
+from mlprod_tasks.statistics.resamples import Ticks, enough_ticks
 
 Floats = NDArray[np.float64]
 
@@ -107,6 +108,23 @@ def outcome_of(rows: pa.Table) -> Any:
     """Return the labels of labelled rows, (n,): bool, float64 if they are numbers, or names of classes."""
     label, kind = rows["label"].to_numpy(zero_copy_only=False), rows.schema.field("label").type
     return np.asarray(label, object if _is_text(kind) else np.float64 if pa.types.is_floating(kind) else bool)
+
+
+def ticks_of(rows: pa.Table) -> Ticks | None:
+    """Return the place of each row's tick in order of time, (n,); None without ticks, as of a table without a time."""
+    if "tick" not in rows.column_names:
+        return None
+    ticks = pa.concat_arrays(rows["tick"].chunks or [pa.array([], rows.schema.field("tick").type)]).dictionary_encode()
+    order = np.argsort(ticks.dictionary.to_numpy(zero_copy_only=False), kind="stable")
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    return np.asarray(place[ticks.indices.to_numpy(zero_copy_only=False)])
+
+
+def drawn_ticks_of(rows: pa.Table) -> Ticks | None:
+    """Return the place of each row's tick, (n,), if there are enough ticks to draw them instead of rows; else None."""
+    places = ticks_of(rows)
+    return None if places is None else enough_ticks(places)
 
 
 def matrix(columns: Sequence[pa.Array], inputs: Sequence[Input], codes: Mapping[str, Sequence[Any]]) -> Floats:

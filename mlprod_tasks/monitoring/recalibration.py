@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlprod_tasks.models.reference_profile import ScoreCurve
-from mlprod_tasks.statistics.block_bootstrap import drawn_ticks
+from mlprod_tasks.statistics.resamples import drawn_ticks
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

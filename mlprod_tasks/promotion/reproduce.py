@@ -130,7 +130,8 @@ def reproduce(pipeline: Pipeline, version: int | None, platform: Platform) -> Re
         rows = workspace.read_window(folder, TEST, labelled=False)
         labelled = workspace.read_window(folder, TEST)
         again, before = model.predict(rows), registered.predict(rows)
-        metrics = evaluate.measure_performance(declared, model, labelled).sampled.estimates()
+        by_tick = record.evaluation.ticks is not None
+        metrics = evaluate.measure_performance(declared, model, labelled, by_tick).sampled.estimates()
         rebuilt = folder.read(Assembled)
     difference, scores_same = largest_difference(again, before), not differ(again, before).any()
     compared = [

@@ -1,32 +1,16 @@
-"""Resamples of ticks instead of rows, because rows of one tick, and neighbouring ticks, are alike.
-
-Circular blocks (Politis and Romano, in Exploring the Limits of Bootstrap, 1992): a resample is made of runs of neighbouring
-ticks, as long as the series, the last tick followed by the first. A block of one tick is the cluster bootstrap.
-"""
+"""The ratio of two sums over ticks, with an interval from resamples of runs of neighbouring ticks."""
 
 from __future__ import annotations
-
-from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlprod_tasks.statistics.metrics import COVERAGE, Estimate
+from mlprod_tasks.statistics.metrics import Estimate
+from mlprod_tasks.statistics.resamples import COVERAGE, drawn_ticks
 
 Floats = NDArray[np.float64]
 
 RESAMPLES = 2000
-
-
-def drawn_ticks(ticks: int, block: int, resamples: int, seed: int) -> Floats:
-    """Return how often each tick is in each resample, (resamples, ticks). block: ticks that are drawn together."""
-    length = min(block, ticks)
-    blocks = ceil(ticks / length)
-    starts = np.random.default_rng(seed).integers(0, ticks, (resamples, blocks))
-    drawn = (starts[:, :, None] + np.arange(length)).reshape(resamples, -1)[:, :ticks] % ticks
-    counts = np.zeros((resamples, ticks))
-    np.add.at(counts, (np.arange(resamples)[:, None], drawn), 1.0)
-    return counts
 
 
 def ratio(

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from mlprod_tasks.statistics import metrics
 from mlprod_tasks.statistics.class_scores import UNKNOWN, ClassScores, Names, codes_of, in_order
-from mlprod_tasks.statistics.metrics import RESAMPLES, CannotBeMeasured, RankCounts, Ranking, Sampled, drawn_weights
+from mlprod_tasks.statistics.metrics import RESAMPLES, CannotBeMeasured, RankCounts, Ranking, Sampled
+from mlprod_tasks.statistics.resamples import Ticks, drawn_weights
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -101,25 +102,23 @@ def sample(
     resamples: int = RESAMPLES,
     seed: int = 0,
     top_k: int = TOP_K,
+    ticks: Ticks | None = None,
 ) -> Sampled:
     """Compute every metric of NAMES on the rows and on resamples with replacement, the same draws as `metrics.sample`.
 
     Macro metrics are means over the classes that occur, weighted ones by their outcomes; an outcome that the model does not
     know counts as wrong, with a probability of 0. macro_auc is NaN if all outcomes are of one class. predicted: (n,) the class
-    that is predicted; values: (n,) what that is worth. Raises: CannotBeMeasured.
+    that is predicted; values: (n,) what that is worth; ticks: as of `metrics.sample`. Raises: CannotBeMeasured.
     """
     _check(outcome, score)
     rows = _Rows(outcome, score, predicted, np.asarray(values, np.float64), top_k)
     points = _all_metrics(rows, np.ones((1, len(outcome))), with_auc=True)
     drawn, done = [], 0
     most = max(FEWEST_WITH_AUC, CELLS_OF_AUC // (len(outcome) * len(rows.classes)))
-    for weights in drawn_weights(len(outcome), resamples, seed):
+    for weights in drawn_weights(len(outcome), resamples, seed, ticks):
         drawn.append(_all_metrics(rows, weights, with_auc=done < most))
         done += len(weights)
-    return Sampled(
-        {name: float(points[name][0]) for name in NAMES},
-        {name: np.concatenate([some[name] for some in drawn]) if drawn else np.empty(0) for name in NAMES},
-    )
+    return Sampled.of(NAMES, points, drawn, ticks)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""Confidence intervals with COVERAGE, for independent rows.
+"""Confidence intervals with COVERAGE, for independent rows unless they are told the rows' ticks.
 
 Rows of one tick are not fully independent (they share the day's weather and customers), so values vary more from tick to tick
-than these intervals say. The normal range of a tick is therefore learned from the ticks of the reference.
+than the intervals of rows say. The normal range of a tick is therefore learned from the ticks of the reference.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlprod_tasks.statistics.auc_interval import NORMAL, Z
-from mlprod_tasks.statistics.metrics import COVERAGE, Difference
+from mlprod_tasks.statistics.metrics import Difference, Estimate
+from mlprod_tasks.statistics.resamples import COVERAGE, Ticks, error_of_sum
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
@@ -44,6 +45,16 @@ def of_mean(values: Floats) -> Interval:
     values: a sample, (n,), n >= 2.
     """
     return normal(float(np.mean(values)), float(np.std(values, ddof=1)) / sqrt(len(values)))
+
+
+def mean_estimate(values: Floats, ticks: Ticks | None = None) -> Estimate:
+    """Return the mean with its normal interval; NaN ends for a single value. ticks: of each value, if these are the sample."""
+    mean, n = float(values.mean()), len(values)
+    if ticks is None:
+        error = float(values.std(ddof=1)) / sqrt(n) if n > 1 else nan
+    else:
+        error = error_of_sum((values - mean) / n, ticks)
+    return Estimate(mean, mean - Z * error, mean + Z * error)
 
 
 def normal(value: float, error: float, low: float = -np.inf, high: float = np.inf, z: float = Z) -> Interval:

@@ -6,7 +6,7 @@ was drawn), so nothing is sorted twice. Rows with equal scores are treated alike
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, isclose, nan
 from typing import Annotated
@@ -14,6 +14,9 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator
+
+from mlprod_tasks.declaration.gate import SHARES
+from mlprod_tasks.statistics.resamples import COVERAGE, Ticks, drawn_weights, number_of, widening
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -25,9 +28,7 @@ AT_CAPACITY = "precision_at_capacity"
 NAMES = ("roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "precision_at_k", "value_per_1000")
 BINS = 10
 RESAMPLES = 500
-COVERAGE = 0.95
 SAME_NUMBER = 1e-12  # relative; larger than the rounding error of a declared share times a number of rows
-CELLS_AT_ONCE = 250_000  # of the matrix of weights: several times faster if it fits into a core's cache
 
 
 class CannotBeMeasured(ValueError):
@@ -60,11 +61,30 @@ class Difference:
 class Sampled:
     """Every metric of a task on the rows, and on each resample, (resamples,) each.
 
-    NaN if it could not be computed. The same number of rows, resamples and seed give the same draws.
+    NaN if it could not be computed. The same number of rows, resamples and seed give the same draws, as do the same ticks.
+    ticks: how many ticks were drawn; None if rows were.
     """
 
     points: Mapping[str, float]
     draws: Mapping[str, Floats]
+    ticks: int | None = None
+
+    @classmethod
+    def of(
+        cls, names: Sequence[str], points: Mapping[str, Floats], drawn: Sequence[Mapping[str, Floats]], ticks: Ticks | None
+    ) -> Sampled:
+        """Put together the metrics of all rows, (1,) each, and of some resamples at once.
+
+        Those of ticks are spread around the point as `widening` says, within what the metric can be.
+        """
+        n = None if ticks is None else number_of(ticks)
+        factor = 1.0 if n is None else widening(n)
+        draws = {name: np.concatenate([some[name] for some in drawn]) if drawn else np.empty(0) for name in names}
+        if factor > 1:
+            draws = {
+                name: np.clip(points[name][0] + factor * (of - points[name][0]), *_possible(name)) for name, of in draws.items()
+            }
+        return cls({name: float(points[name][0]) for name in names}, draws, n)
 
     def estimates(self) -> dict[str, Estimate]:
         """Return each metric with its percentile interval with COVERAGE."""
@@ -191,12 +211,13 @@ def sample(
     resamples: int = RESAMPLES,
     seed: int = 0,
     acted: Bools | None = None,
+    ticks: Ticks | None = None,
 ) -> Sampled:
     """Compute every metric of NAMES on the rows and on resamples with replacement.
 
     acted: whether there is room to act on each row, (n,); with it AT_CAPACITY too, NaN if there is none.
     Resamples depend only on the seed and the number of rows, so two models on the same rows are compared on the same draws.
-    Raises: CannotBeMeasured.
+    ticks: the place of each row's tick, (n,), if ticks are to be drawn instead of rows. Raises: CannotBeMeasured.
     """
     ranking = Ranking(outcome, score)
     worth = np.asarray(values, np.float64)[ranking.order]
@@ -207,11 +228,13 @@ def sample(
 
     names = NAMES if acted is None else (*NAMES, AT_CAPACITY)
     points = measured(np.ones((1, ranking.rows)))
-    drawn = [measured(weights) for weights in drawn_weights(ranking.rows, resamples, seed)]
-    return Sampled(
-        {name: float(points[name][0]) for name in names},
-        {name: np.concatenate([some[name] for some in drawn]) if drawn else np.empty(0) for name in names},
-    )
+    drawn = [measured(weights) for weights in drawn_weights(ranking.rows, resamples, seed, ticks)]
+    return Sampled.of(names, points, drawn, ticks)
+
+
+def _possible(name: str) -> tuple[float, float]:
+    """Return the lowest and highest value that a metric can have."""
+    return -np.inf if name in ("value_per_1000", "r2") else 0.0, 1.0 if name in SHARES or name == "r2" else np.inf
 
 
 def _share_of(weights: Floats, acted: Bools, outcome: Bools) -> Floats:
@@ -287,10 +310,10 @@ def _bin_starts(ranking: Ranking, bins: int) -> NDArray[np.int64]:
 
 
 def _precision_at_k(counted: RankCounts, top_share: float) -> Floats:
-    k = rows_of_share(top_share, counted.ranking.rows)
     flagged = counted.hits + counted.misses
+    k = np.array([rows_of_share(top_share, round(rows)) for rows in flagged[:, -1]])  # a resample of ticks has its own number
     # The group with the k-th row: earlier groups count in full, this one as the average of a random pick.
-    edge = (flagged < k).sum(axis=1)
+    edge = (flagged < k[:, None]).sum(axis=1)
     at = np.arange(len(flagged)), np.minimum(edge, flagged.shape[1] - 1)
     positive, size = counted.positive[at], counted.positive[at] + counted.negative[at]
     share_of_group = (k - (flagged[at] - size)) / size
@@ -302,18 +325,6 @@ def log_losses(outcome: Floats, score: Floats) -> Floats:
     tiny = np.finfo(np.float64).eps
     likely = np.clip(score, tiny, 1 - tiny)
     return np.asarray(-np.log(np.where(outcome > 0, likely, 1 - likely)))
-
-
-def drawn_weights(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
-    """Yield how often each row is drawn in each resample, (some resamples, rows), some resamples at once."""
-    random = np.random.default_rng(seed)
-    at_once = max(1, CELLS_AT_ONCE // rows)
-    for first in range(0, resamples, at_once):
-        count = min(at_once, resamples - first)
-        weights = np.empty((count, rows))
-        for row in weights:
-            row[:] = np.bincount(random.integers(0, rows, rows), minlength=rows)
-        yield weights
 
 
 def _rank_counts(outcome: Bools, score: Floats) -> RankCounts:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mlprod_tasks.statistics.metrics import RESAMPLES, CannotBeMeasured, Sampled, drawn_weights
+from mlprod_tasks.statistics.metrics import RESAMPLES, CannotBeMeasured, Sampled
+from mlprod_tasks.statistics.resamples import Ticks, drawn_weights
 
 Floats = NDArray[np.float64]
 
@@ -68,22 +69,20 @@ def sample(
     seed: int = 0,
     interval: Interval | None = None,
     quantile: float | None = None,
+    ticks: Ticks | None = None,
 ) -> Sampled:
     """Compute every metric of NAMES on the rows and on resamples with replacement, the same draws as `metrics.sample`.
 
     interval: of each prediction; with it, the metrics OF_INTERVALS too. quantile: the one that is predicted; with it, PINBALL
     too. mape is NaN if an outcome is 0, r2 if all are equal.
-    values: (n,) the value of each prediction. Raises: CannotBeMeasured.
+    values: (n,) the value of each prediction; ticks: as of `metrics.sample`. Raises: CannotBeMeasured.
     """
     _check(outcome, predicted)
     rows = _Errors(outcome, predicted, np.asarray(values, np.float64), interval, quantile)
     names = (*NAMES, *(OF_INTERVALS if interval is not None else ()), *((PINBALL,) if quantile is not None else ()))
     points = _all_metrics(rows, np.ones((1, len(outcome))))
-    drawn = [_all_metrics(rows, weights) for weights in drawn_weights(len(outcome), resamples, seed)]
-    return Sampled(
-        {name: float(points[name][0]) for name in names},
-        {name: np.concatenate([some[name] for some in drawn]) if drawn else np.empty(0) for name in names},
-    )
+    drawn = [_all_metrics(rows, weights) for weights in drawn_weights(len(outcome), resamples, seed, ticks)]
+    return Sampled.of(names, points, drawn, ticks)
 
 
 @dataclass(frozen=True)

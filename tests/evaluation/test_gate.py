@@ -199,7 +199,8 @@ def test_a_sentence_says_what_was_found_where_and_what_must_be():
         "least 2; worst as of 2013-03-25 with 0.51 against 0.3"
     )
     assert sentence_of(NotWorseThanChampion("roc_auc", 0.02, surely=True)) == (
-        "roc_auc is 0.7, a difference of -0.01 [-0.03, +0.01] from champion version 4 on the same 1,000 rows; the lower end of "
+        "roc_auc is 0.7, a difference of -0.01 [-0.03, +0.01] from champion version 4 on the same 1,000 rows, drawn by row; "
+        "the lower end of "
         "the interval must be at least -0.02"
     )
 

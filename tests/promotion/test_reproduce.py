@@ -99,7 +99,11 @@ def test_metrics_that_are_not_those_recorded_are_not_the_same(promoted_shop, mon
     from mlprod_tasks.evaluation import evaluate
 
     original = evaluate.measure_performance
-    monkeypatch.setattr(evaluate, "measure_performance", lambda declared, model, rows: original(declared, model, rows.slice(1)))
+    monkeypatch.setattr(
+        evaluate,
+        "measure_performance",
+        lambda declared, model, rows, by_tick: original(declared, model, rows.slice(1), by_tick),
+    )
     made = reproduce(promoted_shop.pipeline, 1, promoted_shop.platform)
     assert compared(made, "scores").same
     assert not made.identical

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlprod_tasks.statistics.block_bootstrap import drawn_ticks, ratio
+from mlprod_tasks.statistics.block_bootstrap import ratio
 from mlprod_tasks.statistics.intervals import of_mean
+from mlprod_tasks.statistics.resamples import drawn_ticks
 
 
 def test_a_resample_is_made_of_runs_of_ticks() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
-from mlprod_tasks.statistics import metrics
+from mlprod_tasks.statistics import metrics, resamples
 from mlprod_tasks.statistics.metrics import CannotBeMeasured
 
 RANDOM = np.random.default_rng(3)
@@ -154,7 +154,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
 def test_the_same_seed_gives_the_same_intervals_and_chunks_do_not_matter(monkeypatch):
     outcome, score = some(1000)
     whole = metrics.measure(outcome, score, score, 0.1, seed=5)
-    monkeypatch.setattr(metrics, "CELLS_AT_ONCE", 7000)
+    monkeypatch.setattr(resamples, "CELLS_AT_ONCE", 7000)
     in_chunks = metrics.measure(outcome, score, score, 0.1, seed=5)
     for name, one in whole.items():
         assert (one.value, one.low, one.high) == pytest.approx(tuple(vars(in_chunks[name]).values()), rel=1e-9), name

@@ -81,7 +81,8 @@ def _verdict_by_interval(
     passed = worse >= bound if higher else worse <= bound
     sentence = (
         f"{gate.metric} is {format_number(value)}, a difference of {change(difference.value)} [{change(difference.low)}, "
-        f"{change(difference.high)}] from champion version {version} on the same {comparison.rows:,} rows; the "
+        f"{change(difference.high)}] from champion version {version} on the same {comparison.rows:,} rows, "
+        f"drawn by {'row' if evaluation.ticks is None else 'tick'}; the "
         f"{'lower' if higher else 'upper'} end of the interval must be {'at least' if higher else 'at most'} "
         f"{format_number(bound)}"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import nan, sqrt
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,9 @@ from mlprod_tasks.models.feature_frame import Predictions, decisions
 from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.models.tasks.protocol import Floats, Outcomes, OutcomeSummary
 from mlprod_tasks.statistics import auc_interval, metrics
+from mlprod_tasks.statistics.intervals import mean_estimate
 from mlprod_tasks.statistics.metrics import Difference, Estimate, Sampled
+from mlprod_tasks.statistics.resamples import Ticks
 
 
 class Binary:
@@ -85,13 +87,18 @@ class Binary:
     def search_metric(self, pipeline: Pipeline) -> str:
         return "log_loss"
 
-    def sample(self, pipeline: Pipeline, outcome: Outcomes, predicted: Predictions, worth: Floats) -> Sampled:
+    def sample(
+        self, pipeline: Pipeline, outcome: Outcomes, predicted: Predictions, worth: Floats, ticks: Ticks | None = None
+    ) -> Sampled:
         acted = None if pipeline.capacity is None else predicted.decision
-        return metrics.sample(outcome, predicted.score, worth, pipeline.top_share, seed=pipeline.model.seed, acted=acted)
+        seed = pipeline.model.seed
+        return metrics.sample(outcome, predicted.score, worth, pipeline.top_share, seed=seed, acted=acted, ticks=ticks)
 
-    def exact_differences(self, outcome: Outcomes, ours: Floats, theirs: Floats) -> dict[str, Difference]:
+    def exact_differences(
+        self, outcome: Outcomes, ours: Floats, theirs: Floats, ticks: Ticks | None = None
+    ) -> dict[str, Difference]:
         """ROC AUC by DeLong's test."""
-        return {"roc_auc": auc_interval.difference(outcome, ours, theirs)}
+        return {"roc_auc": auc_interval.difference(outcome, ours, theirs, ticks)}
 
     def by_group(self, outcome: Outcomes, mean: Callable[[Floats], Floats]) -> Floats:
         return mean(outcome.astype(np.float64))
@@ -108,24 +115,17 @@ class Binary:
     def row_losses(self, outcome: Outcomes, score: Floats) -> Floats:
         return metrics.log_losses(outcome.astype(np.float64), score)
 
-    def slice_metrics(self, outcome: Outcomes, score: Floats, worth: Floats) -> dict[str, Estimate]:
+    def slice_metrics(self, outcome: Outcomes, score: Floats, worth: Floats, ticks: Ticks | None = None) -> dict[str, Estimate]:
         """Normal intervals, and DeLong's for ROC AUC; none if outcomes are of one class."""
         if outcome.all() or not outcome.any():
             return {}
-        area = auc_interval.area(outcome, score)
+        area = auc_interval.area(outcome, score, ticks)
         return {
             "roc_auc": Estimate(area.value, area.low, area.high),
-            "log_loss": mean_estimate(self.row_losses(outcome, score)),
-            "calibration": mean_estimate(outcome - score),
-            "value_per_1000": mean_estimate(1000 * worth),
+            "log_loss": mean_estimate(self.row_losses(outcome, score), ticks),
+            "calibration": mean_estimate(outcome - score, ticks),
+            "value_per_1000": mean_estimate(1000 * worth, ticks),
         }
 
     def power(self, outcome: Outcomes, score: Floats) -> float:
         return metrics.roc_auc(outcome, score)
-
-
-def mean_estimate(values: Floats) -> Estimate:
-    """Return the mean with its normal interval; NaN ends for a single value."""
-    mean = float(values.mean())
-    half = auc_interval.Z * float(values.std(ddof=1)) / sqrt(len(values)) if len(values) > 1 else nan
-    return Estimate(mean, mean - half, mean + half)

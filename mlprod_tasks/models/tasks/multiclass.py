@@ -18,11 +18,12 @@ from mlprod_tasks.models.class_rule import rule_for
 from mlprod_tasks.models.decision_value import Worth
 from mlprod_tasks.models.feature_frame import Predictions
 from mlprod_tasks.models.model_facts import ModelFacts
-from mlprod_tasks.models.tasks.binary import mean_estimate
 from mlprod_tasks.models.tasks.protocol import Floats, Outcomes, OutcomeSummary
 from mlprod_tasks.statistics import class_metrics
 from mlprod_tasks.statistics.class_scores import ClassScores, Names, codes_of, in_order
+from mlprod_tasks.statistics.intervals import mean_estimate
 from mlprod_tasks.statistics.metrics import CannotBeMeasured, Difference, Estimate, Sampled
+from mlprod_tasks.statistics.resamples import Ticks
 
 log = logging.getLogger(__name__)
 
@@ -115,11 +116,15 @@ class Multiclass:
     def search_metric(self, pipeline: Pipeline) -> str:
         return "log_loss"
 
-    def sample(self, pipeline: Pipeline, outcome: Outcomes, predicted: Predictions, worth: Floats) -> Sampled:
+    def sample(
+        self, pipeline: Pipeline, outcome: Outcomes, predicted: Predictions, worth: Floats, ticks: Ticks | None = None
+    ) -> Sampled:
         seed, k = pipeline.model.seed, pipeline.top_k
-        return class_metrics.sample(outcome, predicted.score, predicted.decision, worth, seed=seed, top_k=k)
+        return class_metrics.sample(outcome, predicted.score, predicted.decision, worth, seed=seed, top_k=k, ticks=ticks)
 
-    def exact_differences(self, outcome: Outcomes, ours: ClassScores, theirs: ClassScores) -> dict[str, Difference]:
+    def exact_differences(
+        self, outcome: Outcomes, ours: ClassScores, theirs: ClassScores, ticks: Ticks | None = None
+    ) -> dict[str, Difference]:
         return {}
 
     def by_group(self, outcome: Outcomes, mean: Callable[[Floats], Floats]) -> ClassScores:
@@ -139,13 +144,15 @@ class Multiclass:
     def row_losses(self, outcome: Outcomes, score: ClassScores) -> Floats:
         return class_metrics.row_losses(outcome, score)
 
-    def slice_metrics(self, outcome: Outcomes, score: ClassScores, worth: Floats) -> dict[str, Estimate]:
+    def slice_metrics(
+        self, outcome: Outcomes, score: ClassScores, worth: Floats, ticks: Ticks | None = None
+    ) -> dict[str, Estimate]:
         """Normal intervals. Accuracy and calibration are of the likeliest class."""
         return {
-            "accuracy": mean_estimate((outcome == score.likeliest).astype(np.float64)),
-            "log_loss": mean_estimate(self.row_losses(outcome, score)),
-            "calibration": mean_estimate(self.off(outcome, score)),
-            "value_per_1000": mean_estimate(1000 * worth),
+            "accuracy": mean_estimate((outcome == score.likeliest).astype(np.float64), ticks),
+            "log_loss": mean_estimate(self.row_losses(outcome, score), ticks),
+            "calibration": mean_estimate(self.off(outcome, score), ticks),
+            "value_per_1000": mean_estimate(1000 * worth, ticks),
         }
 
     def power(self, outcome: Outcomes, score: ClassScores) -> float:

@@ -19,6 +19,7 @@ from mlprod_tasks.models.feature_frame import Predictions
 from mlprod_tasks.models.interval import PredictionInterval
 from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.statistics.metrics import Difference, Estimate, Sampled
+from mlprod_tasks.statistics.resamples import Ticks
 
 Floats = NDArray[np.float64]
 Outcomes = Any  # Bools | Floats | Names, (n,)
@@ -128,10 +129,17 @@ class PredictionTask(Protocol):
     def search_metric(self, pipeline: Pipeline) -> str:
         """Return the metric that `search_loss` is."""
 
-    def sample(self, pipeline: Pipeline, outcome: Outcomes, predicted: Predictions, worth: Floats) -> Sampled:
-        """Return every metric, on the rows and on resamples. Raises: CannotBeMeasured."""
+    def sample(
+        self, pipeline: Pipeline, outcome: Outcomes, predicted: Predictions, worth: Floats, ticks: Ticks | None = None
+    ) -> Sampled:
+        """Return every metric, on the rows and on resamples: of ticks, if the place of each row's is given, (n,).
 
-    def exact_differences(self, outcome: Outcomes, ours: Scores, theirs: Scores) -> dict[str, Difference]:
+        Raises: CannotBeMeasured.
+        """
+
+    def exact_differences(
+        self, outcome: Outcomes, ours: Scores, theirs: Scores, ticks: Ticks | None = None
+    ) -> dict[str, Difference]:
         """Return the differences of two models, `ours` minus `theirs`, that are known without resamples, by metric."""
 
     def by_group(self, outcome: Outcomes, mean: Callable[[Floats], Floats]) -> Scores:
@@ -149,7 +157,7 @@ class PredictionTask(Protocol):
     def row_losses(self, outcome: Outcomes, score: Scores) -> Floats:
         """Return the loss of each row, (n,)."""
 
-    def slice_metrics(self, outcome: Outcomes, score: Scores, worth: Floats) -> dict[str, Estimate]:
+    def slice_metrics(self, outcome: Outcomes, score: Scores, worth: Floats, ticks: Ticks | None = None) -> dict[str, Estimate]:
         """Return the metrics of a part of the rows, with intervals; none if they are undefined there."""
 
     def power(self, outcome: Outcomes, score: Scores) -> float:

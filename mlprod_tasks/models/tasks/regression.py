@@ -16,10 +16,11 @@ from mlprod_tasks.models.decision_value import Worth
 from mlprod_tasks.models.feature_frame import Predictions, decisions
 from mlprod_tasks.models.interval import PredictionInterval
 from mlprod_tasks.models.model_facts import ModelFacts
-from mlprod_tasks.models.tasks.binary import mean_estimate
 from mlprod_tasks.models.tasks.protocol import Floats, Outcomes, OutcomeSummary
 from mlprod_tasks.statistics import conformal, regression_metrics
+from mlprod_tasks.statistics.intervals import mean_estimate
 from mlprod_tasks.statistics.metrics import Difference, Estimate, Sampled
+from mlprod_tasks.statistics.resamples import Ticks
 
 NOT_NEGATIVE = ("poisson", "tweedie")
 SEARCHED = ("mae", "rmse", "pinball")
@@ -104,13 +105,17 @@ class Regression:
         """The metric by which candidates are chosen, if it is a mean of rows' errors; else the mean absolute error."""
         return pipeline.choose_by if pipeline.choose_by in SEARCHED else "mae"
 
-    def sample(self, pipeline: Pipeline, outcome: Outcomes, predicted: Predictions, worth: Floats) -> Sampled:
+    def sample(
+        self, pipeline: Pipeline, outcome: Outcomes, predicted: Predictions, worth: Floats, ticks: Ticks | None = None
+    ) -> Sampled:
         seed, interval = pipeline.model.seed, predicted.interval
         return regression_metrics.sample(
-            outcome, predicted.score, worth, seed=seed, interval=interval, quantile=pipeline.quantile
+            outcome, predicted.score, worth, seed=seed, interval=interval, quantile=pipeline.quantile, ticks=ticks
         )
 
-    def exact_differences(self, outcome: Outcomes, ours: Floats, theirs: Floats) -> dict[str, Difference]:
+    def exact_differences(
+        self, outcome: Outcomes, ours: Floats, theirs: Floats, ticks: Ticks | None = None
+    ) -> dict[str, Difference]:
         return {}
 
     def by_group(self, outcome: Outcomes, mean: Callable[[Floats], Floats]) -> Floats:
@@ -129,14 +134,14 @@ class Regression:
         """Absolute errors: a slice is not found for one huge outcome in it."""
         return np.asarray(np.abs(outcome - score), np.float64)
 
-    def slice_metrics(self, outcome: Outcomes, score: Floats, worth: Floats) -> dict[str, Estimate]:
+    def slice_metrics(self, outcome: Outcomes, score: Floats, worth: Floats, ticks: Ticks | None = None) -> dict[str, Estimate]:
         """Normal intervals; the one of RMSE is the square root of that of the mean squared error."""
-        squared = mean_estimate((outcome - score) ** 2)
+        squared = mean_estimate((outcome - score) ** 2, ticks)
         return {
-            "mae": mean_estimate(np.abs(outcome - score)),
+            "mae": mean_estimate(np.abs(outcome - score), ticks),
             "rmse": Estimate(sqrt(squared.value), sqrt(max(0.0, squared.low)), sqrt(squared.high)),
-            "bias": mean_estimate(outcome - score),
-            "value_per_1000": mean_estimate(1000 * worth),
+            "bias": mean_estimate(outcome - score, ticks),
+            "value_per_1000": mean_estimate(1000 * worth, ticks),
         }
 
     def power(self, outcome: Outcomes, score: Floats) -> float:

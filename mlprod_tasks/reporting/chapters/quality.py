@@ -6,9 +6,11 @@ from mlprod_tasks.declaration.gate import HIGHER_IS_BETTER
 from mlprod_tasks.documents import Block, NotMade, Paragraph, Picture, Section
 from mlprod_tasks.documents.formatting import change, in_order, listed, meaning, number, p_value, title, with_interval
 from mlprod_tasks.documents.mail_content import Grid
+from mlprod_tasks.evaluation.results import Evaluation
 from mlprod_tasks.models.segmented import SegmentedModel
 from mlprod_tasks.reporting.report_context import ReportContext
 from mlprod_tasks.reporting.split_words import tested_on
+from mlprod_tasks.statistics.resamples import FEWEST_TICKS
 
 SEARCH = "search"  # the picture made by the step search
 
@@ -39,7 +41,7 @@ def metrics(context: ReportContext) -> Section:
         Paragraph(
             f"On {evaluation.rows:,} rows of {tested}, {evaluation.outcomes}; none was "
             f"used to make the model. {evaluation.unlabelled:,} more rows have no outcome. In brackets: 95 % bootstrap "
-            f"intervals. {context.words.constant}"
+            f"intervals, {_drawn(evaluation)}. {context.words.constant}"
         ),
         Grid("", tuple(headings), tuple(rows)),
     ]
@@ -52,6 +54,16 @@ def metrics(context: ReportContext) -> Section:
     else:
         blocks.append(Paragraph("Differences are paired: both models score the same rows. p is two-sided, for no difference."))
     return Section("metrics", "Metrics", tuple(blocks))
+
+
+def _drawn(evaluation: Evaluation) -> str:
+    """What resamples drew, in words."""
+    if evaluation.ticks is not None:
+        return f"whose resamples draw its {evaluation.ticks} ticks with all their rows, since rows of one tick are alike"
+    return (
+        "whose resamples draw rows, as though rows of one tick were not alike, so that they may be too narrow: ticks are drawn "
+        f"if there are {FEWEST_TICKS} or more"
+    )
 
 
 def candidates(context: ReportContext) -> Section:

@@ -9,6 +9,7 @@ from mlprod_tasks.documents.plot_style import png
 from mlprod_tasks.models import decision_value
 from mlprod_tasks.models.capacity import places
 from mlprod_tasks.models.decision_value import Worth
+from mlprod_tasks.models.feature_frame import drawn_ticks_of
 from mlprod_tasks.models.segmented import SegmentedModel
 from mlprod_tasks.reporting.plots import curves, distributions
 from mlprod_tasks.reporting.plots.capacity import RankedOutcomes, by_capacity
@@ -69,6 +70,7 @@ def _scores_to_draw(context: ReportContext, champion: ReportedChampion | None) -
             None if isinstance(context.model, SegmentedModel) else context.model.threshold,
             other,
             f"champion, version {champion.version}" if champion else "",
+            drawn_ticks_of(context.rows),
         ),
         None if other is None else decision_value.worth(context.pipeline.value, context.rows, other, context.outcome),
     )

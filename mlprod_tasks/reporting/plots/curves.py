@@ -12,6 +12,7 @@ from mlprod_tasks.documents.plot_style import BLUE, GREY, INK, ORANGE, PURPLE, B
 from mlprod_tasks.models.decision_value import Worth
 from mlprod_tasks.statistics import metrics
 from mlprod_tasks.statistics.intervals import wilson
+from mlprod_tasks.statistics.resamples import Ticks, drawn_weights, number_of, widening
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +29,7 @@ class ScoredOutcomes:
 
     outcome: (n,) bool; score: (n,) probabilities; acts: (n,) the decisions. threshold: the lowest score at which the model
     acts; None if it differs by segment. champion: (n,) the champion's scores of the same rows, if there is one; champion_name:
-    its name in the legend.
+    its name in the legend. ticks: the place of each row's tick, (n,), if there are enough to draw them for intervals.
     """
 
     outcome: Bools
@@ -37,6 +38,7 @@ class ScoredOutcomes:
     threshold: float | None
     champion: Floats | None = None
     champion_name: str = "champion"
+    ticks: Ticks | None = None
 
     def curves(self) -> Iterator[tuple[Floats, str, str]]:
         """The scores to draw, with colour and name.
@@ -149,7 +151,7 @@ def profit(scored: ScoredOutcomes, worth: Worth, unit: str, champion_worth: Wort
     """
     fig, axes = figure("Value of acting on the highest scores")
     axes.axhline(0, color=INK, linewidth=0.8)
-    shares, value, low, high = profit_band(scored.score, worth, seed)
+    shares, value, low, high = profit_band(scored.score, worth, seed, ticks=scored.ticks)
     axes.plot([0, 100], [value[0], value[-1]], color=GREY, linestyle="--", linewidth=1, label="acting at random")
     axes.fill_between(100 * shares, low, high, color=BLUE, alpha=0.15, linewidth=0, label="95 % interval")
     for score, colour, name in scored.curves():
@@ -164,12 +166,12 @@ def profit(scored: ScoredOutcomes, worth: Worth, unit: str, champion_worth: Wort
 
 
 def profit_band(
-    score: Floats, worth: Worth, seed: int = 0, resamples: int = RESAMPLES
+    score: Floats, worth: Worth, seed: int = 0, resamples: int = RESAMPLES, ticks: Ticks | None = None
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """Shares of rows acted on, (SHARES,), and the value per 1,000 rows at each.
 
-    The value comes with its 95 % bootstrap interval. If only a part of the rows with equal scores is acted on, each of them
-    counts by that part.
+    The value comes with its 95 % bootstrap interval, of resamples of `ticks` if these are given, else of rows. If only a part
+    of the rows with equal scores is acted on, each of them counts by that part.
     """
     order = np.argsort(-score, kind="stable")
     ranked = score[order]
@@ -186,10 +188,10 @@ def profit_band(
     measured = curve(np.ones(len(score)))
     if not resamples:
         return shares, measured, measured, measured
-    random = np.random.default_rng(seed)
-    n = len(score)
-    drawn = [curve(np.bincount(random.integers(0, n, n), minlength=n).astype(np.float64)) for _ in range(resamples)]
-    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+    of_rank = None if ticks is None else ticks[order]
+    drawn = [curve(weights) for some in drawn_weights(len(score), resamples, seed, of_rank) for weights in some]
+    wider = 1.0 if ticks is None else widening(number_of(ticks))
+    low, high = measured + wider * (np.quantile(drawn, [0.025, 0.975], axis=0) - measured)
     return shares, measured, low, high
 
 

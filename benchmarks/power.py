@@ -44,6 +44,7 @@ from mlprod_tasks.monitoring.bounds import Bounds
 from mlprod_tasks.monitoring.diagnosis import causes, diagnose
 from mlprod_tasks.monitoring.estimate import estimates
 from mlprod_tasks.monitoring.inputs import inputs
+from mlprod_tasks.monitoring.known_faults import with_known_faults
 from mlprod_tasks.monitoring.measurement import Reading, judged
 from mlprod_tasks.monitoring.observe import observe
 from mlprod_tasks.monitoring.outcomes import columns, outcomes, promised_of
@@ -208,7 +209,8 @@ class Watched:
         only: dict[str, bool] = {watch.what: watch.only_important for watch in self.pipeline.watches}
         together = "domain_auc" in only
         seen = observe(self.con, "tick_rows", self.profile, sampled=together)
-        readings = [*inputs(self.profile, seen, only, together=together), *self._estimated(promised)]
+        compared = list(inputs(self.profile, seen, only, together=together))
+        readings = [*with_known_faults(self.con, "tick_rows", self.profile, seen, compared), *self._estimated(promised)]
         known = rows.filter(rows["label"].is_valid()).select([*columns(self.pipeline, self.profile), "label"])
         readings += outcomes(self.pipeline, self.profile, known, rows.num_rows, promised)
         measurements = [judged(one, self.pipeline, tick, 1, tick.end, bounds) for one in readings]

@@ -52,6 +52,7 @@ _OWN = dict(
         _title("out_of_range", "Rows out of range", "share"),
         _title("type_changes", "Changed types", unit="features"),
         _title("join_coverage", "Rows with a join partner, divided by the reference's"),
+        _title("known_fault", "Shift that a fault in the source explains", "share"),
         _title("feature_psi", "Drift: PSI"),
         _title("feature_js", "Drift: Jensen-Shannon distance"),
         _title("feature_wasserstein", "Drift: Wasserstein distance"),

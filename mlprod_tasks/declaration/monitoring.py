@@ -18,6 +18,7 @@ Watched = Literal[
     "out_of_range",
     "type_changes",
     "join_coverage",
+    "known_fault",
     "feature_psi",
     "feature_js",
     "feature_wasserstein",

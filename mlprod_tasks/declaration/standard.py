@@ -16,6 +16,8 @@ WATCHES = (
     Watch("null_share", high=0.05, learned=LEARNED),
     Watch("new_categories", high=0.02, learned=LEARNED),
     Watch("out_of_range", high=0.1, learned=LEARNED),
+    # Measured only of a feature that moved and whose shift a fault explains.
+    Watch("known_fault", high=0.0),
     Watch("feature_psi", high=0.25, only_important=True, learned=LEARNED),
     # For every feature: a shift by three quarters of a standard deviation matters even if the feature is unimportant.
     Watch("feature_wasserstein", high=0.75, learned=LEARNED),
@@ -41,6 +43,7 @@ RULES = (
     Rule("nulls", "null_share", "alert"),
     Rule("unknown categories", "new_categories", "alert"),
     Rule("out of range", "out_of_range", "alert"),
+    Rule("a fault in a source", "known_fault", "alert"),
     Rule("inputs moved", "feature_psi", "alert"),
     Rule("values moved far", "feature_wasserstein", "alert"),
     Rule("levels moved", "feature_level", "alert"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -32,6 +32,7 @@ REMEDIES: Mapping[str, str] = {
 # Breaches that only a fault causes at once, not a change of the world.
 DATA_FAULTS = frozenset(
     ("volume", "freshness", "null_share", "new_categories", "lost_categories", "out_of_range", "type_changes", "join_coverage",
+     "known_fault",
      "data_delay", "label_coverage", "label_delay", "online_nulls", "changed_features", "unscored_rows")
 )  # fmt: skip
 _MOVED_ON_REQUEST = frozenset(("online_psi", "online_score_psi", "online_class_psi"))
@@ -107,7 +108,8 @@ def causes(pipeline: Pipeline, measurements: Sequence[Measurement]) -> dict[tupl
     """
     breached = [row for row in measurements if row.breached]
     inputs = [row for row in breached if KINDS[row.what].family == "input"]
-    kinds = _input_causes(pipeline, inputs)
+    named = {row.slice for row in measurements if row.what == "known_fault" and row.value is not None}
+    kinds = _input_causes(pipeline, inputs, named)
     outcome = _outcome_cause(measurements, kinds)
     for row in breached:
         family = KINDS[row.what].family
@@ -129,14 +131,15 @@ def remedy(kind: str) -> str:
     return REMEDIES[_base_kind(kind)]
 
 
-def _input_causes(pipeline: Pipeline, breached: Sequence[Measurement]) -> dict[tuple[str, str], str]:
+def _input_causes(pipeline: Pipeline, breached: Sequence[Measurement], named: Set[str]) -> dict[tuple[str, str], str]:
     """The kind of shift behind each breached input.
 
     A feature that is another use case's score points to that use case; one with new nulls or unknown values points to its
-    source. Measurements over all features, or of scores, get the cause of the features that moved.
+    source, as does one with a known fault (`named`). Measurements over all features, or of scores, get the cause of the
+    features that moved.
     """
     upstream = {name: other.pipeline for other in pipeline.monitoring.upstream for name in other.features}
-    faulty = {row.slice for row in breached if row.what in DATA_FAULTS or row.value is None}
+    faulty = named | {row.slice for row in breached if row.what in DATA_FAULTS or row.value is None}
     kinds: dict[tuple[str, str], str] = {}
     for row in breached:
         if KINDS[row.what].by != "feature":

@@ -42,6 +42,14 @@ _KINDS = (
     Kind(
         "join_coverage", "input", "data", "lower", "share of rows with a match in {slice}, relative to the reference's", "table"
     ),
+    Kind(
+        "known_fault",
+        "input",
+        "data",
+        "higher",
+        "share of the shift of feature {slice} that a fault in its source explains",
+        "feature",
+    ),
     Kind("feature_psi", "input", "covariates", "higher", "PSI of feature {slice}", "feature"),
     Kind("feature_js", "input", "covariates", "higher", "Jensen-Shannon distance of feature {slice}", "feature"),
     Kind(

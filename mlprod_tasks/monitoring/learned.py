@@ -39,7 +39,7 @@ BELOW_ZERO = frozenset((
     "business_metric", "kpi_correlation", "data_delay", "label_delay", "online_nulls",
 ))  # fmt: skip
 SHARES = frozenset((
-    "roc_auc_change",
+    "roc_auc_change", "known_fault",
     "null_share", "new_categories", "lost_categories", "out_of_range", "feature_js", "domain_auc", "decision_share",
     "fallback_share", "estimated_roc_auc", "estimated_precision", "estimated_recall", "label_coverage", "roc_auc",
     "precision", "recall", "calibration", "interval_coverage", "residual_drift", "kpi_correlation", "replayed", "online_skew",

@@ -24,6 +24,7 @@ from mlprod_tasks.monitoring.freshness import freshness
 from mlprod_tasks.monitoring.health import health, past
 from mlprod_tasks.monitoring.inputs import inputs, volume
 from mlprod_tasks.monitoring.kinds import Family
+from mlprod_tasks.monitoring.known_faults import with_known_faults
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.monitoring.observe import observe
 from mlprod_tasks.monitoring.outcomes import columns, outcomes, promised_of, unmeasured
@@ -161,7 +162,8 @@ def _measure_inputs(tick: Tick, measuring: _Measuring) -> list[Measurement]:
         estimated += loss_model.estimates(con, own, profile.numbers)
     observed = observe(con, source, profile)
     only: dict[str, bool] = {watch.what: watch.only_important for watch in pipeline.watches}
-    readings = [*inputs(profile, observed, only), *fresh, *estimated]
+    readings = with_known_faults(con, own, profile, observed, list(inputs(profile, observed, only)))
+    readings += [*fresh, *estimated]
     if pipeline.entity_table.snapshots:
         readings = [replace(one, value=None, why=NO_USUAL_VOLUME) if one.what == "volume" else one for one in readings]
     return _write(tick, "input", readings, version, measuring)

@@ -23,6 +23,7 @@ BY_FEATURE = (
     "new_categories",
     "lost_categories",
     "out_of_range",
+    "known_fault",
     "residual_drift",
     "residual_shift",
     "online_nulls",

@@ -1,0 +1,169 @@
+"""Faults of a source are named as what they are: real flights, faults put into one day."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, timedelta
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from demo.business_database import business_tables
+from mlprod_tasks import declaration as ml
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.models.reference_profile import ReferenceProfile
+from mlprod_tasks.monitoring.bounds import Bounds
+from mlprod_tasks.monitoring.diagnosis import DATA_FAULT, causes
+from mlprod_tasks.monitoring.inputs import inputs
+from mlprod_tasks.monitoring.known_faults import KNOWN_FAULT, with_known_faults
+from mlprod_tasks.monitoring.measurement import judged
+from mlprod_tasks.monitoring.observe import observe
+from mlprod_tasks.monitoring.profile import make_profile
+from mlprod_tasks.platform.engine import engine
+from mlprod_tasks.platform.ledger import Measurement
+
+FIRST, DAY = date(2013, 4, 22), timedelta(days=1)
+QUIET = [FIRST + n * DAY for n in range(14, 21)]
+FEATURES = ("carrier", "origin", "dest", "distance", "dep_hour", "block_minutes")
+Change = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+@pytest.fixture(scope="module")
+def flights() -> pd.DataFrame:
+    table = business_tables()["flights"].to_pandas()
+    local = table["sched_dep_at"].dt.tz_convert("America/New_York")
+    rows = table[["carrier", "origin", "dest", "distance"]].assign(
+        tick=local.dt.date,
+        dep_hour=local.dt.hour,
+        block_minutes=(table["sched_arr_at"] - table["sched_dep_at"]).dt.total_seconds() / 60,
+        score=0.2,
+        fallback=False,
+        decision=False,
+    )
+    return rows[rows["tick"].between(FIRST, QUIET[-1])].reset_index(drop=True)
+
+
+@pytest.fixture(scope="module")
+def pipeline(flights_pipeline: Pipeline) -> Pipeline:
+    own = tuple(one for one in flights_pipeline.features if isinstance(one, ml.Expression) and one.name in FEATURES)
+    declared = replace(flights_pipeline, features=own, gates=(ml.AtLeast("roc_auc", 0.5),), slices=())
+    return replace(declared, watches=ml.WATCHES, rules=ml.RULES)
+
+
+@pytest.fixture(scope="module")
+def profile(flights: pd.DataFrame, pipeline: Pipeline) -> ReferenceProfile:
+    assert pipeline.feature_names == FEATURES
+    rows = flights[flights["tick"] < QUIET[0]].drop(columns=["score", "fallback", "decision"])
+    scores = np.random.default_rng(0).random(len(rows))
+    table = pa.Table.from_pandas(rows, preserve_index=False)
+    return make_profile(pipeline, table, scores=scores, decisions=scores > 0.5, labels=scores > 0.8, importance={})
+
+
+def measured(rows: pd.DataFrame, pipeline: Pipeline, profile: ReferenceProfile) -> list[Measurement]:
+    """What the monitor writes of the inputs of one day, with causes."""
+    day = rows["tick"].iloc[0]
+    bounds, tick = Bounds(pipeline, day, profile), pipeline.schedule.tick(day)
+    with engine(threads=1) as con:
+        con.register("rows_of_day", pa.Table.from_pandas(rows, preserve_index=False))
+        seen = observe(con, "rows_of_day", profile, sampled=False)
+        readings = with_known_faults(con, "rows_of_day", profile, seen, list(inputs(profile, seen, together=False)))
+    made = [judged(one, pipeline, tick, 1, tick.end, bounds) for one in readings]
+    found = causes(pipeline, made)
+    for one in made:
+        one.cause = found.get((one.what, one.slice), "")
+    return made
+
+
+def flooded(column: str, value: object, share: float) -> Change:
+    def change(rows: pd.DataFrame) -> pd.DataFrame:
+        flags = np.random.default_rng(1).random(len(rows)) < share
+        return rows.assign(**{column: rows[column].mask(flags, value)})
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "sentences"),
+    [
+        (
+            lambda rows: rows.assign(distance=(rows["distance"] * 1.609344).round().astype("int64")),
+            {"distance": "its values are 1.609 times what they were, as kilometres are of miles: has its unit changed?"},
+        ),
+        (
+            lambda rows: rows.assign(block_minutes=rows["block_minutes"] / 60),
+            {"block_minutes": "its values are 1/60 of what they were, as minutes are of seconds: has its unit changed?"},
+        ),
+        (
+            lambda rows: rows.assign(dep_hour=(rows["dep_hour"] + 4) % 24),
+            {"dep_hour": "its times of day are 4 hours later than they were: has its clock or time zone changed?"},
+        ),
+        (
+            lambda rows: rows.assign(distance=rows["block_minutes"].astype("int64"), block_minutes=1.0 * rows["distance"]),
+            {
+                "distance": "its values are like those of block_minutes were, and those of block_minutes like its own: have",
+                "block_minutes": "its values are like those of distance were, and those of distance like its own: have",
+            },
+        ),
+        (
+            lambda rows: rows.assign(origin=rows["dest"], dest=rows["origin"]),
+            {
+                "origin": "its values are like those of dest were, and those of dest like its own: have the two been swapped?",
+                "dest": "its values are like those of origin were, and those of origin like its own: have the two been",
+            },
+        ),
+        (
+            flooded("distance", 0, 0.15),
+            {"distance": "14% of its values are 0, and the others are as before: does a default value stand in for"},
+        ),
+        (flooded("carrier", "??", 0.3), {"carrier": "of its values are '??', and the others are as before: does a default"}),
+    ],
+    ids=["kilometres", "minutes", "clock", "swapped numbers", "swapped texts", "flood of a number", "flood of a text"],
+)
+def test_a_fault_that_was_put_in_is_named(
+    flights: pd.DataFrame, pipeline: Pipeline, profile: ReferenceProfile, change: Change, sentences: dict[str, str]
+) -> None:
+    rows = flights[flights["tick"] == QUIET[2]]
+    made = measured(change(rows), pipeline, profile)
+    named = {one.slice: one for one in made if one.what == KNOWN_FAULT}
+    assert set(named) == set(sentences)
+    for feature, sentence in sentences.items():
+        assert sentence in named[feature].sentence
+        assert named[feature].breached
+        assert named[feature].value > 0.75
+        # Whatever else is breached by the same feature says so too, and nothing of it is taken for a change of the world.
+        others = [one for one in made if one.slice == feature and one.breached]
+        assert {one.cause for one in others} == {DATA_FAULT}
+        assert all(sentence in one.sentence for one in others if one.what in ("feature_psi", "feature_wasserstein"))
+
+
+@pytest.mark.parametrize("day", QUIET, ids=str)
+def test_quiet_days_have_no_fault(flights: pd.DataFrame, pipeline: Pipeline, profile: ReferenceProfile, day: date) -> None:
+    made = measured(flights[flights["tick"] == day], pipeline, profile)
+    assert [one.sentence for one in made if one.what == KNOWN_FAULT] == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda rows: rows.assign(distance=(rows["distance"] * 1.3).round().astype("int64")),
+        lambda rows: rows.assign(distance=rows["distance"] + 400),
+        lambda rows: rows[rows["distance"] > 1000],
+        lambda rows: rows[rows["dep_hour"] > 14],
+        lambda rows: rows[rows["carrier"].isin(["UA", "DL"])],
+    ],
+    ids=["longer", "longer by as much", "only long ones", "only the evening", "two carriers"],
+)
+def test_a_shift_that_is_no_fault_is_not_called_one(
+    flights: pd.DataFrame, pipeline: Pipeline, profile: ReferenceProfile, change: Change
+) -> None:
+    made = measured(change(flights[flights["tick"] == QUIET[2]]), pipeline, profile)
+    assert [one.sentence for one in made if one.what == KNOWN_FAULT] == []
+    assert any(one.breached for one in made)
+
+
+def test_a_column_with_one_value_only_has_no_others_to_be_as_before(
+    flights: pd.DataFrame, pipeline: Pipeline, profile: ReferenceProfile
+) -> None:
+    rows = flights[flights["tick"] == QUIET[2]].assign(distance=500, carrier="UA")
+    assert [one.sentence for one in measured(rows, pipeline, profile) if one.what == KNOWN_FAULT] == []

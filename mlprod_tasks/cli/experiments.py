@@ -39,6 +39,13 @@ Then = Annotated[
     ),
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Count only units without a row before the start.")]
+Traffic = Annotated[
+    float,
+    typer.Option(
+        help="The share of the units that take part; the others are left to the champion, or to experiments that run at once.",
+        callback=finite,
+    ),
+]
 Called = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="Its name.")]
 
 
@@ -55,13 +62,14 @@ def plan(
     rows: Rows = "batch",
     then: Then = "nothing",
     fresh: Fresh = False,
+    traffic: Traffic = 1.0,
 ) -> None:
     """Print how many units and weeks an experiment needs, from the history of the use case; changes nothing."""
     from mlprod_tasks.experiments.plan import Wanted, told
     from mlprod_tasks.experiments.run import plan_for
 
     pipeline, here = opened(name)
-    wanted = Wanted(metric, difference, alpha, power, design, rows, then, fresh)  # type: ignore[arg-type]
+    wanted = Wanted(metric, difference, alpha, power, design, rows, then, fresh, traffic)  # type: ignore[arg-type]
     planned = plan_for(pipeline, wanted, variant, here, periods)
     say(told(pipeline, planned))
 
@@ -81,6 +89,7 @@ def start(
     rows: Rows = "batch",
     then: Then = "nothing",
     fresh: Fresh = False,
+    traffic: Traffic = 1.0,
     starts: Annotated[str | None, typer.Option(metavar="TICK", help="The first tick; by default the next one.")] = None,
     reason: Reason = "",
 ) -> None:
@@ -92,7 +101,7 @@ def start(
 
     pipeline, here = opened(name)
     first = None if starts is None else pipeline.schedule.tick(starts).name
-    wanted = Wanted(metric, difference, alpha, power, design, rows, then, fresh)  # type: ignore[arg-type]
+    wanted = Wanted(metric, difference, alpha, power, design, rows, then, fresh, traffic)  # type: ignore[arg-type]
     planned = plan_for(pipeline, wanted, variant, here, periods)
     run = begin(pipeline, experiment, planned, by, reason, here, starts=first)
     say(told(pipeline, planned))

@@ -94,6 +94,7 @@ class ExperimentRow:
     metric: str
     unit: str
     rows: str  # 'batch' or 'requests'
+    traffic: float  # the share of the units that take part
     fresh: bool  # whether only units count that were first seen after the start
     then: str  # what follows a verdict: 'nothing', 'take_back' or 'promote'
     conclusion: str  # what followed

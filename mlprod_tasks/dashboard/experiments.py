@@ -70,7 +70,7 @@ def _run(
         ended=None if ended is None else str(ended), ended_by="" if ended is None else run.ended_by,
         end_reason="" if ended is None else run.end_reason,
         metric=wanted["metric"], unit=_unit(known, wanted["metric"]), rows=wanted.get("rows", "batch"),
-        fresh=wanted.get("fresh", False), then=wanted.get("then", "nothing"),
+        traffic=wanted.get("traffic", 1.0), fresh=wanted.get("fresh", False), then=wanted.get("then", "nothing"),
         conclusion=run.conclusion if run.concluded_at is not None and run.concluded_at <= until else "",
         design=wanted["design"], difference=wanted["difference"],
         alpha=wanted["alpha"], power=wanted["power"], units=run.plan["units"],

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlprod_tasks.declaration import Column, Expression, Pipeline
+
+if TYPE_CHECKING:
+    from mlprod_tasks.platform.experiment_entries import ExperimentRun
 
 SEPARATOR = "\x1f"  # between the parts of a unit; no key that a system writes contains it
 HASH_BYTES = 8
@@ -32,6 +35,36 @@ class Variant:
     share: float
     threshold: float | None = None
     held_out: bool = False
+
+
+@dataclass(frozen=True)
+class UnitRange:
+    """Which units take part in an experiment: those whose place by the layer's salt is in [low, high).
+
+    Experiments that share a layer have ranges that do not overlap, so no unit is in two.
+    """
+
+    salt: str
+    low: float
+    high: float
+
+    @property
+    def whole(self) -> bool:
+        """Whether all units take part."""
+        return self.low <= 0 and self.high >= 1
+
+    def has(self, units: Sequence[str | None]) -> NDArray[np.bool_]:
+        """Return which units take part, (units,); None does not."""
+        if self.whole:
+            return np.array([unit is not None for unit in units], bool)
+        at = _places(units, self.salt)
+        # Places round to 1 at the very end.
+        return (at >= self.low) & ((at < self.high) | (self.high >= 1)) & (at >= 0)
+
+
+def units_of_run(run: ExperimentRun) -> UnitRange:
+    """Return which units take part in an experiment."""
+    return UnitRange(run.layer_salt, run.units_from, run.units_to)
 
 
 def unit_columns(pipeline: Pipeline) -> tuple[str, ...]:
@@ -100,15 +133,23 @@ def shares_end(variants: Sequence[Variant]) -> list[float]:
     return [float(end) for end in np.cumsum([one.share for one in variants])]
 
 
-def assign(units: Sequence[str | None], salt: str, variants: Sequence[Variant]) -> NDArray[np.int64]:
-    """Return the position of each unit's variant, (units,); -1 for None."""
+def assign(
+    units: Sequence[str | None], salt: str, variants: Sequence[Variant], among: UnitRange | None = None
+) -> NDArray[np.int64]:
+    """Return the position of each unit's variant, (units,); -1 for None, and for units that are not `among` those given."""
     ends = shares_end(variants)
-    place = placing(salt)
-    places: dict[str, float] = {unit: place(unit) for unit in units if unit is not None}
-    at = np.array([-1.0 if unit is None else places[unit] for unit in units])
+    at = _places(units, salt)
     # Shares may round to a sum below 1: the last variant ends where places do.
     found = np.minimum(np.searchsorted(ends, at, side="right"), len(variants) - 1)
-    return np.where(at < 0, -1, found).astype(np.int64)
+    taken = at >= 0 if among is None else among.has(units)
+    return np.where(taken, found, -1).astype(np.int64)
+
+
+def _places(units: Sequence[str | None], salt: str) -> NDArray[np.float64]:
+    """Where units lie, (units,); -1 for None."""
+    place = placing(salt)
+    places: dict[str, float] = {unit: place(unit) for unit in units if unit is not None}
+    return np.array([-1.0 if unit is None else places[unit] for unit in units], float)
 
 
 def _text(parts: Sequence[Any]) -> str | None:

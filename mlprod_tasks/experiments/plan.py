@@ -40,7 +40,8 @@ class Wanted:
     compared by what was scored in batch, or by what was answered on request. Both are assigned. then: what follows a verdict:
     'nothing': units keep their variants to the planned end; 'take_back': the champion answers all again; 'promote': the winner
     becomes champion, by the gates of any promotion, and else as 'take_back'. fresh: whether only units count that have no row
-    before the start: they are not used to what was. All are assigned.
+    before the start: they are not used to what was. All are assigned. traffic: the share of the units that take part, above 0
+    and at most 1; the others are the champion's, or those of other experiments that run at once.
     """
 
     metric: str
@@ -51,6 +52,7 @@ class Wanted:
     rows: Rows = "batch"
     then: Then = "nothing"
     fresh: bool = False
+    traffic: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -155,13 +157,20 @@ def told(pipeline: Pipeline, planned: Plan) -> str:
             f"{format_number(usual.mean)}{unit}, {_spread(metric)} {format_number(usual.sd)}{unit}",
             f"  smallest difference that matters: {format_number(wanted.difference)}{unit}",
             f"  significance {wanted.alpha:.0%}, power {wanted.power:.0%}, design {wanted.design}",
-            f"variants: {shares}" + (", of units first seen after the start" if wanted.fresh else ""),
+            f"variants: {shares}" + _among(wanted),
             f"needs {format_count(planned.units, 'unit')} in the smallest variant: {length}, in which "
             f" {format_count(planned.expected, 'unit')} are expected",
             f"with them, a difference of {format_number(planned.seen)}{unit} is found with that power",
             f"a verdict: {AFTER[wanted.then]}",
         ]
     )
+
+
+def _among(wanted: Wanted) -> str:
+    """Which units the shares of variants are of, if not of all."""
+    part = "" if wanted.traffic == 1 else f"{wanted.traffic:.0%} of the units"
+    fresh = "units first seen after the start" if wanted.fresh else ""
+    return "".join(f", of {one}" for one in (part, fresh) if one)
 
 
 def _middle(metric: UnitMetric) -> str:
@@ -197,6 +206,8 @@ def _checked(pipeline: Pipeline, wanted: Wanted, variants: Sequence[Variant]) ->
         raise CannotPlan("a unit is a row, and each is new: leave `fresh` out, or declare a `unit` that comes again")
     if wanted.rows == "requests":
         check_unit_of_requests(pipeline)
+    if not 0 < wanted.traffic <= 1:
+        raise CannotPlan(f"traffic {wanted.traffic}: give the share of the units that take part, above 0 and at most 1")
     if not wanted.difference > 0:
         raise CannotPlan(f"the smallest difference that matters is {wanted.difference}: give a number above 0")
     for name, value in (("alpha", wanted.alpha), ("power", wanted.power)):
@@ -279,9 +290,10 @@ def _planned(
     needed = factor * units_for_means(wanted.difference, sd, alpha=alpha, power=wanted.power, ratio=control / smallest)
     if min(control, smallest) == control:
         needed *= control / smallest
-    expected = units.n * min(control, smallest)
+    there = units.n * wanted.traffic
+    expected = there * min(control, smallest)
     seen = smallest_difference(
-        sd, max(2.0, units.n * smallest / factor), max(2.0, units.n * control / factor), alpha=alpha, power=wanted.power
+        sd, max(2.0, there * smallest / factor), max(2.0, there * control / factor), alpha=alpha, power=wanted.power
     )
     return Plan(
         wanted, variants, periods, ceil(needed), int(expected), seen, Usual(history.first, history.last, units.n, mean, sd)

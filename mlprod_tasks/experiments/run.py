@@ -13,6 +13,7 @@ from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.declaration.experiment import CONTROL, HOLD_OUT
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.experiments.assignment import Variant
+from mlprod_tasks.experiments.layer import NoRoom, free_range
 from mlprod_tasks.experiments.plan import CannotPlan, Plan, Wanted, declared, plan, ticks_a_period
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.bandit_entries import BanditRun
@@ -67,7 +68,9 @@ def start(
 ) -> ExperimentRun:
     """Write the plan to the ledger; rows are assigned from tick `starts` on, by default the next one.
 
-    Raises: CannotStart, also if another experiment of the use case is not over, or a rollout lets another version answer.
+    Experiments that run at once share a layer: each has units of its own.
+
+    Raises: CannotStart, also if other experiments leave too few units, or a rollout lets another version answer.
     """
     if not NAME.fullmatch(name):
         raise CannotStart(f"experiment {name!r}: give lower-case letters, digits and _, starting with a letter")
@@ -87,23 +90,45 @@ def start(
         _check_promotable(pipeline, name, planned, platform)
     run = ExperimentRun(
         pipeline=pipeline.name, name=name, at=now, by=by, reason=reason, plan=planned.as_json(),
-        salt=_salt(pipeline, name, now), starts=first,
+        salt=_salt(pipeline, name, now), layer_salt=_salt(pipeline, f"{name}/layer", now), starts=first,
         ends=schedule.shift(first, planned.periods * ticks_a_period(schedule) - 1),
     )  # fmt: skip
     if schedule.last is not None and run.ends > schedule.last:
         raise CannotStart(f"experiment {name!r}: it would last until {run.ends}, but the schedule ends on {schedule.last}")
     with platform.ledger.exclusive(f"{pipeline.name}/experiment") as session:
         known = list(session.scalars(select(ExperimentRun).filter_by(pipeline=pipeline.name)))
-        if any(one.name == name for one in known):
-            raise CannotStart(f"experiment {name!r}: there was one of that name; give another")
-        if (other := next((one for one in known if last_of(pipeline, one) >= first), None)) is not None:
-            until = last_of(pipeline, other)
-            raise CannotStart(f"experiment {name!r}: {other.name!r} runs until {until}: end it, or start after it")
-        bandits = session.scalars(select(BanditRun).filter_by(pipeline=pipeline.name))
+        bandits = list(session.scalars(select(BanditRun).filter_by(pipeline=pipeline.name)))
+        if name in {*(one.name for one in known), *(one.name for one in bandits)}:
+            raise CannotStart(f"experiment {name!r}: there was one of that name, or a bandit; give another")
+        _share_layer(pipeline, run, planned, known, schedule.last_at(now).name)
         if (choosing := next((one for one in bandits if one.ended is None or one.ended > first), None)) is not None:
             raise CannotStart(f"experiment {name!r}: bandit {choosing.name!r} is not over: stop it first")
         session.add(run)
     return run
+
+
+def _share_layer(pipeline: Pipeline, run: ExperimentRun, planned: Plan, known: Sequence[ExperimentRun], now: TickName) -> None:
+    """Give an experiment units that no other has while it runs.
+
+    known: all others; now: the newest tick. Raises: CannotStart.
+    """
+    where = f"experiment {run.name!r}"
+    lasts = {one.name: last_of(pipeline, one) for one in known}
+    beside = [one for one in known if lasts[one.name] >= run.starts and one.starts <= run.ends]
+    for one in beside:
+        if "promote" in (planned.wanted.then, plan_of(one).wanted.then):
+            raise CannotStart(
+                f"{where}: {one.name!r} runs until {lasts[one.name]}, and one of the two would make its winner champion, which "
+                "voids the other: plan both with another `then`, end it, or start after it"
+            )
+    try:
+        taken = free_range(planned.wanted.traffic, [(one.units_from, one.units_to) for one in beside])
+    except NoRoom as error:
+        there = ", ".join(f"{one.name!r} has {one.units_to - one.units_from:.0%} until {lasts[one.name]}" for one in beside)
+        raise CannotStart(f"{where}: {error}: {there}. End one, start after it, or ask for less traffic") from error
+    # The ranges of a layer mean the same units as long as any experiment in it is not over; then they are drawn anew.
+    run.layer_salt = next((one.layer_salt for one in known if one.layer_salt and lasts[one.name] >= now), run.layer_salt)
+    run.units_from, run.units_to = taken
 
 
 def rollout_in_the_way(pipeline: Pipeline, *, reads: bool, gives: bool, platform: Platform) -> str | None:
@@ -178,12 +203,12 @@ def every(pipeline: Pipeline, platform: Platform) -> list[ExperimentRun]:
     return sorted(platform.ledger.all(ExperimentRun, pipeline=pipeline.name), key=lambda run: run.starts)
 
 
-def in_force(pipeline: Pipeline, tick: Tick, platform: Platform) -> ExperimentRun | None:
-    """Return the experiment that assigns the rows of a tick; None if there is none."""
+def in_force(pipeline: Pipeline, tick: Tick, platform: Platform) -> tuple[ExperimentRun, ...]:
+    """Return the experiments that assign the rows of a tick, each among units of its own."""
     runs = platform.ledger.all(
         ExperimentRun, ExperimentRun.starts <= tick.name, ExperimentRun.ends >= tick.name, pipeline=pipeline.name
     )
-    return next((run for run in runs if run.ended is None or tick.name < run.ended), None)
+    return tuple(run for run in runs if run.ended is None or tick.name < run.ended)
 
 
 def plan_of(run: ExperimentRun) -> Plan:

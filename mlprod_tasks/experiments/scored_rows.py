@@ -16,6 +16,7 @@ from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.declaration.task import PREDICTION
 from mlprod_tasks.documents.formatting import format_count
 from mlprod_tasks.experiments.assignment import Variant, unit_columns
+from mlprod_tasks.experiments.left_out import rows_left_out, ticks_left_out
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.experiment_entries import ExperimentRun
 from mlprod_tasks.platform.lake import listed
@@ -231,10 +232,10 @@ class BatchRows:
             if others:
                 yield f"{others:,} of {rows:,} rows of {one.name} were answered by {what}"
         # Ticks that assigned no row: the champion was another by then, or the fallback answered all.
-        query = f"SELECT tick FROM {source} GROUP BY tick HAVING count(*) FILTER (WHERE experiment = ?) = 0 ORDER BY tick"
-        if missing := con.execute(query, [run.name]).fetchall():
+        assert source is not None
+        if missing := ticks_left_out(con, source, run, self.unit_names(pipeline)):
             yield (
-                f"no row was assigned at {format_count(len(missing), 'tick')}, the first {missing[0][0]}: the champion was not "
+                f"no row was assigned at {format_count(len(missing), 'tick')}, the first {missing[0]}: the champion was not "
                 "the control any more, or could not answer"
             )
 
@@ -364,11 +365,9 @@ class RequestRows:
             if others > MOST_OTHERS * rows:
                 yield f"{others:,} of {rows:,} requests of {one.name} were answered by {what}"
         until = None if run.ended_at is None else run.ended_at.isoformat()
-        ((missing, rows),) = con.execute(
-            f"SELECT count(*) FILTER (WHERE experiment IS DISTINCT FROM ?), count(*) FROM {source} "
-            f'WHERE {answered} AND ("at" < ?::TIMESTAMPTZ OR ?::TIMESTAMPTZ IS NULL)',
-            [run.name, until, until],
-        ).fetchall()
+        assert source is not None
+        while_it_ran = f'{answered} AND ("at" < ?::TIMESTAMPTZ OR ?::TIMESTAMPTZ IS NULL)'
+        missing, rows = rows_left_out(con, source, run, self.unit_names(pipeline), while_it_ran, [until, until])
         if missing > MOST_OTHERS * rows:
             yield (
                 f"{missing:,} of {rows:,} requests were not assigned: the champion was not the control any more, a rollout let "

@@ -24,7 +24,7 @@ class ExperimentRun(Row):
     by: Mapped[Line]
     reason: Mapped[Line]
     plan: Mapped[dict[str, Any]]
-    salt: Mapped[str] = mapped_column(String(16))  # selects the units
+    salt: Mapped[str] = mapped_column(String(16))  # gives its units their variants
     starts: Mapped[TickName]  # the first tick whose rows are assigned
     ends: Mapped[TickName]  # the last tick, as planned
     ended: Mapped[TickName | None] = mapped_column(default=None)  # the first tick that is not assigned, if it was ended
@@ -33,6 +33,10 @@ class ExperimentRun(Row):
     end_reason: Mapped[Line] = mapped_column(default="")
     concluded_at: Mapped[datetime | None] = mapped_column(default=None)  # when the plan's consequence was drawn
     conclusion: Mapped[str] = mapped_column(default="")  # what that was
+    # Its units are those whose place in [0, 1), by the layer's salt, is not below units_from and below units_to.
+    layer_salt: Mapped[str] = mapped_column(String(16), default="")
+    units_from: Mapped[float] = mapped_column(default=0.0)
+    units_to: Mapped[float] = mapped_column(default=1.0)
 
 
 class ExperimentReading(Row):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
+from mlprod_tasks.declaration.experiment import CONTROL
 from mlprod_tasks.declaration.task import HIGH, LOW
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Fallback, FallbackCause, Promotion, Scoring
@@ -182,14 +183,14 @@ def _with_variants(
     answer = replace(champions, versions=versions, assigned=experiment)
     for position, variant in enumerate(experiment.variants):
         rows = experiment.of_row == position
-        if position == 0 or not rows.any():
+        if variant.name == CONTROL or not rows.any():
             continue
         try:
             treated = _variant_predictions(pipeline, tick, variant, model, built, rows, platform)
         except Exception:
             log.exception(
                 "%s: %s: %s of experiment %s cannot score its %d rows: the champion scores them",
-                pipeline.name, tick, variant.name, experiment.experiment, int(rows.sum()),
+                pipeline.name, tick, variant.name, experiment.named[position], int(rows.sum()),
             )  # fmt: skip
             answer = replace(answer, assigned=experiment.failed(rows))
             continue

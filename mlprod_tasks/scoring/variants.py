@@ -16,7 +16,7 @@ from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.declaration.bandit import ACTION, STATE
 from mlprod_tasks.declaration.experiment import ASSIGNED, EXPERIMENT, PROPENSITY, VARIANT
 from mlprod_tasks.experiments import run as experiments
-from mlprod_tasks.experiments.assignment import Variant, assign, unit_columns, units_of
+from mlprod_tasks.experiments.assignment import Variant, assign, unit_columns, units_of, units_of_run
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.bandit_entries import BanditRun
 
@@ -30,14 +30,16 @@ log = logging.getLogger(__name__)
 class Assigned:
     """The variants of a tick's rows.
 
-    experiment: its name, or that of a bandit; variants: the control first; of_row: the position of each row's variant,
-    (rows,), -1 for none. propensities: (rows,) with which probability a bandit gave each row what it got; None if these are
-    the variants' shares. state: the version of the bandit's state. actions: (rows,) what is to be done with each row, of a
-    bandit with actions.
+    variants: of all experiments, or of a bandit; named: the name of each variant's experiment or bandit; of_row: the position
+    of each row's variant, (rows,), -1 for none. without: the experiment or bandit of rows without a variant, of the one that
+    has all units. propensities: (rows,) with which probability a bandit gave each row what it got; None if these are the
+    variants' shares. state: the version of the bandit's state. actions: (rows,) what is to be done with each row, of a bandit
+    with actions.
     """
 
-    experiment: str
     variants: tuple[Variant, ...]
+    named: tuple[str, ...]
+    without: str | None
     of_row: NDArray[np.int64]
     propensities: NDArray[np.float64] | None = None
     state: int | None = None
@@ -49,17 +51,17 @@ class Assigned:
 
     def columns(self) -> dict[str | None, Any]:
         """The columns that record the assignment; null where there is none."""
-        names = [one.name for one in self.variants] + [None]
-        n, without = len(self.of_row), self.of_row < 0
+        names, named = [one.name for one in self.variants] + [None], [*self.named, self.without]
+        without = self.of_row < 0
         shares = np.array([one.share for one in self.variants] + [np.nan])
         chances = shares[self.of_row] if self.propensities is None else self.propensities
         columns: dict[str | None, Any] = {
-            EXPERIMENT: pa.array([self.experiment] * n, pa.string()),
+            EXPERIMENT: pa.array([named[position] for position in self.of_row], pa.string()),
             VARIANT: pa.array([names[position] for position in self.of_row], pa.string()),
             PROPENSITY: pa.array(chances, pa.float64(), mask=without),
         }
         if self.state is not None:
-            columns[STATE] = pa.array(np.full(n, self.state, np.int32), mask=without)
+            columns[STATE] = pa.array(np.full(len(without), self.state, np.int32), mask=without)
         if self.actions is not None:
             columns[ACTION] = pa.array(self.actions, pa.string(), mask=without)
         return columns
@@ -75,16 +77,26 @@ class Assigned:
 def assigned(pipeline: Pipeline, tick: Tick, rows: pa.Table, champion: int, platform: Platform) -> Assigned | None:
     """Assign the rows of a tick; None without an experiment or bandit.
 
-    The champion is the control of the plan, or there is none: what was planned is not what would be compared.
+    Each unit is in one of several experiments at most. The champion is the control of a plan, or it assigns no rows: what was
+    planned is not what would be compared.
     """
-    run = experiments.in_force(pipeline, tick, platform)
-    if run is None:
+    runs = experiments.in_force(pipeline, tick, platform)
+    if not runs:
         return chosen(pipeline, tick, rows, champion, platform)
-    planned = experiments.plan_of(run)
-    if planned.control.version != champion:
-        return None
     units = units_of(rows, unit_columns(pipeline))
-    return Assigned(run.name, planned.variants, assign(units, run.salt, planned.variants))
+    variants: list[Variant] = []
+    named: list[str] = []
+    of_row, without = np.full(len(units), -1, np.int64), None
+    for run in runs:
+        planned, among = experiments.plan_of(run), units_of_run(run)
+        if planned.control.version != champion:
+            continue
+        found = assign(units, run.salt, planned.variants, among)
+        of_row = np.where(found < 0, of_row, found + len(variants))
+        variants += planned.variants
+        named += [run.name] * len(planned.variants)
+        without = run.name if among.whole else without
+    return Assigned(tuple(variants), tuple(named), without, of_row) if variants else None
 
 
 def chosen(pipeline: Pipeline, tick: Tick, rows: pa.Table, champion: int, platform: Platform) -> Assigned | None:
@@ -101,11 +113,12 @@ def chosen(pipeline: Pipeline, tick: Tick, rows: pa.Table, champion: int, platfo
     except Exception:
         log.exception("%s: bandit %s cannot choose at %s: the champion answers all rows", pipeline.name, run.name, tick)
         return None
+    named = (run.name,) * len(plan.variants)
     if not plan.acts:
-        return Assigned(run.name, plan.variants, given.arm, given.propensity, given.version)
+        return Assigned(plan.variants, named, run.name, given.arm, given.propensity, given.version)
     actions = tuple(plan.arms[arm] if arm >= 0 else None for arm in given.arm)
     control = np.where(given.arm < 0, -1, 0)
-    return Assigned(run.name, plan.variants, control, given.propensity, given.version, actions)
+    return Assigned(plan.variants, named, run.name, control, given.propensity, given.version, actions)
 
 
 def row_thresholds(pipeline: Pipeline, rows: pa.Table, platform: Platform) -> list[float | None]:

@@ -16,7 +16,17 @@ import msgspec
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.rhythm import TickName
-from mlprod_tasks.experiments.assignment import SEPARATOR, Variant, column_of_unit, first_hash, salted, shares_end, unit_columns
+from mlprod_tasks.experiments.assignment import (
+    SEPARATOR,
+    UnitRange,
+    Variant,
+    column_of_unit,
+    first_hash,
+    salted,
+    shares_end,
+    unit_columns,
+    units_of_run,
+)
 from mlprod_tasks.online.fields import EPOCH_DAY
 from mlprod_tasks.online.plan import EPOCH, MICROSECOND
 from mlprod_tasks.platform import Platform
@@ -53,12 +63,38 @@ class Assignment(msgspec.Struct, frozen=True):
         return f"experiment {self.experiment} keeps its unit from the model"
 
 
+NOT_ASSIGNED = Assignment(None)
+
+
+@dataclass(frozen=True)
+class HashRange:
+    """A `UnitRange` whose units are told by their hash alone.
+
+    salted: the layer's hash before a unit; first: the first hash of the range; beyond: the first one after it, None if it has
+    the last.
+    """
+
+    salted: Any
+    first: bytes
+    beyond: bytes | None
+
+    def has(self, unit: str | None) -> bool:
+        """Return whether a unit takes part; None does not."""
+        if unit is None:
+            return False
+        hashed = self.salted.copy()
+        hashed.update(unit.encode())
+        at: bytes = hashed.digest()
+        return self.first <= at and (self.beyond is None or at < self.beyond)
+
+
 @dataclass(frozen=True)
 class RequestSplit:
     """What a replica knows of an experiment that is not over.
 
-    salted: the hash before a unit; control: the version that must be champion; first, last: the ticks whose requests are
-    assigned; ends: the first hash beyond the share of each variant but the last; assignments: of each variant.
+    salted: the hash before a unit; among: which units take part, None for all; control: the version that must be champion;
+    first, last: the ticks whose requests are assigned; ends: the first hash beyond the share of each variant but the last;
+    assignments: of each variant.
     """
 
     experiment: str
@@ -68,11 +104,38 @@ class RequestSplit:
     last: TickName
     ends: tuple[bytes, ...]
     assignments: tuple[Assignment, ...]
+    among: HashRange | None = None
 
     @cached_property
     def of(self) -> Callable[[str | None, Sequence[Any]], Assignment]:
-        """Return the assignment of a unit; None has no variant. The features of its row, the second argument, do not matter."""
-        return by_hash(self.experiment, self.salted, self.ends, self.assignments)
+        """Return the assignment of a unit; None has no variant. The features of its row, the second argument, do not matter.
+
+        A unit that does not take part is not assigned.
+        """
+        of = by_hash(self.experiment, self.salted, self.ends, self.assignments)
+        return of if self.among is None else within(self.among, of)
+
+
+def within(
+    among: HashRange, of: Callable[[str | None, Sequence[Any]], Assignment]
+) -> Callable[[str | None, Sequence[Any]], Assignment]:
+    """Return what assigns the units of a range, as `of` does, and no others."""
+
+    def of_range(unit: str | None, values: Sequence[Any] = ()) -> Assignment:
+        return of(unit, values) if among.has(unit) else NOT_ASSIGNED
+
+    return of_range
+
+
+def first_that_assigns(
+    each: Sequence[Callable[[str | None, Sequence[Any]], Assignment]],
+) -> Callable[[str | None, Sequence[Any]], Assignment]:
+    """Return what asks several experiments in turn: no unit takes part in two."""
+
+    def of(unit: str | None, values: Sequence[Any] = ()) -> Assignment:
+        return next((found for one in each if (found := one(unit, values)).experiment is not None), NOT_ASSIGNED)
+
+    return of
 
 
 def by_hash(
@@ -107,7 +170,15 @@ def split_of(run: ExperimentRun, variants: Sequence[Variant]) -> RequestSplit:
     # Compared as bytes, without a number in between: the last variant ends where hashes do.
     ends = [first_hash(end) for end in shares_end(variants)[:-1]]
     assignments = tuple(Assignment(run.name, one, one.name, one.share) for one in variants)
-    return RequestSplit(run.name, salted(run.salt), variants[0].version, run.starts, run.ends, tuple(ends), assignments)
+    among = _hash_range(units_of_run(run))
+    return RequestSplit(run.name, salted(run.salt), variants[0].version, run.starts, run.ends, tuple(ends), assignments, among)
+
+
+def _hash_range(units: UnitRange) -> HashRange | None:
+    if units.whole:
+        return None
+    beyond = None if units.high >= 1 else first_hash(units.high)
+    return HashRange(salted(units.salt), first_hash(units.low), beyond)
 
 
 def unit_reader(pipeline: Pipeline) -> UnitOf | None:

@@ -26,7 +26,7 @@ from mlprod_tasks.scoring.log_row import LoggedRow, columns_of_bandit
 from mlprod_tasks.scoring.prediction_log import PredictionLog
 from mlprod_tasks.serving.bandits import BanditSplit
 from mlprod_tasks.serving.error_place import error_place
-from mlprod_tasks.serving.experiments import Assignment, RequestSplit, unit_reader
+from mlprod_tasks.serving.experiments import NOT_ASSIGNED, Assignment, RequestSplit, first_that_assigns, unit_reader
 from mlprod_tasks.serving.messages import ValidRequest
 from mlprod_tasks.serving.model_loader import LoadedModels, LoadedVersion, ModelLoader
 from mlprod_tasks.serving.row_score import RowScore
@@ -91,7 +91,6 @@ class ShadowScore(msgspec.Struct, frozen=True):
 
 
 NO_SHADOW = ShadowScore()
-NOT_ASSIGNED = Assignment(None)
 
 
 @dataclass
@@ -176,7 +175,8 @@ class Scorer:
         """
         if tick is not self._split_tick or loaded.splits is not self._splits:  # most requests share both
             self._split_tick, self._splits = tick, loaded.splits
-            self._split = next((one.of for one in loaded.splits if one.first <= tick <= one.last), None)
+            each = [one.of for one in loaded.splits if one.first <= tick <= one.last]
+            self._split = None if not each else each[0] if len(each) == 1 else first_that_assigns(each)
         return NOT_ASSIGNED if self._split is None or self._unit is None else self._split(self._unit(row), values)
 
     def choose_route(self, entity: str, loaded: LoadedModels, assigned: Assignment = NOT_ASSIGNED) -> RouteChoice:

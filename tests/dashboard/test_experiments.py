@@ -142,7 +142,7 @@ def test_a_plan_is_read_in_the_dialog_before_it_is_started(browser: Any, address
     def press(text: str) -> None:
         next(one for one in dialog.find_elements("css selector", "button") if one.text == text).click()
 
-    for name, value in {"variants": "3, fallback=10%", "difference": "0.8"}.items():
+    for name, value in {"variants": "3, fallback=10%", "difference": "0.8", "traffic": "40"}.items():
         dialog.find_element("css selector", f'[name="{name}"]').send_keys(value)
     press("Only plan")
     assert dialog.find_element("css selector", ".plan").text == "needs 1,030 units"
@@ -161,6 +161,7 @@ def test_a_plan_is_read_in_the_dialog_before_it_is_started(browser: Any, address
         "rows": "batch",
         "then": "nothing",
         "fresh": False,
+        "traffic": 0.4,
     }
     assert (planned[0], wanted.items() <= planned[1].items()) == ("plan_experiment", True), planned
     assert (started[0], {**wanted, "experiment": "cheaper", "reason": "is it worth it?"}.items() <= started[1].items()) == (

@@ -203,7 +203,7 @@ def test_a_guardrail_ends_the_experiment_before_its_end(shop, scored):
     ended = experiments.get(shop.pipeline, run.name, shop.platform)
     assert ended.ended_by == "guardrail"
     assert ended.ended is not None
-    assert experiments.in_force(shop.pipeline, shop.tick("2024-02-05"), shop.platform) is None
+    assert experiments.in_force(shop.pipeline, shop.tick("2024-02-05"), shop.platform) == ()
 
 
 @pytest.mark.parametrize("when", ["the same name", "at the same time", "too late", "a bad name"])

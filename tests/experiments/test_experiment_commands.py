@@ -81,7 +81,7 @@ def asked(what: str, **given: object) -> dict[str, object]:
 def test_the_page_plans_starts_and_ends_one_as_the_shell_does(never: Shop, mlprod: Callable[..., Result]) -> None:
     wanted = {
         "variants": ["champion@1.0"], "metric": "saved", "difference": 1.2, "design": "fixed", "periods": None, "rows": "batch",
-        "then": "nothing", "fresh": False,
+        "then": "nothing", "fresh": False, "traffic": 1.0,
     }  # fmt: skip
     assert asked("plan_experiment", **wanted) == {"done": mlprod("plan", "returns", *WANTED).output.rstrip()}
     begun = asked("experiment", **wanted, name="second", by="ada", reason="a question")

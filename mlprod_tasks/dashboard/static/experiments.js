@@ -90,7 +90,7 @@
       h("p", { class: "words" }, mlprod.prose(one.sentence)),
       h("dl", { class: "facts" }, [
         fact(one.rows === "requests" ? "Requests of" : "Rows of", `${one.starts} to ${one.ends}`), one.last && fact("Read", `${one.first} to ${one.last}`), fact("Design", one.design.replace("_", "-")),
-        fact("Significance, power", `${share(one.alpha)}, ${share(one.power)}`), fact("By", one.by), one.fresh && fact("Units", "first seen after the start"), one.then !== "nothing" && fact("A verdict", THEN.find(([value]) => value === one.then)[1]), one.conclusion && fact("Afterwards", mlprod.prose(one.conclusion)), one.reason && fact("Why", one.reason), ended].filter(Boolean)),
+        fact("Significance, power", `${share(one.alpha)}, ${share(one.power)}`), fact("By", one.by), (one.fresh || one.traffic < 1) && fact("Units", [one.traffic < 1 && `${share(one.traffic)} of all`, one.fresh && "first seen after the start"].filter(Boolean).join(", ")), one.then !== "nothing" && fact("A verdict", THEN.find(([value]) => value === one.then)[1]), one.conclusion && fact("Afterwards", mlprod.prose(one.conclusion)), one.reason && fact("Why", one.reason), ended].filter(Boolean)),
       progress(one), differences(one), h("div", { class: "charts" }, paths(one), exposure(one)), end && h("div", { class: "buttons" }, end));
   }
 
@@ -105,6 +105,7 @@
     h("div", { class: "pair" },
       h("label", {}, "Design ", h("select", { name: "design" }, DESIGNS.map(([value, text]) => h("option", { value }, text)))),
       h("label", {}, "Rows ", h("select", { name: "rows" }, ROWS.map(([value, text]) => h("option", { value }, text))))),
+    h("label", {}, "Share of the units that take part, in % ", h("input", { name: "traffic", type: "number", step: "any", min: 0, max: 100, placeholder: "100; less lets others run at once" })),
     h("label", {}, "A verdict ", h("select", { name: "then" }, THEN.map(([value, text]) => h("option", { value }, text)))),
     h("label", {}, h("input", { name: "fresh", type: "checkbox" }), " Count only units first seen after the start"),
   ];

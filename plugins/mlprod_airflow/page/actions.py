@@ -31,7 +31,7 @@ class ActionBody(BaseModel):
     acknowledge, mute, unmute. days: mute. version: rollback. as_of: retrain. what, slice, low, high: bound and unbound. mode,
     challenger, share, automation, low and high (the band's), instead_of (the rollout in force, by its moment): rollout.
     challenger: ramp. request_id, row, decision: review. experiment (its name), variants, metric, difference, design, periods,
-    rows, then, fresh: experiment and plan_experiment. experiment: end_experiment.
+    rows, then, fresh, traffic: experiment and plan_experiment. experiment: end_experiment.
     """
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
@@ -62,6 +62,7 @@ class ActionBody(BaseModel):
     rows: Literal["batch", "requests"] = "batch"
     then: Literal["nothing", "take_back", "promote"] = "nothing"
     fresh: bool = False
+    traffic: FiniteFloat = 1.0
 
 
 @dataclass(frozen=True)

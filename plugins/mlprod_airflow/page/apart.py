@@ -124,7 +124,7 @@ def _planned(pipeline: Pipeline, here: Platform, given: Mapping[str, Any]) -> An
 
     wanted = Wanted(
         given["metric"], given["difference"], design=given["design"], rows=given["rows"], then=given["then"],
-        fresh=given["fresh"],
+        fresh=given["fresh"], traffic=given["traffic"],
     )  # fmt: skip
     return plan_for(pipeline, wanted, given["variants"], here, given["periods"])
 

@@ -33,4 +33,5 @@ def _wanted(body: Any) -> dict[str, Any]:
         "rows": body.rows,
         "then": body.then,
         "fresh": body.fresh,
+        "traffic": body.traffic,
     }

@@ -1,0 +1,28 @@
+"""The layer of a use case: experiments that run at once, each with units of its own (Tang et al., KDD 2010).
+
+What an experiment varies is what answers a row, and a row has one answer: all experiments of a use case share one layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+LEAST = 1e-9  # of the units: less is rounding
+
+
+class NoRoom(ValueError):
+    """The experiments of a layer leave no range of units that is wide enough; the message says how much they leave."""
+
+
+def free_range(share: float, taken: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return the first range of units of that share which overlaps none of those taken, each [low, high) in [0, 1].
+
+    Raises: NoRoom.
+    """
+    at, widest = 0.0, 0.0
+    for low, high in [*sorted(taken), (1.0, 1.0)]:
+        widest = max(widest, low - at)
+        if low - at >= share - LEAST:
+            return at, min(low, at + share)
+        at = max(at, high)
+    raise NoRoom(f"it asks for {share:.0%} of the units, and the widest range that is free has {max(0.0, widest):.0%}")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mlprod_tasks.evaluation.gates import Passed
     from mlprod_tasks.evaluation.results import BacktestResult, Evaluation
     from mlprod_tasks.evaluation.run_checks import ChecksRun
+    from mlprod_tasks.experiments.by_hand import AskedExperiment
     from mlprod_tasks.ingest.tables import TablesDone
     from mlprod_tasks.monitoring.decide import Decided
     from mlprod_tasks.monitoring.measure import Measured
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from mlprod_tasks.training.records import Assembled, Trained
     from mlprod_tasks.training.search import Searched
     from mlprod_tasks.training.train import Part
+
+    Links = Sequence[tuple[str, str]]  # of a mail: text and address
 
 
 @step(about="ticks")
@@ -246,7 +249,7 @@ def decide_and_act(pipeline: Pipeline, tick: Tick, platform: Platform) -> Decide
 
 
 @unrecorded_step
-def decide_again(pipeline: Pipeline, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> list[dict[str, Any]]:
+def decide_again(pipeline: Pipeline, platform: Platform, links: Links = ()) -> list[dict[str, Any]]:
     """Decide again where requests were measured after the decision."""
     from mlprod_tasks.monitoring.redecide_late import decide_again
     from mlprod_tasks.notifications.decision_mails import tell_decision
@@ -313,13 +316,7 @@ def finish(pipeline: Pipeline, platform: Platform, *, challenger: int | None = N
 
 @unrecorded_step
 def take_back(
-    pipeline: Pipeline,
-    by: str,
-    reason: str,
-    platform: Platform,
-    links: Sequence[tuple[str, str]] = (),
-    *,
-    challenger: int | None = None,
+    pipeline: Pipeline, by: str, reason: str, platform: Platform, links: Links = (), *, challenger: int | None = None
 ) -> TakenBack:
     """Let the champion answer everything again, and mail why."""
     from mlprod_tasks.notifications.rollout_mails import tell_taken_back
@@ -338,8 +335,16 @@ def take_back_abandoned(pipeline: Pipeline, platform: Platform) -> TakenBack:
     return take_back_abandoned(pipeline, platform, partial(tell_taken_back, pipeline, platform=platform))
 
 
+@unrecorded_step
+def ask_experiment(pipeline: Pipeline, asked: AskedExperiment, platform: Platform) -> str:
+    """Plan, start or end an experiment, as a person asks for it."""
+    from mlprod_tasks.experiments.by_hand import ask_experiment
+
+    return ask_experiment(pipeline, asked, platform)
+
+
 @step(about="training_id", opens="trainings")
-def tell_approval(pipeline: Pipeline, training_id: str, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> bool:
+def tell_approval(pipeline: Pipeline, training_id: str, platform: Platform, links: Links = ()) -> bool:
     """Mail that a model waits for a person's approval."""
     from mlprod_tasks.notifications.events import tell_approval
 
@@ -355,7 +360,7 @@ def tell_failure(pipeline: Pipeline, failure: Failure, platform: Platform) -> bo
 
 
 @step(about="tick")
-def tell_fallback(pipeline: Pipeline, tick: Tick, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> bool:
+def tell_fallback(pipeline: Pipeline, tick: Tick, platform: Platform, links: Links = ()) -> bool:
     """Mail that the fallback answered at a tick."""
     from mlprod_tasks.notifications.events import tell_fallback
 
@@ -363,7 +368,7 @@ def tell_fallback(pipeline: Pipeline, tick: Tick, platform: Platform, links: Seq
 
 
 @step(about="tick")
-def tell_decision(pipeline: Pipeline, tick: Tick, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> bool:
+def tell_decision(pipeline: Pipeline, tick: Tick, platform: Platform, links: Links = ()) -> bool:
     """Mail what is new in a tick's decision."""
     from mlprod_tasks.notifications.decision_mails import tell_decision
 
@@ -371,7 +376,7 @@ def tell_decision(pipeline: Pipeline, tick: Tick, platform: Platform, links: Seq
 
 
 @step(about="tick")
-def tell_experiments(pipeline: Pipeline, tick: Tick, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> list[str]:
+def tell_experiments(pipeline: Pipeline, tick: Tick, platform: Platform, links: Links = ()) -> list[str]:
     """Mail the verdicts that experiments have at a tick, and bandits that ended."""
     from mlprod_tasks.notifications.experiment_mails import tell_experiments
 
@@ -379,7 +384,7 @@ def tell_experiments(pipeline: Pipeline, tick: Tick, platform: Platform, links: 
 
 
 @step(about="tick")
-def tell_digest(pipeline: Pipeline, tick: Tick, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> bool:
+def tell_digest(pipeline: Pipeline, tick: Tick, platform: Platform, links: Links = ()) -> bool:
     """Mail the week that ends with a tick."""
     from mlprod_tasks.notifications.digest import tell_digest
 
@@ -387,9 +392,7 @@ def tell_digest(pipeline: Pipeline, tick: Tick, platform: Platform, links: Seque
 
 
 @unrecorded_step
-def tell_uncollected(
-    pipeline: Pipeline, causes: Mapping[str, int], platform: Platform, links: Sequence[tuple[str, str]] = ()
-) -> list[str]:
+def tell_uncollected(pipeline: Pipeline, causes: Mapping[str, int], platform: Platform, links: Links = ()) -> list[str]:
     """Mail which logged requests could not be collected."""
     from mlprod_tasks.notifications.uncollected import tell_uncollected
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parents[2] / "dags"
 # In the order of a tick; then what runs on request.
-ORDER = ("ingest", "score", "monitor", "verify", "digest", "train", "online", "requests", "rollout", "data_docs")
+ORDER = ("ingest", "score", "monitor", "verify", "digest", "train", "online", "requests", "rollout", "experiment", "data_docs")
 
 
 def reference() -> str:

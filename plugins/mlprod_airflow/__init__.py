@@ -1,5 +1,12 @@
 """Shared code of the DAG files: runs, connections, waits, mails and approvals in Airflow."""
 
+from mlprod_airflow.experimenting import (
+    asked_by,
+    experiment_params,
+    experimenting,
+    or_refused,
+    telling_faults,
+)
 from mlprod_airflow.installation import declared, platform, served
 from mlprod_airflow.mails import links
 from mlprod_airflow.ramping import (
@@ -40,18 +47,22 @@ __all__ = [
     "WaitUntil",
     "approved",
     "as_of",
+    "asked_by",
     "challenger",
     "decided_at",
     "declared",
     "each_share",
     "each_tick",
     "each_week",
+    "experiment_params",
+    "experimenting",
     "lake_asset",
     "links",
     "nightly",
     "often",
     "on_request",
     "or_missing",
+    "or_refused",
     "passed",
     "platform",
     "promoted",
@@ -59,6 +70,7 @@ __all__ = [
     "requested_by",
     "served",
     "telling",
+    "telling_faults",
     "tick",
     "tick_param",
     "ticks",

@@ -253,7 +253,7 @@ RECORDED = {
 }
 # What is about no tick and no training: it comes around every few minutes, for whatever there is; or tells of a task.
 UNRECORDED = {
-    "build_data_docs", "collect", "measure_collected", "decide_again",
+    "ask_experiment", "build_data_docs", "collect", "measure_collected", "decide_again",
     "begin", "take_step", "check", "finish", "take_back", "take_back_abandoned", "tell_failure", "tell_uncollected",
 }  # fmt: skip
 

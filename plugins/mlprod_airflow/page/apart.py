@@ -34,7 +34,7 @@ class ActionRefused(Exception):
         self.status = status
 
 
-def apart(what: str, pipeline: str, **given: Any) -> Any:
+def apart(what: str, pipeline: str, /, **given: Any) -> Any:
     """Run one of `FUNCTIONS` and return its result as JSON values. Raises: ActionRefused."""
     if not _free.acquire(timeout=SECONDS / 4):
         raise ActionRefused(503, f"{AT_ONCE} other requests are running: try again in a minute")
@@ -118,35 +118,11 @@ def _rollout(
     return f"{pipeline.name}: {entry.mode}{version}{share_text}, automation {entry.automation}, within seconds"
 
 
-def _planned(pipeline: Pipeline, here: Platform, given: Mapping[str, Any]) -> Any:
-    from mlprod_tasks.experiments.plan import Wanted
-    from mlprod_tasks.experiments.run import plan_for
+def _experiment(pipeline: Pipeline, here: Platform, **asked: Any) -> str:
+    from mlprod_tasks import steps
+    from mlprod_tasks.experiments.by_hand import AskedExperiment
 
-    wanted = Wanted(
-        given["metric"], given["difference"], design=given["design"], rows=given["rows"], then=given["then"],
-        fresh=given["fresh"], traffic=given["traffic"],
-    )  # fmt: skip
-    return plan_for(pipeline, wanted, given["variants"], here, given["periods"])
-
-
-def _plan_experiment(pipeline: Pipeline, here: Platform, **given: Any) -> str:
-    from mlprod_tasks.experiments.plan import told
-
-    return told(pipeline, _planned(pipeline, here, given))
-
-
-def _experiment(pipeline: Pipeline, here: Platform, *, name: str, by: str, reason: str, **given: Any) -> str:
-    from mlprod_tasks.experiments.run import start
-
-    run = start(pipeline, name, _planned(pipeline, here, given), by, reason, here)
-    return f"{name} of {pipeline.name} runs from {run.starts} to {run.ends}"
-
-
-def _end_experiment(pipeline: Pipeline, here: Platform, *, name: str, by: str, reason: str) -> str:
-    from mlprod_tasks.experiments.run import stop
-
-    run = stop(pipeline, name, by, reason, here)
-    return f"{name} of {pipeline.name} is ended: {run.ended} is the first tick that it does not assign"
+    return steps.ask_experiment(pipeline, AskedExperiment(**asked), here)
 
 
 def _run(pipeline: Pipeline, here: Platform, *, run_id: str) -> str:
@@ -161,9 +137,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "fallback": _fallback,
         "champion": _champion,
         "rollout": _rollout,
-        "plan_experiment": _plan_experiment,
         "experiment": _experiment,
-        "end_experiment": _end_experiment,
     }
 )
 # Errors that people can fix, by class name, because their modules are not loaded here.

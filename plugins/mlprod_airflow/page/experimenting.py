@@ -4,28 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
+from mlprod_airflow.experimenting import variants_in
 from mlprod_airflow.page.apart import apart
 from mlprod_tasks.declaration import Pipeline
 
 
 def plan_experiment(pipeline: Pipeline, body: Any) -> str:
     """Return what an experiment needs, in words; changes nothing. Raises: ActionRefused with what would be possible."""
-    return str(apart("plan_experiment", pipeline.name, **_wanted(body)))
+    return str(apart("experiment", pipeline.name, what="plan", **_wanted(body)))
 
 
 def start_experiment(pipeline: Pipeline, body: Any, by: str) -> str:
     """Plan an experiment and start it at the next tick. Raises: ActionRefused."""
-    return str(apart("experiment", pipeline.name, **_wanted(body), name=body.experiment, by=by, reason=body.reason))
+    return str(
+        apart("experiment", pipeline.name, what="start", **_wanted(body), name=body.experiment, by=by, reason=body.reason)
+    )
 
 
 def end_experiment(pipeline: Pipeline, body: Any, by: str) -> str:
     """End an experiment: the champion answers all rows from the next tick, requests within seconds. Raises: ActionRefused."""
-    return str(apart("end_experiment", pipeline.name, name=body.experiment, by=by, reason=body.reason))
+    return str(apart("experiment", pipeline.name, what="stop", name=body.experiment, by=by, reason=body.reason))
 
 
 def _wanted(body: Any) -> dict[str, Any]:
     return {
-        "variants": [one.strip() for one in body.variants.split(",") if one.strip()],
+        "variants": variants_in(body.variants),
         "metric": body.metric,
         "difference": body.difference,
         "design": body.design,

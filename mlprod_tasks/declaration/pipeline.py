@@ -189,6 +189,11 @@ class Pipeline:
         return tuple(name for name in self.feature_names if name in read)
 
     @property
+    def acts(self) -> bool:
+        """Whether rows may be given a declared action besides their score, by a bandit."""
+        return self.experiments is not None and self.experiments.bandit is not None and bool(self.experiments.bandit.actions)
+
+    @property
     def windows(self) -> Split:
         """The split by time of a use case that has one: rows of a table without a time are split by themselves."""
         assert isinstance(self.split, Split)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
+from mlprod_tasks.declaration.bandit import ACTION
 from mlprod_tasks.declaration.experiment import CONTROL
 from mlprod_tasks.declaration.task import HIGH, LOW
 from mlprod_tasks.platform import Platform, names
@@ -363,6 +364,10 @@ def _publish(pipeline: Pipeline, tick: Tick, rows: pa.Table, platform: Platform)
     answer = dict(pipeline.of_task.published)
     answer |= {LOW: LOW, HIGH: HIGH} if pipeline.model.coverage is not None else {}
     published = rows.select([*key, "tick", "predict_at", *answer, "fallback", "model_version"]).rename_columns(answer)
+    if pipeline.acts:
+        # Also at ticks without a bandit, so that the table has the column from the first tick on.
+        actions = rows[ACTION] if ACTION in rows.column_names else pa.nulls(rows.num_rows, pa.string())
+        published = published.append_column(ACTION, actions)
     url = platform.settings.database(pipeline.publish.connection)
     replace_rows(url, pipeline.publish.table, "tick", tick.name, published, key=key)
     log.info("%s: published %d rows to %s", pipeline.name, rows.num_rows, pipeline.publish.table)

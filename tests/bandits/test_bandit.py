@@ -1,10 +1,12 @@
 """A bandit over the ticks of a shop: what rows are given, what it learns, and that this does not depend on how ticks come."""
 
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from sqlalchemy import text
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.bandits.run import CannotStart, NoBandit, get, in_force, start, stop
@@ -15,9 +17,11 @@ from mlprod_tasks.experiments.run import start as start_experiment
 from mlprod_tasks.experiments.run import variants as variants_of
 from mlprod_tasks.features import labels
 from mlprod_tasks.models.kpi import with_value
-from mlprod_tasks.platform import names
+from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.bandit_entries import BanditTick
+from mlprod_tasks.platform.database import open_database
 from mlprod_tasks.scoring import variants
+from mlprod_tasks.scoring.score import score
 from mlprod_tasks.scoring.variants import row_thresholds
 from tests.support.trained_shop import Shop
 
@@ -148,6 +152,29 @@ def test_a_bandit_with_actions_gives_rows_an_action_and_the_champion_answers_all
     assert 0 < known <= (first["action"] == "coupon").sum()
     assert 0 <= state.rewards["total"][0] <= known
     assert state.rewards["total"] == state.rewards["squares"]
+
+
+def test_what_is_to_be_done_with_a_row_is_published_also_to_a_table_that_was_there_before(make_shop, tmp_path):
+    shop = make_shop(ml.Bandit("acted", actions=("coupon", "call"), warm_up=10, floor=0.1))
+    business = f"sqlite:///{tmp_path / 'business.db'}"
+    shop = replace(
+        shop,
+        pipeline=replace(shop.pipeline, publish=ml.Publish("business", "scores")),
+        platform=Platform(replace(shop.platform.settings, connection=lambda name: business), clock=shop.platform.clock),
+    )
+    before = replace(shop.pipeline, experiments=replace(shop.pipeline.experiments, bandit=None))
+    score(before, shop.tick("2024-01-23"), shop.platform)
+    score(shop.pipeline, shop.tick("2024-01-24"), shop.platform)
+    started(shop)
+    for _ in range(2):
+        score(shop.pipeline, shop.tick("2024-01-25"), shop.platform)
+    in_lake = dict(zip(*(rows(shop, "2024-01-25")[name].to_pylist() for name in ("order_id", "action")), strict=True))
+    with open_database(business).connect() as connection:
+        published = connection.execute(text("SELECT tick, order_id, action FROM scores")).all()
+    found = {day: {key: action for tick, key, action in published if str(tick) == day} for day in ("2024-01-23", "2024-01-24")}
+    assert all(one and set(one.values()) == {None} for one in found.values())
+    assert {key: action for tick, key, action in published if str(tick) == "2024-01-25"} == in_lake
+    assert set(in_lake.values()) == {"coupon", "call"}
 
 
 def test_arms_may_be_chosen_by_features_of_the_row(make_shop, scored):

@@ -27,8 +27,8 @@ class DifferenceRow:
 
     low, high: the interval of the difference. lift: the difference as a share of the control's value. gain: whether the whole
     interval is good (true) or bad (false) for the business; None if it holds 0. adjusted: the difference and its interval
-    without what units did before the start explains; None if they were not there before. adjusted_p: of a metric that does not
-    decide, adjusted for how many there are.
+    without what is explained by what units did before the start, and by declared covariates; None without either. adjusted_p:
+    of a metric that does not decide, adjusted for how many there are.
     """
 
     metric: str

@@ -71,12 +71,15 @@ class Experiments:
     unit: the columns of the scored row's key, or features, that make a unit: all its rows get the same variant; by default the
     row's key.
     guardrails: metrics that a version may not harm.
+    covariates: features, numbers or bools, that differences are adjusted for: what they explain of a metric is no chance any
+    more. Of a unit with several rows, those of its first one count, so that no variant can have changed them.
     bandit: how units are given more and more to what earns most, if `mlprod bandit start` is to do so.
     """
 
     metrics: tuple[UnitMetric, ...]
     unit: tuple[str, ...] = ()
     guardrails: tuple[Guardrail, ...] = ()
+    covariates: tuple[str, ...] = ()
     bandit: Bandit | None = None
 
     def metric(self, name: str) -> UnitMetric:

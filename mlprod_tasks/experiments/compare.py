@@ -29,7 +29,8 @@ class Compared:
     """One metric of a treated variant beside the control's.
 
     low, high: the interval of the difference; it holds at this look, or at all times if there is no verdict yet. better: the
-    difference without what units did before the start explains (CUPED), if they were there before; explained: the share of the
+    difference without what is explained by what units did before the start, if they were there, and by declared covariates
+    (CUPED); explained: the share of the
     variance that this took away. adjusted_p: of a metric that does not decide: so that the share of false ones among those that
     are found is kept (Benjamini and Hochberg).
     """

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration import Pipeline, UnitMetric
 from mlprod_tasks.declaration.experiment import LATER
+from mlprod_tasks.platform.sql import quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -46,6 +47,13 @@ def total_sql(position: int, metric: UnitMetric) -> str:
     return f"{above}(a{position}) AS a{position}, {below}(b{position}) AS b{position}"
 
 
+def first_sql(covariates: Sequence[str]) -> list[str]:
+    """SQL of what covariates are in the first of some rows, as c<j>, and of that row's tick; nothing without covariates."""
+    values = [f"CAST({quoted(name)} AS DOUBLE)" for name in covariates]
+    firsts = [f"arg_min(CASE WHEN isfinite({one}) THEN {one} END, tick) AS c{j}" for j, one in enumerate(values)]
+    return [*firsts, "min(tick) AS first_tick"] if firsts else []
+
+
 def failure(con: duckdb.DuckDBPyConnection, pipeline: Pipeline, metrics: Sequence[UnitMetric], kind: str) -> str:
     """Which metrics cannot be computed. The engine's own words would show values of rows."""
     import duckdb
@@ -67,7 +75,8 @@ def refuse_endless(con: duckdb.DuckDBPyConnection, pipeline: Pipeline, metrics: 
             raise MetricFailed(f"{pipeline.name}: metric {metric.name!r} is infinite or no number for {bad:,} units")
 
 
-def empty_columns(unit: int, metrics: Sequence[UnitMetric]) -> str:
-    """The columns of a table of units without rows. unit: how many columns make one."""
+def empty_columns(unit: int, metrics: Sequence[UnitMetric], covariates: int) -> str:
+    """The columns of a table of units without rows. unit: how many columns make one; covariates: how many there are."""
     columns = [*(f"u{i} VARCHAR" for i in range(unit)), "variant VARCHAR"]
-    return ", ".join([*columns, *(f"a{i} DOUBLE, b{i} DOUBLE" for i, _ in enumerate(metrics))])
+    columns += [f"a{i} DOUBLE, b{i} DOUBLE" for i, _ in enumerate(metrics)]
+    return ", ".join([*columns, *(f"c{j} DOUBLE" for j in range(covariates))])

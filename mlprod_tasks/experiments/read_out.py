@@ -187,7 +187,7 @@ def _measured(
     metrics = pipeline.experiments.metrics
     primary = pipeline.experiments.metric(planned.wanted.metric)
     with opened(platform) as con:
-        position = metrics.index(primary)
+        position, covariates = metrics.index(primary), pipeline.experiments.covariates
         again = None if _once(pipeline) or not _summed(primary) else position
         rows = open_units(
             con,
@@ -200,6 +200,7 @@ def _measured(
             rows=planned.wanted.rows,
             new_since=run.starts if planned.wanted.fresh else None,
             by_tick=again,
+            covariates=covariates,
         )
         if not rows:
             sentence = f"no row of {ticks} was assigned"
@@ -207,7 +208,10 @@ def _measured(
         before = _before(con, pipeline, planned, primary, position, run, platform)
         wrong = tuple(problems(con, pipeline, planned, run, ticks, rows, before, platform))
         found = {one.name: moments(con, i, one) for i, one in enumerate(metrics)}
-        covariate = moments_of(con, ("a", "x"), BOTH) if before else {}
+        known = [f"c{j}" for j, _ in enumerate(covariates)]
+        covariate = moments_of(con, ("a", "x", *known), BOTH) if before else {}
+        if known and not before and _summed(primary):
+            covariate = moments_of(con, (f"a{position}", *known))
         shown = novelty(con, pipeline, planned, primary, ticks) if again is not None and found[primary.name] else ()
     units = {variant: one.n for variant, one in found[primary.name].items()}
     time, looked = _looked(pipeline, run, planned, ticks, look, seen, units)
@@ -278,7 +282,7 @@ def _before(
     open_units(con, pipeline, (primary,), history, as_of, platform, rows=planned.wanted.rows, table=BEFORE)
     same = " AND ".join(f"now.u{i} = past.u{i}" for i, _ in enumerate(unit_columns(pipeline)))
     con.execute(
-        f"CREATE TABLE {BOTH} AS SELECT now.variant, now.a{position} AS a, past.a0 AS x FROM units AS now "
+        f"CREATE TABLE {BOTH} AS SELECT now.* EXCLUDE (a{position}), now.a{position} AS a, past.a0 AS x FROM units AS now "
         f"JOIN {BEFORE} AS past ON {same}"
     )
     return moments_of(con, ("x",), BOTH)
@@ -296,7 +300,7 @@ def told(run: ExperimentRun, reading: Reading) -> str:
         lines.append(f"  {one.metric}, {one.variant}: {format_number(one.difference)} {interval}{lift}")
         if one.better is not None and one.better_low is not None and one.better_high is not None:
             around = format_interval(one.better_low, one.better_high)
-            lines.append(f"    without what units did before: {format_number(one.better)} {around}")
+            lines.append(f"    without what was known before: {format_number(one.better)} {around}")
     for shown in reading.novelty:
         if shown.later is not None:
             later = f"{format_number(shown.later.value)} {format_interval(shown.later.low, shown.later.high)}"

@@ -77,12 +77,13 @@ class ScoredRows(Protocol):
         platform: Platform,
         experiment: str | None,
         arms: ArmsRead | None = None,
+        covariates: Sequence[str] = (),
     ) -> bool:
         """Create the table KNOWN; return whether there are rows at all.
 
         Its columns: the key, tick, what the metrics read, variant, and label, NULL where no outcome is known before `as_of`.
         experiment: only rows that it gave a variant; None: all that have a unit, with variant ''. arms: the variants are those
-        of a bandit.
+        of a bandit. covariates: features that are read, too.
         """
 
     def unit_names(self, pipeline: Pipeline) -> dict[str, str]:
@@ -122,10 +123,10 @@ def leave_out_seen(con: duckdb.DuckDBPyConnection, pipeline: Pipeline) -> None:
     con.execute(f"DELETE FROM {KNOWN} USING {SEEN} WHERE {same}")
 
 
-def _read_columns(pipeline: Pipeline, metrics: Sequence[UnitMetric]) -> list[str]:
-    """The columns besides the key that units and metrics read."""
+def _read_columns(pipeline: Pipeline, metrics: Sequence[UnitMetric], covariates: Sequence[str]) -> list[str]:
+    """The columns besides the key that units, metrics and covariates read."""
     words = {word for metric in metrics for word in words_of(metric.sql) | words_of(metric.per)}
-    wanted = [*unit_columns(pipeline), "score", "decision", PREDICTION, *pipeline.value_features]
+    wanted = [*unit_columns(pipeline), "score", "decision", PREDICTION, *pipeline.value_features, *covariates]
     return list(dict.fromkeys([*wanted, *(one for one in pipeline.feature_names if one in words)]))
 
 
@@ -194,13 +195,16 @@ class BatchRows:
         platform: Platform,
         experiment: str | None,
         arms: ArmsRead | None = None,
+        covariates: Sequence[str] = (),
     ) -> bool:
         source = _source(pipeline, self, ticks, platform)
         there = set() if source is None else _columns(con, source)
         if not there or (experiment is not None and EXPERIMENT not in there):
             return False
         key = [*pipeline.entity_table.key, "tick"]
-        columns = ", ".join(quoted(one) for one in dict.fromkeys([*key, *_read_columns(pipeline, metrics)]) if one in there)
+        columns = ", ".join(
+            quoted(one) for one in dict.fromkeys([*key, *_read_columns(pipeline, metrics, covariates)]) if one in there
+        )
         if experiment is None:
             # Rows without a unit would be assigned to no variant.
             whole = " AND ".join(f"{quoted(one)} IS NOT NULL" for one in unit_columns(pipeline) if one in there)
@@ -279,6 +283,7 @@ class RequestRows:
         platform: Platform,
         experiment: str | None,
         arms: ArmsRead | None = None,
+        covariates: Sequence[str] = (),
     ) -> bool:
         asked = self._asked(pipeline, ticks)
         source = _source(pipeline, self, asked, platform)
@@ -286,7 +291,7 @@ class RequestRows:
         if not there or (experiment is not None and EXPERIMENT not in there):
             return False
         logged = self._logged(pipeline)
-        wanted = dict.fromkeys([*pipeline.entity_table.key, *_read_columns(pipeline, metrics)])
+        wanted = dict.fromkeys([*pipeline.entity_table.key, *_read_columns(pipeline, metrics, covariates)])
         columns = ", ".join(
             f"{quoted(logged.get(name, name))} AS {quoted(name)}" for name in wanted if logged.get(name, name) in there
         )

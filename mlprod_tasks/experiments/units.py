@@ -17,6 +17,7 @@ from mlprod_tasks.experiments.metric_sql import (
     MetricFailed,
     empty_columns,
     failure,
+    first_sql,
     later_column,
     refuse_endless,
     rows_sql,
@@ -67,6 +68,7 @@ def open_units(
     table: str = UNITS,
     by_tick: int | None = None,
     arms: ArmsRead | None = None,
+    covariates: Sequence[str] = (),
 ) -> dict[str, tuple[int, int]]:
     """Create a table of the units of scored rows with a known outcome, and count the rows of each variant.
 
@@ -76,6 +78,7 @@ def open_units(
     The table has a row a unit and variant: the unit's columns as u0, u1, ...; variant; and for the i-th metric a<i> and b<i>,
     numerator and denominator (1 where there is none). by_tick: the position of a metric whose numerators by unit and tick are
     kept too, in the table AGES as a. arms: the variants are those of a bandit; read one tick, whose rows then stay in KNOWN.
+    covariates: features; the j-th of a unit's first row is c<j>, the mean where it has none.
 
     Returns: for each variant how many rows were scored, and how many of them have no outcome yet.
 
@@ -86,11 +89,13 @@ def open_units(
     if new_since is not None:
         note_seen(con, pipeline, SOURCES[rows], new_since, platform)
     for some in _chunks(pipeline, rows, ticks, platform):
-        known = _known(con, pipeline, metrics, some, as_of, platform, experiment, rows, new_since is not None, counts, arms)
+        known = _known(
+            con, pipeline, metrics, some, as_of, platform, experiment, rows, new_since is not None, counts, arms, covariates
+        )
         if known is not None and known.num_rows:
             later = _later(con, pipeline, metrics, known, some, as_of, platform)
-            _add_parts(con, pipeline, metrics, known, later, by_tick)
-    _sum_up(con, pipeline, metrics, table)
+            _add_parts(con, pipeline, metrics, known, later, by_tick, covariates)
+    _sum_up(con, pipeline, metrics, table, covariates)
     return counts
 
 
@@ -155,12 +160,13 @@ def _known(
     only_new: bool,
     counts: dict[str, tuple[int, int]],
     arms: ArmsRead | None,
+    covariates: Sequence[str],
 ) -> pa.Table | None:
     """The scored rows of some ticks whose outcome is known, from `rows`; None if none were scored.
 
     Adds the rows of each variant to `counts`.
     """
-    if not SOURCES[rows].open(con, pipeline, metrics, ticks, as_of, platform, experiment, arms):
+    if not SOURCES[rows].open(con, pipeline, metrics, ticks, as_of, platform, experiment, arms, covariates):
         return None
     if only_new:
         leave_out_seen(con, pipeline)
@@ -180,6 +186,7 @@ def _add_parts(
     known: pa.Table,
     later: Mapping[int, pa.ChunkedArray],
     by_tick: int | None,
+    covariates: Sequence[str],
 ) -> None:
     """Add what labelled rows of some ticks give their units.
 
@@ -192,7 +199,7 @@ def _add_parts(
     columns = {**{one: known[one] for one in kept}, **{one: told[one] for one in told.column_names}}
     con.register("known_rows", pa.table(columns | {later_column(i): values for i, values in later.items()}))
     unit = ", ".join(f"{quoted(one)} AS u{i}" for i, one in enumerate(unit_columns(pipeline)))
-    sums = ", ".join(sums_sql(i, metric) for i, metric in enumerate(metrics))
+    sums = ", ".join([*(sums_sql(i, metric) for i, metric in enumerate(metrics)), *first_sql(covariates)])
     rows = "SELECT * FROM known_rows"
     for i, metric in enumerate(metrics):
         rows = rows_sql(i, metric, rows)
@@ -211,14 +218,23 @@ def _exists(con: duckdb.DuckDBPyConnection, table: str) -> bool:
     return bool(con.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = ?", [table]).fetchall()[0][0])
 
 
-def _sum_up(con: duckdb.DuckDBPyConnection, pipeline: Pipeline, metrics: Sequence[UnitMetric], table: str) -> None:
+def _sum_up(
+    con: duckdb.DuckDBPyConnection,
+    pipeline: Pipeline,
+    metrics: Sequence[UnitMetric],
+    table: str,
+    covariates: Sequence[str],
+) -> None:
     """Create the table of units from their parts."""
     if not _exists(con, PARTS):
-        con.execute(f"CREATE TABLE {table} ({empty_columns(len(unit_columns(pipeline)), metrics)})")
+        con.execute(f"CREATE TABLE {table} ({empty_columns(len(unit_columns(pipeline)), metrics, len(covariates))})")
         return
     unit = ", ".join(f"u{i}" for i, _ in enumerate(unit_columns(pipeline)))
-    sums = ", ".join(total_sql(i, metric) for i, metric in enumerate(metrics))
-    con.execute(f"CREATE TABLE {table} AS SELECT {unit}, variant, {sums} FROM {PARTS} GROUP BY ALL ORDER BY ALL")
+    firsts = [f"arg_min(c{j}, first_tick) AS c{j}" for j, _ in enumerate(covariates)]
+    sums = ", ".join([*(total_sql(i, metric) for i, metric in enumerate(metrics)), *firsts])
+    units = f"SELECT {unit}, variant, {sums} FROM {PARTS} GROUP BY ALL ORDER BY ALL"
+    known = ", ".join(f"coalesce(c{j}, avg(c{j}) OVER (), 0) AS c{j}" for j, _ in enumerate(covariates))
+    con.execute(f"CREATE TABLE {table} AS " + (f"SELECT * REPLACE ({known}) FROM ({units})" if covariates else units))
     con.execute(f"DROP TABLE {PARTS}")
     refuse_endless(con, pipeline, metrics, table)
 

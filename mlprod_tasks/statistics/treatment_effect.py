@@ -110,24 +110,28 @@ def of_ratios(control: Moments, treated: Moments) -> Effect:
 
 
 def adjusted(control: Moments, treated: Moments) -> tuple[Effect, float]:
-    """Return the difference of the means of column 0 without what column 1 explains, and how much variance that took away.
+    """Return the difference of the means of column 0 without what the others explain, and how much variance that took away.
 
-    Column 1 is a covariate known before the treatment (CUPED: Deng et al., WSDM 2013). The second number is 1 - the ratio of
-    the variances of the difference, so rho^2 for groups that correlate alike.
+    They are covariates known before the treatment (CUPED: Deng et al., WSDM 2013; of several with one slope each). The second
+    number is 1 - the ratio of the variances of the difference, so R^2 for groups that correlate alike.
 
-    Raises: NoEffect, also if the covariate does not vary.
+    Raises: NoEffect, also if no covariate varies.
     """
     groups = _checked(control, treated)
     total = sum(one.n - 1 for one in groups)
-    pooled = np.sum([(one.n - 1) * one.covariance[:2, :2] for one in groups], axis=0) / total
-    if not pooled[1, 1] > 0:
-        raise NoEffect("the covariate does not vary")
-    slope = float(pooled[0, 1] / pooled[1, 1])
-    middle = sum(one.n * one.mean[1] for one in groups) / sum(one.n for one in groups)
-    weights = np.array([1.0, -slope])
+    pooled = np.sum([(one.n - 1) * one.covariance for one in groups], axis=0) / total
+    varies = np.flatnonzero(np.diag(pooled)[1:] > 0) + 1
+    if not len(varies):
+        raise NoEffect("no covariate varies")
+    # In units of their spread, so that a column in thousands does not hide another. Columns that say the same share a slope.
+    spread = np.sqrt(np.diag(pooled)[varies])
+    alike = pooled[np.ix_(varies, varies)] / np.outer(spread, spread)
+    slopes = np.linalg.lstsq(alike, pooled[varies, 0] / spread, rcond=1e-10)[0] / spread
+    middle = np.average([one.mean for one in groups], axis=0, weights=[one.n for one in groups])
+    weights = np.zeros(len(pooled))
+    weights[0], weights[varies] = 1.0, -slopes
     values = [
-        (one.n, float(one.mean[0] - slope * (one.mean[1] - middle)), float(weights @ one.covariance[:2, :2] @ weights))
-        for one in groups
+        (one.n, float(middle[0] + weights @ (one.mean - middle)), float(weights @ one.covariance @ weights)) for one in groups
     ]
     raw, better = of_means(control, treated), _welch(values)
     return better, 1 - (better.error / raw.error) ** 2

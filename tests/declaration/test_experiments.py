@@ -32,8 +32,10 @@ def test_a_metric_is_found_by_its_name() -> None:
             "guardrail 'lost' is not a metric; metrics are saved",
         ),
         (ml.Experiments((SAVED,), guardrails=(ml.Guardrail("saved", -1),)), "loss -1.0 must be at least 0"),
+        (ml.Experiments((SAVED,), covariates=("sum",)), "covariate 'sum' is not a feature; features are"),
+        (ml.Experiments((SAVED,), covariates=("channel",)), "covariate feature 'channel' is a text: give features that are"),
     ],
-    ids=("no metric", "twice", "name", "ratio", "per", "unit", "guardrail", "loss"),
+    ids=("no metric", "twice", "name", "ratio", "per", "unit", "guardrail", "loss", "no feature", "text"),
 )
 def test_what_cannot_be_compared_is_refused(experiments: ml.Experiments, why: str) -> None:
     with pytest.raises(ValueError, match=why):

@@ -70,5 +70,26 @@ def test_groups_that_show_nothing_give_no_number(values: np.ndarray, why: str) -
 
 def test_a_covariate_that_is_the_same_for_all_explains_nothing() -> None:
     group = Moments.of(np.column_stack([drawn(1, 50)[:, 0], np.ones(50)]))
-    with pytest.raises(NoEffect, match="does not vary"):
+    with pytest.raises(NoEffect, match="no covariate varies"):
         adjusted(group, group)
+
+
+def test_several_covariates_are_what_least_squares_with_one_slope_each_gives() -> None:
+    rng = np.random.default_rng(5)
+    groups = []
+    for effect, n in ((0.0, 400), (0.3, 300)):
+        x = rng.normal(size=(n, 2)) * [1.0, 1e4]
+        groups.append(np.column_stack([effect + x @ [2.0, 1e-4] + rng.normal(size=n), x, x[:, 0], np.full(n, 3.0)]))
+    better, explained = adjusted(*map(Moments.of, groups))
+    values, treated = np.vstack(groups), np.repeat([0.0, 1.0], [400, 300])
+    # Pooled within the groups: their means are left out of the slopes.
+    design = np.column_stack([np.ones(700), treated, values[:, 1:3]])
+    oracle = np.linalg.lstsq(design, values[:, 0], rcond=None)[0]
+    assert better.difference == pytest.approx(oracle[1])
+    left = values[:, 0] - design @ oracle
+    assert better.error == pytest.approx(
+        sum(left[treated == one].var(ddof=1) / (treated == one).sum() for one in (0, 1)) ** 0.5
+    )
+    raw = of_means(*map(Moments.of, groups))
+    assert explained == pytest.approx(1 - (better.error / raw.error) ** 2)
+    assert explained > 0.7

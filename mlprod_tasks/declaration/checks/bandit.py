@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration.bandit import (
@@ -93,12 +93,17 @@ def _contextual_problems(pipeline: Pipeline, policy: Contextual) -> Iterator[str
     if not policy.features:
         yield f"{WHERE} policy: features is empty: name those by which arms are chosen, or declare ThompsonSampling()"
     yield from repeated(f"{WHERE} policy: features", policy.features)
-    kinds = {name: kind_of_feature(pipeline, feature, name) for feature in pipeline.features for name in names_of(feature)}
-    for name in policy.features:
-        if name not in kinds:
-            yield f"{WHERE} policy: {name!r} is not a feature; features are {listed(kinds)}"
-        elif (kind := kinds[name]) is not None and kind not in NUMBERS:
-            yield f"{WHERE} policy: feature {name!r} is a {kind}: give features that are numbers or bools"
+    yield from number_feature_problems(pipeline, f"{WHERE} policy:", policy.features)
     unit = pipeline.experiments.unit if pipeline.experiments is not None else ()
     if unit and set(unit) != set(pipeline.entity_table.key):
         yield f"{WHERE} policy: features are of rows, and a unit {unit!r} may have several: leave experiments' unit out"
+
+
+def number_feature_problems(pipeline: Pipeline, where: str, wanted: Sequence[str]) -> Iterator[str]:
+    """Yield what is wrong with names of features that are to be numbers or bools."""
+    kinds = {name: kind_of_feature(pipeline, feature, name) for feature in pipeline.features for name in names_of(feature)}
+    for name in wanted:
+        if name not in kinds:
+            yield f"{where} {name!r} is not a feature; features are {listed(kinds)}"
+        elif (kind := kinds[name]) is not None and kind not in NUMBERS:
+            yield f"{where} feature {name!r} is a {kind}: give features that are numbers or bools"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from mlprod_tasks.declaration.checks.bandit import number_feature_problems
 from mlprod_tasks.declaration.checks.evaluation import words_of
 from mlprod_tasks.declaration.checks.features import sql_problems
 from mlprod_tasks.declaration.checks.population import later_problems
@@ -44,6 +45,8 @@ def experiment_problems(pipeline: Pipeline) -> Iterator[str]:
     for name in experiments.unit:
         if name not in columns:
             yield f"experiments: unit {name!r} is neither a column of the row's key nor a feature; these are {listed(columns)}"
+    yield from repeated("experiments: covariates", experiments.covariates)
+    yield from number_feature_problems(pipeline, "experiments: covariate", experiments.covariates)
 
 
 def _metric_problems(metric: UnitMetric) -> Iterator[str]:

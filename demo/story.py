@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from demo.business_database import corrupt, mend
+from demo.held_out import HeldOut
 from demo.live_flights import LiveFlights
 from demo.progress import progress
 from demo.stack import DemoStack
@@ -47,6 +48,7 @@ class Story(Telling):
         docs = self._data_docs()
         threading.Thread(target=self.stack.page, daemon=True).start()  # the first visit loads its libraries
         self._canary()
+        self._experiment()
         self.note("the data docs are built", self.api.wait_for_run(DATA_DOCS, docs)["state"] == "success")
         self._page()
         self.stack.start_mlflow_ui()
@@ -101,6 +103,10 @@ class Story(Telling):
         with self.live.rolling_out():
             self._unreachable_gate()
         self.live.collect()
+
+    def _experiment(self) -> None:
+        self.chapter("Ask what acting on the scores is worth: an experiment over a week, whose true answer is known")
+        HeldOut(self.stack, self.note).run()
 
     def _data_docs(self) -> str:
         """Start building the data docs; gives the run's id."""

@@ -194,5 +194,11 @@ pipeline = ml.Pipeline(
     ),
     retraining=ml.Retraining(cooldown=ml.days(28)),
     serving=ml.Serving(stale_after=ml.hours(30), stale="fallback", missing="fallback"),
+    experiments=ml.Experiments(
+        metrics=(
+            ml.UnitMetric("saved", "value", "dollars saved a flight by acting on the score", unit="USD"),
+            ml.UnitMetric("acted", "decision", "flights that were acted on", of="proportion", better="lower"),
+        )
+    ),
     publish=ml.Publish("business", "flight_delay_predictions"),
 )

@@ -86,7 +86,7 @@ def test_an_end_is_shown_from_its_moment_on(platform: Platform, pipeline: Pipeli
 
 def test_a_use_case_without_experiments_has_no_such_part(make_ledger: MakeLedger, flights_pipeline: Pipeline) -> None:
     platform = make_ledger()
-    assert detail(flights_pipeline, platform).experiments is None
+    assert detail(replace(flights_pipeline, experiments=None), platform).experiments is None
     none = told(seeded_experiment.declared(flights_pipeline), platform)
     assert none.runs == ()
 

@@ -18,12 +18,13 @@ def test_everything_that_the_demo_promises_really_happens(tmp_path: Path) -> Non
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     assert "DID NOT HAPPEN" not in done.stdout
-    assert re.search(r"^ticks +181 ingested, 15 scored$", done.stdout, re.M), done.stdout
+    assert re.search(r"^ticks +190 ingested, 24 scored$", done.stdout, re.M), done.stdout
     assert re.search(r"^training .*: version 1, test AUC 0\.[67]", done.stdout, re.M), done.stdout
     assert re.search(r"^training .*: refused, .* gates 12 of 13 passed", done.stdout, re.M), done.stdout
     told = r"^on request +[0-9,]+ rows answered; version 1 was rolled out to [0-9]+% of entities and taken back$"
     assert re.search(told, done.stdout, re.M), done.stdout
     assert re.search(r"^  ok  966 live flights are scored as in the batch, to the last bit", done.stdout, re.M), done.stdout
+    assert re.search(r"^  ok  its verdict is true: worse \(champion@1.0\)", done.stdout, re.M), done.stdout
     assert re.search(r"^Scoring +curl ", done.stdout, re.M), done.stdout
     assert left_running(home) == []
 

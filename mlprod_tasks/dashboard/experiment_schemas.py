@@ -79,7 +79,8 @@ class ExperimentRow:
 
     starts, ends: the first and the last tick whose rows are assigned, as planned. ended: the first tick that is not assigned,
     if somebody ended it. units: planned in the smallest variant. verdict: of the newest reading, or the one that stays; 'not
-    read' before there is one. first, last: the ticks whose rows were read.
+    read' before there is one. first, last: the ticks whose rows were read. sample_ratio: how likely chance gives numbers of
+    units so far from the planned shares.
     """
 
     name: str
@@ -108,6 +109,7 @@ class ExperimentRow:
     final: bool
     first: str | None
     last: str | None
+    sample_ratio: float | None
     variants: tuple[VariantRow, ...]  # the control first
     differences: tuple[DifferenceRow, ...]
     paths: tuple[DifferencePath, ...]

@@ -76,6 +76,7 @@ def _run(
         alpha=wanted["alpha"], power=wanted["power"], units=run.plan["units"],
         verdict=NOT_READ if newest is None else newest.verdict, sentence=shown.get("sentence", "no tick has read it yet"),
         final=bool(shown.get("final")), first=shown.get("first"), last=shown.get("last"),
+        sample_ratio=shown.get("sample_ratio"),
         variants=tuple(_variant(one, shown) for one in run.plan["variants"]),
         differences=tuple(_difference(one, known) for one in shown.get("compared", ())),
         paths=tuple(_paths(readings, wanted["metric"])),

@@ -45,10 +45,15 @@ def problems(
     yield from _differed_before(planned, before)
 
 
-def _sample_ratio(con: duckdb.DuckDBPyConnection, planned: Plan) -> Iterator[str]:
+def sample_ratio(con: duckdb.DuckDBPyConnection, planned: Plan) -> tuple[list[int], float]:
+    """Return how many units each variant has, and how likely chance gives numbers so far from the planned shares."""
     units = dict(con.execute(f"SELECT variant, count(*) FROM {UNITS} GROUP BY variant").fetchall())
     counts = [units.get(one.name, 0) for one in planned.variants]
-    p = sample_ratio_p(counts, [one.share for one in planned.variants])
+    return counts, sample_ratio_p(counts, [one.share for one in planned.variants])
+
+
+def _sample_ratio(con: duckdb.DuckDBPyConnection, planned: Plan) -> Iterator[str]:
+    counts, p = sample_ratio(con, planned)
     if p < CERTAIN:
         were = ", ".join(f"{one.name} {n:,}" for one, n in zip(planned.variants, counts, strict=True))
         shares = ", ".join(f"{one.share:.0%}" for one in planned.variants)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from math import ceil, isnan, sqrt
+from math import ceil, inf, isnan, sqrt
 from typing import Any, get_args
 
 from mlprod_tasks.declaration import Experiments, Pipeline, Schedule, TickRange, UnitMetric
@@ -129,7 +129,13 @@ def plan(
         history = _history(pipeline, wanted.rows, length, platform, before=int(wanted.fresh))
         if history is None:
             break
-        shortest = _planned(wanted, tuple(variants), length, history, _units(pipeline, wanted, metric, history, platform))
+        usual = _units(pipeline, wanted, metric, history, platform)
+        try:
+            shortest = _planned(wanted, tuple(variants), length, history, usual)
+        except CannotPlan:
+            raise
+        except ValueError as error:  # of the numbers together, such as a difference that no number of units shows
+            raise CannotPlan(f"metric {metric.name!r}: {error}") from error
         if shortest.expected >= shortest.units:
             return shortest
     raise CannotPlan(_too_little(pipeline, wanted, metric, shortest, periods))
@@ -208,11 +214,13 @@ def _checked(pipeline: Pipeline, wanted: Wanted, variants: Sequence[Variant]) ->
         check_unit_of_requests(pipeline)
     if not 0 < wanted.traffic <= 1:
         raise CannotPlan(f"traffic {wanted.traffic}: give the share of the units that take part, above 0 and at most 1")
-    if not wanted.difference > 0:
+    if not 0 < wanted.difference < inf:
         raise CannotPlan(f"the smallest difference that matters is {wanted.difference}: give a number above 0")
     for name, value in (("alpha", wanted.alpha), ("power", wanted.power)):
         if not 0 < value < 1:
             raise CannotPlan(f"{name} {value} must lie between 0 and 1")
+    if not wanted.power > wanted.alpha:
+        raise CannotPlan(f"power {wanted.power} must be above alpha {wanted.alpha}: chance alone finds a difference that often")
     if len(variants) < 2:
         raise CannotPlan("an experiment needs at least two variants")
     if len({one.name for one in variants}) < len(variants):

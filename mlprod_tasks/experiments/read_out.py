@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange, UnitMetric
 from mlprod_tasks.documents.formatting import format_count, format_interval, format_number, p_value
 from mlprod_tasks.experiments.assignment import unit_columns
-from mlprod_tasks.experiments.checks import problems
+from mlprod_tasks.experiments.checks import problems, sample_ratio
 from mlprod_tasks.experiments.compare import Compared, Looked, compare, for_several
 from mlprod_tasks.experiments.looks import Look, bound, complete_ticks, information, planned_looks
 from mlprod_tasks.experiments.metric_sql import MetricFailed
@@ -39,7 +39,8 @@ class Reading:
     look: the share of the planned time at which a verdict could be given; None if there could be none.
     rows: scored rows of each variant, and how many of them have no outcome yet; units: those with an outcome.
     decided: the variant that is better or worse. final: whether the verdict stays, whatever comes later.
-    novelty: how differences change with exposure, of units that come again.
+    novelty: how differences change with exposure, of units that come again. sample_ratio: how likely chance gives numbers of
+    units so far from the planned shares.
     """
 
     tick: str
@@ -55,6 +56,7 @@ class Reading:
     final: bool = False
     novelty: tuple[Novelty, ...] = ()
     decided: str | None = None
+    sample_ratio: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The reading as plain JSON values."""
@@ -206,6 +208,7 @@ def _measured(
             sentence = f"no row of {ticks} was assigned"
             return replace(reading, sentence=sentence, problems=(sentence,))
         before = _before(con, pipeline, planned, primary, position, run, platform)
+        _, ratio = sample_ratio(con, planned)
         wrong = tuple(problems(con, pipeline, planned, run, ticks, rows, before, platform))
         found = {one.name: moments(con, i, one) for i, one in enumerate(metrics)}
         known = [f"c{j}" for j, _ in enumerate(covariates)]
@@ -228,6 +231,7 @@ def _measured(
         compared=compared,
         problems=wrong,
         novelty=shown,
+        sample_ratio=ratio,
     )
 
 
@@ -293,7 +297,8 @@ def told(run: ExperimentRun, reading: Reading) -> str:
     lines = [f"{run.name}: {reading.verdict}: {reading.sentence}"]
     if reading.last is not None:
         of = ", ".join(f"{name} {format_count(n, 'unit')}" for name, n in reading.units.items())
-        lines.append(f"  rows of {reading.first} to {reading.last}: {of}")
+        ratio = "" if reading.sample_ratio is None else f"; sample ratio p {p_value(reading.sample_ratio)}"
+        lines.append(f"  rows of {reading.first} to {reading.last}: {of}{ratio}")
     for one in reading.compared:
         interval = format_interval(one.low, one.high)
         lift = "" if one.lift is None else f", lift {one.lift:+.1%}"

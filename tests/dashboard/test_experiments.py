@@ -114,6 +114,7 @@ def test_it_can_be_read(browser: Any, address: str, width: int, scheme: str) -> 
     cells = [cell.text.split("\n")[0] for cell in row.find_elements("css selector", "th, td")]
     assert cells[:7] == ["saved", "3@0.4", "8.1 USD", "9.49 USD", "1.39", "17.1 %", "0.004"]
     assert len(shown["cheaper"].find_elements("css selector", ".cone svg path.line")) == 3
+    assert "so far from the planned shares with p = 0.432" in shown["cheaper"].find_element("css selector", ".progress").text
     assert "it may not last" in shown["cheaper"].find_element("css selector", "[data-exposure]").text
     width_of_bar = "return arguments[0].querySelector('rect.n2').getAttribute('width')"
     assert float(browser.execute_script(width_of_bar, shown["cheaper"])) == pytest.approx(100 * 1155 / 4200)

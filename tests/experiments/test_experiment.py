@@ -67,12 +67,15 @@ def test_a_design_that_may_be_read_early_needs_more_units(shop, design):
         ({"difference": 0.0}, NEVER, "give a number above 0"),
         ({"design": "peek"}, NEVER, "there are fixed, obrien_fleming, pocock, always_valid"),
         ({"alpha": 1.0}, NEVER, "must lie between 0 and 1"),
+        ({"power": 0.04}, NEVER, "power 0.04 must be above alpha 0.05"),
+        ({"difference": float("inf")}, NEVER, "give a number above 0"),
+        ({"difference": 1e-9}, NEVER, "metric 'saved': a difference of 1e-09 is too small beside a standard deviation of"),
         ({}, "1", "is the champion, which is the control"),
         ({}, "champion@2", "a threshold is a probability"),
         ({}, "9", "returns has no version 9"),
         ({}, "new", "give a version such as '3'"),
     ],
-    ids=("metric", "difference", "design", "alpha", "champion", "threshold", "version", "word"),
+    ids=("metric", "difference", "design", "alpha", "power", "endless", "tiny", "champion", "threshold", "version", "word"),
 )
 def test_what_cannot_be_planned_is_refused_with_what_would_do(shop, change, treated, why):
     with pytest.raises(CannotPlan, match=why):

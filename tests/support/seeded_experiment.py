@@ -78,7 +78,7 @@ def seed(
             "tick": str(starts + (day + 1) * DAY), "first": str(starts), "last": str(starts + (day - 1) * DAY),
             "verdict": "better" if final else "running",
             "sentence": found,
-            "look": day / 14, "final": final, "problems": [], "novelty": [fading(day)],
+            "look": day / 14, "final": final, "sample_ratio": 0.4321, "problems": [], "novelty": [fading(day)],
             "rows": {"control": [n + 20, 20], "3@0.4": [n + 31, 31], "fallback": [n // 4, 0]},
             "units": {"control": n, "3@0.4": n, "fallback": n // 4},
             "compared": [

@@ -78,7 +78,8 @@
       h("span", { class: `key n${i % 6}` }), h("b", {}, variant.name), ` ${what(variant)}, ${share(variant.share)} of the units: ${mlprod.count(variant.units, "unit")}`,
       variant.waiting > 0 && h("span", { class: "sub" }, `, ${mlprod.count(variant.waiting, "row")} without an outcome yet`),
       s("svg", { viewBox: "0 0 100 4", preserveAspectRatio: "none", "aria-hidden": "true" }, s("rect", { class: "rest", x: 0, y: 0, width: 100, height: 4 }), s("rect", { class: `n${i % 6}`, x: 0, y: 0, width: Math.min(100, (100 * variant.units) / one.units), height: 4 })))),
-      h("li", { class: "sub" }, `Planned: ${mlprod.count(one.units, "unit")} in the smallest variant, to see a difference of ${mlprod.number(one.difference, "number", one.unit)} in ${one.metric}.`));
+      h("li", { class: "sub" }, `Planned: ${mlprod.count(one.units, "unit")} in the smallest variant, to see a difference of ${mlprod.number(one.difference, "number", one.unit)} in ${one.metric}.`),
+      one.sample_ratio !== null && h("li", { class: one.sample_ratio < 0.001 ? "bad" : "sub" }, `Sample ratio: chance gives sizes so far from the planned shares with p = ${mlprod.number(one.sample_ratio)}.`));
   }
 
   function run(one, ask) {

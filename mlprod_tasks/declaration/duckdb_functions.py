@@ -14,7 +14,8 @@ SYNTAX = frozenset({"cast", "try_cast", "extract", "coalesce", "ifnull", "try", 
 # What functions of other languages are called there.
 MEANT = MappingProxyType(
     {
-        "nvl": "coalesce", "isnull": "coalesce", "isna": "coalesce", "fillna": "coalesce", "log1p": "ln", "iif": "if",
+        "nvl": "coalesce", "isnull": "IS NULL", "isna": "IS NULL", "notnull": "IS NOT NULL",
+        "notna": "IS NOT NULL", "fillna": "coalesce", "log1p": "ln", "iif": "if",
         "charindex": "instr", "to_char": "strftime", "to_date": "strptime", "datediff": "date_diff", "dateadd": "date_add",
         "clip": "greatest", "dayofweek": "isodow", "str": "cast", "int": "cast", "float": "cast",
     }

@@ -54,6 +54,8 @@ CLASSES_MEANT = {
     "source": ("Database",), "drift": ("Watch",), "field": ("Column",), "cron": ("Schedule",), "gate": ("AtLeast",),
     "alert": ("Rule",), "monitor": ("Watch",),
     "maximum": ("AtMost",), "minimum": ("AtLeast",), "day": ("days",), "hour": ("hours",), "weeks": ("days",),
+    "months": ("days",), "years": ("days",),
+    "minutes": ("hours",),
 }  # fmt: skip
 
 

@@ -57,7 +57,8 @@ class Places:
             kinds = PARTS.get(what) or ((what,) if what in CLASSES else ())
             inside = [call for call in _calls(found or self._tree, kinds) if name in _texts(call, kinds)]
             if kinds and not inside and found is None:  # a team's own function may make it
-                inside = [call for call in _calls(self._tree) if name in _texts(call, kinds)]
+                own = (call for call in _calls(self._tree) if _called(call) not in CLASSES)
+                inside = [call for call in own if name in _texts(call, kinds)]
             found = next(iter(inside), found)
         return found.lineno if isinstance(found, ast.Call) else None
 
@@ -79,10 +80,12 @@ class Places:
 def _calls(tree: ast.AST, names: Sequence[str] | None = None) -> Iterator[ast.Call]:
     """The calls of these classes (None: all calls), as `ml.Name(...)` or `Name(...)`, innermost last."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            if names is None or called in names:
-                yield node
+        if isinstance(node, ast.Call) and (names is None or _called(node) in names):
+            yield node
+
+
+def _called(call: ast.Call) -> str:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
 
 
 def _argument(call: ast.Call, declared: str, field: int | str) -> ast.expr | None:

@@ -172,7 +172,7 @@ MISTAKES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "a gap shorter than the delay": (
         "gap=ml.days(5)",
         "gap=ml.days(2)",
-        ("split.gap 2 days, 0:00:00 is shorter than label.delay 5 days",),
+        ("split.gap 2 days, 0:00:00 is shorter than label.delay 5 days", "Write gap=ml.days(5)"),
     ),
     "a label that is a number": (
         '"hours > 48", delay',

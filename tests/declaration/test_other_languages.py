@@ -57,6 +57,7 @@ MISTAKES = {
     "shares of rows": ("test=ml.days(14)", "test=0.2", r"shares are for tables without a time, as in SplitByHash\(test=0.2\)"),
     "a table for its name": ('ml.Label("orders"', "ml.Label(orders", "write its name, 'orders'"),
     "a learner's name": ("(ml.LightGBM(),)", '"lightgbm"', r"write \(LightGBM\(\),\)"),
+    "a method of pandas": ("ln(amount)", "(amount.isnull())::INT", "no function of DuckDB: did you mean IS NULL?"),
     "a city for its zone": ('"Europe/Zurich"', '"Zurich"', "no.* IANA time zone; did you mean 'Europe/Zurich'?"),
     "a day's short name": ("at=time(4)", 'at=time(4), every="week", on="Mon"', "did you mean 'monday'?"),
     "a rhythm's other name": ("at=time(4)", 'at=time(4), every="hourly"', "did you mean 'hour'?"),
@@ -82,6 +83,16 @@ def load_written(text: str, folder: Path) -> None:
 
 def test_the_declaration_without_a_mistake_loads(tmp_path: Path) -> None:
     load_written(WRITTEN, tmp_path)
+
+
+def test_a_part_that_a_function_of_the_file_makes_is_named_by_its_call(tmp_path: Path) -> None:
+    made = 'def own(name):\n    return ml.Trailing(name, "orders", {name: name}, (ml.days(7),), (ml.Mean(name),))\n\n\n'
+    text = WRITTEN.replace("pipeline = ", f"{made}pipeline = ", 1).replace(
+        "features=(", 'features=(\n        own("channel"),', 1
+    )
+    line = text[: text.index('own("channel")')].count("\n") + 1
+    with pytest.raises(DeclarationError, match=f"late_orders.py:{line}: .*Mean of 'channel' needs a number"):
+        load_written(text, tmp_path)
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
@@ -118,4 +129,4 @@ def test_the_list_of_functions_is_that_of_the_installed_engine() -> None:
     installed = {name for (name,) in duckdb.connect().execute(query).fetchall()}
     assert {name for name in installed if name.isidentifier() and not name.startswith("_")} - FUNCTIONS == set()
     assert FUNCTIONS - installed == set()
-    assert {meant for meant in MEANT.values() if meant not in FUNCTIONS | SYNTAX} == set()
+    assert {meant for meant in MEANT.values() if meant not in FUNCTIONS | SYNTAX | {"IS NULL", "IS NOT NULL"}} == set()

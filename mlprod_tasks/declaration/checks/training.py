@@ -64,9 +64,14 @@ def _windows(pipeline: Pipeline) -> Iterator[str]:
     if split.gap < pipeline.label_delay:
         yield (
             f"split.gap {split.gap} is shorter than label.delay {pipeline.label_delay}: the last training labels would not "
-            "have been known when the next window begins"
+            f"have been known when the next window begins. Write gap={_length(pipeline.label_delay)}"
         )
     yield from _room(pipeline, split)
+
+
+def _length(length: timedelta) -> str:
+    whole, rest = divmod(length, timedelta(days=1))
+    return f"ml.hours({length / timedelta(hours=1):g})" if rest else f"ml.days({whole})"
 
 
 def _room(pipeline: Pipeline, split: Split) -> Iterator[str]:

@@ -17,8 +17,9 @@ from mlprod_tasks import declaration as ml
 from mlprod_tasks import steps
 from mlprod_tasks.ingest.tables import TablesFailed
 from mlprod_tasks.platform import Platform, names
+from mlprod_tasks.platform.database import open_database
 from mlprod_tasks.platform.ledger import Audit
-from tests.hostile.meanings import BATCH, KINDS, ROW, Cell, Form, RawText
+from tests.hostile.meanings import BATCH, DATABASES, KINDS, ROW, Cell, Form, RawText
 from tests.support.keys import PSEUDONYM_KEY
 from tests.support.shop import shop_of_one_table
 
@@ -29,6 +30,7 @@ SAID = {f"of_{kind}": f"of_{kind} must be {kind}" for kind in KINDS}
 TIMES = {
     "sqlite": (Cell(None, ROW), Cell("", ROW), Cell("14.03.2024", ROW), Cell(1710410400, ROW), Cell("2024-02-30", ROW)),
     "postgresql": (Cell("NULL", ROW), Cell("'infinity'", ROW), Cell("'-infinity'", ROW), Cell("'10000-01-01'", ROW)),
+    "mariadb": (Cell("NULL", ROW), Cell("'0000-00-00'", ROW), Cell("'2024-03-00 12:00'", ROW)),
     "csv": (Cell(b"", ROW), Cell(b"14.03.2024", BATCH), Cell(b'""', BATCH), Cell(b"2024-03-14 12:0\xff", BATCH)),
     "jsonl": (Cell(b"null", ROW), Cell(b'"14.03.2024"', BATCH), Cell(b"1710410400", BATCH), Cell(b'""', BATCH)),
     "parquet": (Cell(None, ROW),),
@@ -36,6 +38,7 @@ TIMES = {
 CUSTOMERS = {
     "sqlite": (Cell(None, None), Cell(7, "7"), Cell(RawText(b"Unmistakable\xfc"), ROW), Cell(b"\xfcUnmistakable", ROW)),
     "postgresql": (Cell("NULL", None), Cell("''", "")),
+    "mariadb": (Cell("NULL", None), Cell("''", ""), Cell("'Unmistakable 😀'", "Unmistakable 😀")),
     "csv": (Cell(b"", None), Cell('"Unmistakable, ""Zoë"""'.encode(), 'Unmistakable, "Zoë"'), Cell(b"Unmistakable\xeb", ROW)),
     "jsonl": (Cell(b"null", None), Cell(b"7.0", "7"), Cell(b'"Unmistakable\\udceb"', ROW), Cell(b'["Unmistakable"]', ROW)),
     "parquet": (Cell(None, None), Cell(b"", ""), Cell(b"Unmistakable\xeb", ROW)),
@@ -75,7 +78,7 @@ class Content:
         if self.reference:
             return 1
         if row.at is not None:
-            return None if self.source in ("sqlite", "postgresql") else 0
+            return None if self.source in DATABASES else 0
         if row.day > 1:
             return 0 if self.by_tick else None
         return row.day
@@ -98,7 +101,7 @@ def pipeline_of(source: str, by_tick: bool = False, reference: bool = False) -> 
     reference: the table has no time; the scored table is another one, which is not read.
     """
     files = f"{{tick}}/*.{source}" if by_tick else f"*.{source}"
-    given: Any = ml.Database("shop", "orders") if source in ("sqlite", "postgresql") else ml.Files("shop", files, source)
+    given: Any = ml.Database("shop", "orders") if source in DATABASES else ml.Files("shop", files, source)
     kinds = [ml.Column(f"of_{kind}", kind, "x", nullable=True) for kind in KINDS]  # type: ignore[arg-type]
     columns = (
         ml.Column("order_id", "int", "number"),
@@ -171,9 +174,14 @@ def write(content: Content, folder: Path, url: str = "") -> str:
             rows = tuple(row for row in content.rows if content.place(row) == i)
             write(replace(content, rows=rows, by_tick=False), folder / str(tick))
         return str(folder)
-    return {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet, "sqlite": _sqlite, "postgresql": _postgresql}[content.source](
-        content, folder, url
-    )
+    return {
+        "csv": _csv,
+        "jsonl": _jsonl,
+        "parquet": _parquet,
+        "sqlite": _sqlite,
+        "postgresql": _postgresql,
+        "mariadb": _mariadb,
+    }[content.source](content, folder, url)
 
 
 def csv_bytes(content: Content) -> bytes:
@@ -245,6 +253,22 @@ def _postgresql(content: Content, _: Path, url: str) -> str:
             values = [number, at, *(cell.written for cell in row.cells), who, f"'{PLANTED}@example'"]
             cursor.execute(f"INSERT INTO orders VALUES ({', '.join(values)})")
     connection.close()
+    return url
+
+
+def _mariadb(content: Content, _: Path, url: str) -> str:
+    types = ["bigint", "datetime(6)", *(form.type for form in content.forms), "text", "text"]
+    columns = ", ".join(f"{name} {kind}" for name, kind in zip(NAMES, types, strict=True))
+    with open_database(url, writes=True).begin() as connection:
+        connection.exec_driver_sql("SET sql_mode = ''")  # as many servers are set: nothing is refused on writing
+        connection.exec_driver_sql("DROP TABLE IF EXISTS orders")
+        connection.exec_driver_sql(f"CREATE TABLE orders ({columns}) CHARACTER SET utf8mb4")
+        for row in content.rows:
+            who = row.customer.written if row.customer is not None else f"'{person(row.number)}'"
+            at = f"'{time_of(row)}'" if row.at is None else row.at.written
+            number = "NULL" if row.number is None else str(row.number)
+            values = [number, at, *(cell.written for cell in row.cells), who, f"'{PLANTED}@example'"]
+            connection.exec_driver_sql(f"INSERT INTO orders VALUES ({', '.join(values)})")
     return url
 
 

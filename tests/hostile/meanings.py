@@ -21,7 +21,8 @@ class Refusal:
 
 
 ROW, BATCH = Refusal("ROW"), Refusal("BATCH")
-SOURCES = ("csv", "jsonl", "parquet", "sqlite", "postgresql")
+SOURCES = ("csv", "jsonl", "parquet", "sqlite", "postgresql", "mariadb")
+DATABASES = ("sqlite", "postgresql", "mariadb")
 KINDS = ("int", "float", "text", "bool", "timestamp", "date")
 HUGE = "ä" * 70_000
 LARGEST, TINIEST = 1.7976931348623157e308, 5e-324
@@ -30,7 +31,7 @@ LAST_MOMENT = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Cell:
-    """written: the bytes of a CSV field or of a value in JSON, a value of SQLite or Parquet, or an expression of PostgreSQL."""
+    """written: bytes of a CSV field or of a value in JSON, a value of SQLite or Parquet, an expression of another database."""
 
     written: Any
     meaning: Any
@@ -508,4 +509,45 @@ POSTGRESQL = (
     _form("date", "text", ("'2024-02-29'", date(2024, 2, 29)), ("'2023-02-29'", BATCH), ("''", BATCH), ("NULL", None)),
 )
 
-FORMS = {"csv": CSV, "jsonl": JSONL, "parquet": PARQUET, "sqlite": SQLITE, "postgresql": POSTGRESQL}
+MARIADB = (
+    _form("int", "bigint", ("9223372036854775807", 2**63 - 1), ("-9223372036854775808", -(2**63)), ("NULL", None)),
+    _form("int", "bigint unsigned", ("9223372036854775807", 2**63 - 1), ("18446744073709551615", BATCH), ("NULL", None)),
+    _form("int", "double", ("7", 7), ("7.5", BATCH), ("1e300", BATCH), ("NULL", None)),
+    _form("int", "decimal(65,2)", ("7.00", 7), ("7.01", BATCH), ("1e30", BATCH), ("NULL", None)),
+    _form("int", "text", ("'7'", 7), ("'seven'", BATCH), ("''", BATCH), ("repeat('9', 5000)", BATCH), ("NULL", None)),
+    _form("float", "double", ("0.1", 0.1), ("1.7976931348623157e308", LARGEST), ("NULL", None)),
+    _form("float", "float", ("0.5", 0.5), ("16777215", 16777215.0), ("NULL", None)),
+    _form("float", "decimal(65,30)", ("0.10", 0.1), ("NULL", None)),
+    _form("float", "text", ("'0.1'", 0.1), ("'much'", BATCH), ("''", BATCH), ("'1e309'", ROW), ("NULL", None)),
+    _form(
+        "text", "longtext", ("'a'", "a"), ("''", ""), ("repeat('ä', 70000)", HUGE), ("'a\\n\"😀'", 'a\n"😀'), ("'a\\0b'", ROW)
+    ),
+    _form("text", "blob", ("x'6162'", "ab"), ("x'ff'", ROW), ("x'610062'", ROW), ("NULL", None)),
+    _form("text", "decimal(10,2)", ("7.00", "7"), ("0.10", "0.1"), ("NULL", None)),
+    _form("text", "bigint unsigned", ("18446744073709551615", str(2**64 - 1)), ("NULL", None)),
+    _form("text", "enum('a','b')", ("'b'", "b"), ("'c'", ""), ("NULL", None)),
+    _form("bool", "tinyint(1)", ("1", True), ("0", False), ("2", BATCH), ("NULL", None)),
+    _form("bool", "bit(1)", ("b'1'", True), ("b'0'", False), ("NULL", None)),
+    _form("bool", "text", ("'t'", True), ("'yes'", BATCH), ("''", BATCH), ("NULL", None)),
+    _form(
+        "timestamp", "timestamp null", ("'2024-03-14 10:00'", moment(2024, 3, 14, 10)), ("'0000-00-00'", BATCH), ("NULL", None)
+    ),
+    _form(
+        "timestamp",
+        "datetime(6)",
+        ("'0001-01-01'", moment(1, 1, 1)),
+        ("'9999-12-31 23:59:59.999999'", LAST_MOMENT),
+        ("'2024-03-00'", BATCH),
+        ("NULL", None),
+    ),
+    _form("timestamp", "date", ("'2024-03-14'", moment(2024, 3, 14)), ("'0000-00-00'", BATCH), ("NULL", None)),
+    _form("timestamp", "text", ("'2024-03-14 10:00'", moment(2024, 3, 14, 10)), ("'14.03.2024'", BATCH), ("''", BATCH)),
+    _form("timestamp", "bigint", ("1710410400", BATCH), ("NULL", None)),
+    _form(
+        "date", "date", ("'2024-02-29'", date(2024, 2, 29)), ("'0000-00-00'", BATCH), ("'2024-02-00'", BATCH), ("NULL", None)
+    ),
+    _form("date", "datetime", ("'2024-03-14'", date(2024, 3, 14)), ("'2024-03-14 01:00'", BATCH), ("NULL", None)),
+    _form("date", "text", ("'2024-02-29'", date(2024, 2, 29)), ("'2023-02-29'", BATCH), ("''", BATCH), ("NULL", None)),
+)
+
+FORMS = {"csv": CSV, "jsonl": JSONL, "parquet": PARQUET, "sqlite": SQLITE, "postgresql": POSTGRESQL, "mariadb": MARIADB}

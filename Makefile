@@ -63,7 +63,7 @@ dictionary: install
 
 # Locks hold hashes and no address: where packages come from is the machine's business.
 lock: install
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra celery --extra dev --generate-hashes \
 	  --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
 	for group in catboost chart spark; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --group $$group --no-deps \
 	  --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links -o requirements-$$group.lock; done

@@ -34,12 +34,12 @@ from mlprod_airflow import (
     decided_at,
     declared,
     lake_asset,
-    on_request,
     platform,
     promoted,
     reference,
     requested_by,
     tick_param,
+    to_train,
     training_id,
     workers,
 )
@@ -53,7 +53,7 @@ def train_workflow(pipeline: Pipeline) -> None:
     reason = Param("requested by hand", type="string", description="Why; recorded in the ledger.")
     decision = tick_param(pipeline, "The tick whose decision requests it: set by the monitor, leave it empty.")
 
-    @dag(f"{pipeline.name}.train", **on_request(pipeline, __doc__, as_of=first, reason=reason, decided_at=decision))
+    @dag(f"{pipeline.name}.train", **to_train(pipeline, __doc__, as_of=first, reason=reason, decided_at=decision))
     def workflow() -> None:
         passed_digest = _test_model(pipeline, _fit_model(pipeline))
         _promote_model(pipeline, passed_digest)

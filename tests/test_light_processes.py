@@ -15,6 +15,7 @@ from tests.support.trained_shop import AS_OF, Shop
 # What writes to MLflow, plots, migrates, audits or serves: no tick's scoring and monitoring needs it, nor a look at the state.
 NEVER = {
     "mlflow", "great_expectations", "matplotlib", "alembic", "fastapi", "starlette", "optuna", "opentelemetry", "numba",
+    "celery",
 }  # fmt: skip
 ROWS = {"numpy", "pandas", "pyarrow", "duckdb", "deltalake", "lightgbm", "sklearn", "scipy", "numba", "llvmlite"}
 CODE = """

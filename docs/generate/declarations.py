@@ -54,6 +54,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "Bandit", "ThompsonSampling", "EpsilonGreedy", "UCB1", "LinearThompson", "LinUCB", "AroundModel",
     ),
     "adaptation": ("Adapt",),
+    "workers": ("Queues",),
     "loading": ("load", "load_all", "DeclarationError"),
 }  # fmt: skip
 STANDARD = {

@@ -83,6 +83,7 @@ from mlprod_tasks.declaration.monitoring import (
 from mlprod_tasks.declaration.outcome import Any, Happens, Outcome
 from mlprod_tasks.declaration.pipeline import Pipeline, Publish
 from mlprod_tasks.declaration.population import Population
+from mlprod_tasks.declaration.queues import Queues
 from mlprod_tasks.declaration.schedule import Schedule, Tick, TickRange
 from mlprod_tasks.declaration.search import Between, OneOf, Search
 from mlprod_tasks.declaration.serving import Ramp, Serving
@@ -202,6 +203,7 @@ __all__ = [
     "PredictionValue",
     "Publish",
     "Quantile",
+    "Queues",
     "Ramp",
     "RandomForest",
     "Rate",

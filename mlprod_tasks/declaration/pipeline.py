@@ -22,6 +22,7 @@ from mlprod_tasks.declaration.gate import Gate
 from mlprod_tasks.declaration.monitoring import Monitoring, Retraining, Rule, Watch
 from mlprod_tasks.declaration.outcome import Outcome
 from mlprod_tasks.declaration.population import Population
+from mlprod_tasks.declaration.queues import Queues
 from mlprod_tasks.declaration.schedule import Schedule
 from mlprod_tasks.declaration.serving import Serving
 from mlprod_tasks.declaration.split import RowSplit, Split
@@ -90,6 +91,7 @@ class Pipeline:
     experiments: what versions are compared by in experiments, if there are any.
     capacity: how many rows of a tick may be acted on; None: as many as reach the threshold.
     adapt: how scores are kept right between trainings, if they are.
+    queues: on which workers tasks run, where Airflow has several.
     """
 
     name: str
@@ -123,6 +125,7 @@ class Pipeline:
     experiments: Experiments | None = None
     capacity: Capacity | None = None
     adapt: Adapt | None = None
+    queues: Queues = Queues()
 
     def __post_init__(self) -> None:
         for defaults in (placed, filled):

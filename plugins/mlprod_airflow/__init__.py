@@ -35,6 +35,7 @@ from mlprod_airflow.runs import (
     tick,
     tick_param,
     ticks,
+    to_train,
     training_id,
     where_declared,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "tick",
     "tick_param",
     "ticks",
+    "to_train",
     "training_id",
     "unless_stopped",
     "where_declared",

@@ -82,6 +82,12 @@ def often(pipeline: Pipeline, doc: str) -> dict[str, Any]:
     }
 
 
+def to_train(pipeline: Pipeline, doc: str, **params: Param) -> dict[str, Any]:
+    """Arguments of the DAG that trains: it runs on request, on the workers of that queue."""
+    arguments = on_request(pipeline, doc, **params)
+    return arguments | {"default_args": arguments["default_args"] | _queue(pipeline.queues.training)}
+
+
 def on_request(pipeline: Pipeline, doc: str, **params: Param) -> dict[str, Any]:
     """Arguments of a DAG that runs on request only, one run at a time."""
     return _common(pipeline, doc) | {"schedule": None, "max_active_runs": 1, "params": params}
@@ -97,10 +103,15 @@ def _common(pipeline: Pipeline, doc: str) -> dict[str, Any]:
             "retry_delay": RETRY_DELAY,
             "retry_exponential_backoff": True,
             "on_failure_callback": TellFailure(pipeline),
+            **_queue(pipeline.queues.others),
         },
         # A killed task cannot send a mail; the DAG's callback, which runs in another process, can.
         "on_failure_callback": TellKilled(pipeline),
     }
+
+
+def _queue(name: str) -> dict[str, Any]:
+    return {"queue": name} if name else {}
 
 
 def _timetable(pipeline: Pipeline, at: time, days: str = "*", behind: int | None = None) -> Any:

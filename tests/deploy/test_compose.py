@@ -140,7 +140,7 @@ def test_every_image_is_the_one_of_the_dockerfile_or_pinned_to_a_version() -> No
             for argument in service["build"]["args"]:
                 assert re.search(rf"^ARG {argument}\b", DOCKERFILE, re.MULTILINE), argument
         else:
-            assert re.fullmatch(r"postgres:\d+|nginx:\d+\.\d+", service["image"]), name
+            assert re.fullmatch(r"postgres:\d+|redis:\d+|nginx:\d+\.\d+", service["image"]), name
     assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == ["python:3.11-slim-bookworm"]
 
 
@@ -282,7 +282,7 @@ def test_airflow_knows_every_option_command_and_module_that_is_named(airflow_hom
     commands = [words(s["command"])[1:] for s in OURS.values() if s["command"][0] == "airflow"]
     script = (REPOSITORY / "deploy/airflow-api.sh").read_text()
     commands += [line.split()[1:] for line in re.findall(r"^exec (airflow .*)$", script, re.MULTILINE)]
-    assert len(commands) == 5
+    assert len(commands) == 6
     asked = f"""
 import importlib.util, json, os
 from airflow.cli.cli_parser import get_parser
@@ -339,7 +339,7 @@ def test_mlflow_answers_to_the_name_that_the_other_services_call_it(monkeypatch:
 def test_every_server_that_is_called_is_a_service() -> None:
     text = json.dumps([[s.get("environment"), s.get("command"), s.get("healthcheck")] for s in SERVICES.values()])
     called = set(re.findall(r"(?:@|://)([a-z][a-z-]*):(\d+)", text)) - {("localhost", "8080"), ("localhost", "5000")}
-    listening = {"postgres": "5432", "airflow-api": "8080", "mlflow": "5000", "mail": "1025"}
+    listening = {"postgres": "5432", "airflow-api": "8080", "mlflow": "5000", "mail": "1025", "broker": "6379"}
     assert called == set(listening.items())
     assert set(listening) <= set(SERVICES)
     assert ENVIRONMENT["AIRFLOW__API__PORT"] == listening["airflow-api"]

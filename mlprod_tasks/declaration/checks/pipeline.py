@@ -23,6 +23,7 @@ from mlprod_tasks.declaration.checks.features import (
 from mlprod_tasks.declaration.checks.gates import gate_problems
 from mlprod_tasks.declaration.checks.monitoring import monitoring_problems
 from mlprod_tasks.declaration.checks.population import outcome_problems, population_problems
+from mlprod_tasks.declaration.checks.queues import queue_problems
 from mlprod_tasks.declaration.checks.search import search_problems
 from mlprod_tasks.declaration.checks.serving import serving_problems
 from mlprod_tasks.declaration.checks.snapshots import snapshot_problems
@@ -97,6 +98,7 @@ def _problems(pipeline: Pipeline) -> Iterator[str]:
     yield from serving_problems(pipeline)
     yield from capacity_problems(pipeline)
     yield from adapt_problems(pipeline)
+    yield from queue_problems(pipeline)
     yield from experiment_problems(pipeline)
     yield from bandit_problems(pipeline)
     yield from _publish(pipeline)

@@ -28,7 +28,8 @@ class BanditRow:
 
     starts, ends: the first tick that is given arms, and the last one, if it was declared. ended: the first one that is not,
     if it was ended. version: how many ticks of rewards it knows; last: the newest of these. ticks: from which on each
-    version's shares held; none if features choose.
+    version's shares held; none if features choose. rows: from which it learns. may_end: whether rows or requests to come are
+    still given arms.
     """
 
     name: str
@@ -46,3 +47,14 @@ class BanditRow:
     last: str | None
     arms: tuple[ArmRow, ...]
     ticks: tuple[str, ...]
+    rows: str
+    may_end: bool
+
+
+@dataclass(frozen=True)
+class DeclaredBandit:
+    """The bandit that may be started. actions: its arms, if they are declared; empty if arms are versions and thresholds."""
+
+    policy: str
+    metric: str
+    actions: tuple[str, ...]

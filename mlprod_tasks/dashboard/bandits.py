@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from mlprod_tasks.dashboard.bandit_schemas import ArmRow, BanditRow
+from mlprod_tasks.dashboard.bandit_schemas import ArmRow, BanditRow, DeclaredBandit
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.platform.bandit_entries import BanditRun, BanditState
@@ -33,6 +33,12 @@ def bandits(session: Session, pipeline: Pipeline, until: datetime, last: TickNam
     return tuple(_row(pipeline, run, states[run.name], until) for run in runs)
 
 
+def declared_bandit(pipeline: Pipeline) -> DeclaredBandit | None:
+    """Return the bandit that may be started; None if none is declared."""
+    bandit = None if pipeline.experiments is None else pipeline.experiments.bandit
+    return None if bandit is None else DeclaredBandit(type(bandit.policy).__name__, bandit.reward, bandit.actions)
+
+
 def _row(pipeline: Pipeline, run: BanditRun, states: Sequence[BanditState], until: datetime) -> BanditRow:
     bandit = run.plan["bandit"]
     declared = pipeline.experiments.metrics if pipeline.experiments is not None else ()
@@ -46,7 +52,8 @@ def _row(pipeline: Pipeline, run: BanditRun, states: Sequence[BanditState], unti
         unit="" if metric is None else metric.unit, policy=bandit["policy"]["type"], version=len(states),
         last=str(states[-1].through) if states else None,
         arms=tuple(_arm(name, i, states, _turned(metric)) for i, name in enumerate(run.plan["arms"])),
-        ticks=tuple(str(one.tick) for one in shared),
+        ticks=tuple(str(one.tick) for one in shared), rows=run.plan.get("rows", "batch"),
+        may_end=ended is None and (run.ends is None or pipeline.schedule.moment(pipeline.schedule.shift(run.ends, 1)) > until),
     )  # fmt: skip
 
 

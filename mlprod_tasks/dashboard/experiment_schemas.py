@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlprod_tasks.dashboard.bandit_schemas import BanditRow
+from mlprod_tasks.dashboard.bandit_schemas import BanditRow, DeclaredBandit
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,12 @@ class ExperimentRow:
 
 @dataclass(frozen=True)
 class ExperimentsDetail:
-    """The experiments and bandits of a use case. metrics: that experiments can be planned for, (name, doc, unit)."""
+    """The experiments and bandits of a use case. metrics: that experiments can be planned for, (name, doc, unit).
+
+    bandit: that may be started.
+    """
 
     metrics: tuple[tuple[str, str, str], ...]
     runs: tuple[ExperimentRow, ...]  # newest first
     bandits: tuple[BanditRow, ...] = ()  # newest first
+    bandit: DeclaredBandit | None = None

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from mlprod_tasks.dashboard.bandits import bandits
+from mlprod_tasks.dashboard.bandits import bandits, declared_bandit
 from mlprod_tasks.dashboard.experiment_schemas import (
     DifferencePath,
     DifferenceRow,
@@ -51,6 +51,7 @@ def experiments(
         metrics=tuple((metric.name, metric.doc, metric.unit) for metric in declared),
         runs=tuple(_run(pipeline, run, readings[run.name], known, until) for run in runs),
         bandits=chosen,
+        bandit=declared_bandit(pipeline),
     )
 
 

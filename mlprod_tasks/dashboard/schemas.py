@@ -22,7 +22,7 @@ from mlprod_tasks.dashboard.served_schemas import RolloutRow, ServingDetail
 Light = Literal["red", "amber", "green", "grey"]
 ACTIONS = (
     "acknowledge", "mute", "unmute", "retrain", "rollback", "champion", "fallback", "bound", "unbound", "rollout", "ramp",
-    "review", "plan_experiment", "experiment", "end_experiment",
+    "review", "plan_experiment", "experiment", "end_experiment", "bandit", "end_bandit",
 )  # fmt: skip
 Numbers = tuple[float | None, ...]
 
@@ -314,7 +314,8 @@ class ActionRequest:
     rule: acknowledge, mute, unmute. days: mute. version: rollback. what, slice, low, high: bound and unbound. mode, challenger,
     share, automation, low and high (the band's), instead_of (the moment of the rollout that is in force): rollout. challenger:
     ramp. request_id, row, decision: review. experiment (its name), variants, metric, difference, design, periods (weeks;
-    None for as few as can be): plan_experiment and experiment. experiment: end_experiment.
+    None for as few as can be), rows: plan_experiment and experiment. experiment (its name), variants (its arms), rows: bandit.
+    experiment: end_experiment and end_bandit.
     """
 
     reason: str = ""
@@ -339,6 +340,7 @@ class ActionRequest:
     difference: float | None = None
     design: str = "fixed"
     periods: int | None = None
+    rows: str = "batch"
 
 
 @dataclass(frozen=True)

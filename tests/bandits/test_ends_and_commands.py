@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from mlprod_tasks.declaration.source_text import source_text
 from mlprod_tasks.platform import names
 from mlprod_tasks.platform.ledger import Promotion, PromotionKind
 from mlprod_tasks.steps import measure, tell_experiments
+from tests.support.paths import REPOSITORY
 from tests.support.trained_shop import Shop
 
 NEVER = "champion@1.0"
@@ -182,3 +184,22 @@ def test_a_metric_that_cannot_be_computed_ends_it_and_the_rest_of_the_tick_goes_
     assert run_of(shop).ended_by == "its metric"
     assert "metric 'saved' is infinite or no number for" in run_of(shop).end_reason
     assert follow_bandits(shop.pipeline, shop.tick("2024-01-28"), shop.platform) == []
+
+
+def test_the_page_starts_and_ends_one_as_the_shell_does(make_shop, monkeypatch):
+    monkeypatch.syspath_prepend(str(REPOSITORY / "plugins"))
+    apart = import_module("mlprod_airflow.page.apart")
+    shop = make_shop(SAVING)
+    given = {"arms": [NEVER], "rows": "requests", "by": "ada", "reason": "which is best?"}
+    done = apart.FUNCTIONS["bandit"](shop.pipeline, shop.platform, name="saving", **given)
+    assert done == f"saving of returns chooses among control, {NEVER} from 2024-01-25 on"
+    run = run_of(shop)
+    assert (run.by, run.reason, bandits.plan_of(run).rows) == ("ada", "which is best?", "requests")
+    with pytest.raises(bandits.CannotStart) as refused:
+        apart.FUNCTIONS["bandit"](shop.pipeline, shop.platform, name="another", **given)
+    assert apart.STATUSES[type(refused.value).__name__] == 409
+    done = apart.FUNCTIONS["end_bandit"](shop.pipeline, shop.platform, name="saving", by="bob", reason="enough")
+    assert done == "saving of returns is ended: 2024-01-25 is the first tick that it does not choose for"
+    with pytest.raises(bandits.NoBandit) as unknown:
+        apart.FUNCTIONS["end_bandit"](shop.pipeline, shop.platform, name="other", by="bob", reason="enough")
+    assert apart.STATUSES[type(unknown.value).__name__] == 404

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.dashboard.bandit_schemas import BanditRow
+from mlprod_tasks.dashboard.bandit_schemas import BanditRow, DeclaredBandit
 from mlprod_tasks.dashboard.data import detail
 from mlprod_tasks.dashboard.report import write_report
 from mlprod_tasks.declaration import Pipeline
@@ -99,3 +99,56 @@ def test_it_can_be_read(browser: Any, platform: Platform, pipeline: Pipeline, tm
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     browser.execute_script("document.querySelectorAll('#experiments details').forEach((one) => (one.open = true))")
     assert [one for one in browser.execute_script(CONTRASTS) if one[0] < 4.5] == []
+
+
+def test_it_can_be_ended_as_long_as_it_gives_arms(platform: Platform, pipeline: Pipeline) -> None:
+    (one,) = told(pipeline, platform)
+    assert (one.rows, one.may_end) == ("batch", True)
+    (run,) = platform.ledger.all(BanditRun)
+    run.ended, run.ended_at, run.plan = STARTS + 9 * DAY, moment(STARTS + 8 * DAY), {**run.plan, "rows": "requests"}
+    platform.ledger.put(run)
+    (ended,) = told(pipeline, platform)
+    assert (ended.rows, ended.may_end) == ("requests", False)
+    declared = detail(pipeline, platform).experiments.bandit  # type: ignore[union-attr]
+    assert declared == DeclaredBandit("ThompsonSampling", "late", ())
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_it_is_started_and_ended_in_a_dialog_that_asks_for_a_reason(
+    browser: Any, platform: Platform, pipeline: Pipeline, tmp_path: Path, width: int
+) -> None:
+    tick = pipeline.schedule.tick(STARTS + 21 * DAY)
+    look(browser, write_report(pipeline, tick, platform, tmp_path / "report.html").as_uri(), width)
+    assert browser.find_elements("css selector", "#experiments button") == [], "a report changes nothing"
+    browser.execute_script(
+        """
+        window.posted = [];
+        const post = async (action, body) => { window.posted.push([action, body]); return "done"; };
+        const ask = mlprod.asker({ name: "flights", may: ["bandit", "end_bandit"] }, post, async () => {});
+        const shown = mlprod.experiments(JSON.parse(document.querySelector("#board-data").textContent), ask);
+        document.querySelector("#experiments").append(...shown.flat().filter(Boolean));
+        """
+    )
+
+    def filled(action: str, **values: str) -> Any:
+        browser.execute_script(f"document.querySelector('[data-action={action}]').click()")
+        (dialog,) = browser.find_elements("css selector", "dialog[open]")
+        for name, value in values.items():
+            dialog.find_element("css selector", f'[name="{name}"]').send_keys(value)
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+        return dialog
+
+    submit = "form button[type=submit]"
+    dialog = filled("bandit", experiment="sooner_2", variants="3, champion@0.4")
+    assert "ThompsonSampling on late, as declared." in dialog.text
+    dialog.find_element("css selector", submit).click()
+    assert browser.execute_script("return window.posted") == [], "a reason is missing"
+    dialog.find_element("css selector", "[name=reason]").send_keys("what is best?")
+    dialog.find_element("css selector", submit).click()
+    filled("end_bandit", reason="enough").find_element("css selector", submit).click()
+    (started, ended) = browser.execute_script("return window.posted")
+    assert started[0] == "bandit"
+    assert {name: started[1][name] for name in ("experiment", "variants", "rows", "reason")} == {
+        "experiment": "sooner_2", "variants": "3, champion@0.4", "rows": "batch", "reason": "what is best?",
+    }  # fmt: skip
+    assert (ended[0], ended[1]["experiment"], ended[1]["reason"]) == ("end_bandit", "sooner", "enough")

@@ -13,9 +13,11 @@
     bound: ["Set bounds", "From the newest tick on, these bounds replace the declared and learned ones."],
     experiment: ["Start an experiment", "Rows of the next ticks are split between the champion and the variants, by the plan that follows from the history. The plan cannot be changed, only ended."],
     end_experiment: ["End the experiment", "The champion answers all rows from the next tick on. What it showed so far stays, without a verdict."],
+    bandit: ["Start a bandit", "Rows of the next ticks, and requests, are given arms by chance: more and more the one that earns most. The arms cannot be changed, only ended."],
+    end_bandit: ["End the bandit", "The champion answers all rows from the next tick on, and requests within seconds. What the arms earned stays."],
     rollout: ["Roll out", "All replicas of the service follow within seconds. A running ramp ends."],
   };
-  const REASONED = ["retrain", "rollback", "fallback", "champion", "bound", "rollout", "ramp", "experiment", "end_experiment"];
+  const REASONED = ["retrain", "rollback", "fallback", "champion", "bound", "rollout", "ramp", "experiment", "end_experiment", "bandit", "end_bandit"];
   const MODES = [["champion", "champion: it answers every request"], ["canary", "canary: the challenger answers a share of the entities"], ["shadow", "shadow: the challenger scores, the champion answers"], ["blue-green", "blue-green: the challenger answers every request"]];
   const AUTOMATION = [["full", "full: the service decides"], ["band", "band: uncertain scores go to people"], ["assist", "assist: every decision goes to people"], ["shadow", "shadow: no decision is given"]];
 
@@ -60,7 +62,7 @@
   }
 
   function fields(action, detail, given) {
-    const out = action === "bound" ? boundFields(given) : action === "rollout" && !given.back ? rolloutFields(given) : action === "ramp" ? [challenger(given.versions, null)] : action === "experiment" ? mlprod.experimentFields(given) : [];
+    const out = action === "bound" ? boundFields(given) : action === "rollout" && !given.back ? rolloutFields(given) : action === "ramp" ? [challenger(given.versions, null)] : action === "experiment" ? mlprod.experimentFields(given) : action === "bandit" ? mlprod.banditFields(given) : [];
     if (action === "rollback") {
       const earlier = [...new Set(detail.versions.map((one) => one.version))].filter((v) => v !== (detail.champion && detail.champion.version)).sort((a, b) => b - a);
       out.push(h("label", {}, "To version ", h("select", { name: "version" }, h("option", { value: "" }, "the previous champion"), earlier.map((v) => h("option", { value: v }, `version ${v}`)))));
@@ -103,6 +105,8 @@
           ramp: { challenger: number("challenger") },
           experiment: { experiment: String(entered.get("experiment") || ""), variants: entered.get("variants"), metric: entered.get("metric"), difference: number("difference"), design: entered.get("design"), rows: entered.get("rows"), then: entered.get("then"), fresh: entered.get("fresh") !== null, traffic: (number("traffic") || 100) / 100, periods: number("periods") },
           end_experiment: { experiment: given.experiment },
+          bandit: { experiment: String(entered.get("experiment") || ""), variants: String(entered.get("variants") || ""), rows: entered.get("rows") },
+          end_bandit: { experiment: given.experiment },
           review: { request_id: given.request_id, row: given.row, decision: given.classes ? String(entered.get("class")) : given.decision },
         }[action];
         submit.disabled = true;

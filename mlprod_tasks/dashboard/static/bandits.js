@@ -51,16 +51,29 @@
     return h("div", { class: "scroll progress", tabindex: 0, role: "region", "aria-label": `Arms of ${one.name}` }, mlprod.table("", ["arm", "known", one.metric, "the best with probability", "share from now on"], rows, [1, 2, 3, 4]));
   }
 
-  function run(one) {
+  function run(one, ask) {
+    const end = one.may_end && ask("end_bandit", "End it…", { experiment: one.name, title: one.name });
     const fact = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, value));
     const ended = one.ended && fact("Ended", `before ${one.ended} by ${one.ended_by}${one.end_reason ? `: ${one.end_reason}` : ""}`);
     return h("article", { class: "experiment", "data-bandit": one.name },
       h("h3", {}, one.name, " ", h("span", { class: "chip quiet" }, one.ended ? "ended" : "bandit")),
       h("dl", { class: "facts" }, [
-        fact("Rows", one.ends ? `${one.starts} to ${one.ends}` : `from ${one.starts}`), fact("Policy", one.policy), one.last && fact("Rewards", `up to ${one.last}, version ${one.version}`),
+        fact(one.rows === "requests" ? "Learns from requests" : "Learns from rows", one.ends ? `${one.starts} to ${one.ends}` : `from ${one.starts}`), fact("Policy", one.policy), one.last && fact("Rewards", `up to ${one.last}, version ${one.version}`),
         fact("By", one.by), one.reason && fact("Why", one.reason), ended].filter(Boolean)),
-      arms(one), h("div", { class: "charts" }, [shares(one)].filter(Boolean)));
+      arms(one), h("div", { class: "charts" }, [shares(one)].filter(Boolean)), end && h("div", { class: "buttons" }, end));
   }
 
-  mlprod.bandits = (runs) => runs.map(run);
+  // What experiments and bandits ask for alike.
+  mlprod.rowsOfUnits = [["batch", "scored by ticks"], ["requests", "answered on request"]];
+  mlprod.nameOfUnits = () => h("label", {}, "Name ", h("input", { name: "experiment", required: true, maxlength: 63, pattern: "[a-z][a-z0-9_]*", title: "lower-case letters, digits and _" }));
+
+  // The fields of a start: arms only if the declaration does not name actions.
+  mlprod.banditFields = ({ bandit }) => [
+    h("p", { class: "sub" }, `${bandit.policy} on ${bandit.metric}${bandit.actions.length ? `, among ${bandit.actions.join(", ")}` : ""}, as declared.`),
+    mlprod.nameOfUnits(),
+    !bandit.actions.length && h("label", {}, "Arms, beside the champion ", h("input", { name: "variants", required: true, maxlength: 300, placeholder: "3, champion@0.4, fallback" })),
+    h("label", {}, "It learns from rows ", h("select", { name: "rows" }, mlprod.rowsOfUnits.map(([value, text]) => h("option", { value }, text)))),
+  ].filter(Boolean);
+
+  mlprod.bandits = (runs, ask) => runs.map((one) => run(one, ask));
 })();

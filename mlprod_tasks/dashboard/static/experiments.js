@@ -5,7 +5,7 @@
   const share = (value) => mlprod.number(value, "share");
   const KINDS = { better: "good", worse: "bad", harmful: "bad", void: "bad" };
   const DESIGNS = [["fixed", "fixed: read once, at the end"], ["obrien_fleming", "O'Brien-Fleming: read each week, strict at first"], ["pocock", "Pocock: read each week, equally strict"], ["always_valid", "always valid: read at any tick; needs the most units"]];
-  const ROWS = [["batch", "scored by ticks"], ["requests", "answered on request"]];
+  const ROWS = mlprod.rowsOfUnits;
   const THEN = [["nothing", "changes nothing by itself"], ["take_back", "gives all units back to the champion"], ["promote", "makes a winner champion, by the gates of any promotion"]];
   const HEIGHT = 150;
   const EDGE = { left: 52, right: 24, top: 10, bottom: 22 };
@@ -97,7 +97,7 @@
 
   // The fields of a plan.
   mlprod.experimentFields = ({ metrics }) => [
-    h("label", {}, "Name ", h("input", { name: "experiment", required: true, maxlength: 63, pattern: "[a-z][a-z0-9_]*", title: "lower-case letters, digits and _" })),
+    mlprod.nameOfUnits(),
     h("label", {}, "Variants, beside the champion ", h("input", { name: "variants", required: true, maxlength: 300, placeholder: "3, champion@0.4, fallback=10%" })),
     h("label", {}, "Metric that decides ", h("select", { name: "metric" }, metrics.map(([name, doc]) => h("option", { value: name }, `${name}: ${doc}`)))),
     h("div", { class: "pair" },
@@ -112,13 +112,14 @@
   ];
 
   mlprod.experiments = (detail, ask) => {
-    const { metrics, runs, bandits } = detail.experiments;
+    const { metrics, runs, bandits, bandit } = detail.experiments;
     const start = metrics.length > 0 && ask("experiment", "Start an experiment…", { metrics });
+    const choose = bandit && ask("bandit", "Start a bandit…", { bandit });
     return [
       runs.length + bandits.length === 0 && h("p", { class: "empty" }, "There has been no experiment yet."),
       runs.map((one) => run(one, ask)),
-      mlprod.bandits(bandits),
-      start && h("div", { class: "buttons" }, start),
+      mlprod.bandits(bandits, ask),
+      (start || choose) && h("div", { class: "buttons" }, [start, choose].filter(Boolean)),
     ];
   };
 })();

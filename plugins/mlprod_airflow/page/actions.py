@@ -12,7 +12,13 @@ from fastapi import Request
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
 
 from mlprod_airflow.page.apart import ActionRefused, apart
-from mlprod_airflow.page.experimenting import end_experiment, plan_experiment, start_experiment
+from mlprod_airflow.page.experimenting import (
+    end_bandit,
+    end_experiment,
+    plan_experiment,
+    start_bandit,
+    start_experiment,
+)
 from mlprod_airflow.page.rolling_out import ramp, review, roll_out
 from mlprod_airflow.page.training import retrain
 from mlprod_tasks.declaration import Pipeline
@@ -27,11 +33,12 @@ ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
 class ActionBody(BaseModel):
     """The body of an action, as the page sends it. Each field is followed by the actions that use it.
 
-    reason: retrain, rollback, fallback, champion, bound, unbound, rollout, ramp, experiment, end_experiment (required). rule:
-    acknowledge, mute, unmute. days: mute. version: rollback. as_of: retrain. what, slice, low, high: bound and unbound. mode,
-    challenger, share, automation, low and high (the band's), instead_of (the rollout in force, by its moment): rollout.
-    challenger: ramp. request_id, row, decision: review. experiment (its name), variants, metric, difference, design, periods,
-    rows, then, fresh, traffic: experiment and plan_experiment. experiment: end_experiment.
+    reason: retrain, rollback, fallback, champion, bound, unbound, rollout, ramp, experiment, end_experiment, bandit, end_bandit
+    (required). rule: acknowledge, mute, unmute. days: mute. version: rollback. as_of: retrain. what, slice, low, high: bound
+    and unbound. mode, challenger, share, automation, low and high (the band's), instead_of (the rollout in force, by its
+    moment): rollout. challenger: ramp. request_id, row, decision: review. experiment (its name), variants, metric, difference,
+    design, periods, rows, then, fresh, traffic: experiment and plan_experiment. experiment, variants (its arms), rows:
+    bandit. experiment: end_experiment and end_bandit.
     """
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
@@ -171,6 +178,14 @@ def _end_experiment(call: _Call) -> str:
     return end_experiment(call.pipeline, call.body, call.by)
 
 
+def _bandit(call: _Call) -> str:
+    return start_bandit(call.pipeline, call.body, call.by)
+
+
+def _end_bandit(call: _Call) -> str:
+    return end_bandit(call.pipeline, call.body, call.by)
+
+
 _ACTIONS: Mapping[str, Callable[[_Call], str]] = MappingProxyType(
     {
         "acknowledge": _acknowledge,
@@ -188,6 +203,8 @@ _ACTIONS: Mapping[str, Callable[[_Call], str]] = MappingProxyType(
         "plan_experiment": _plan_experiment,
         "experiment": _experiment,
         "end_experiment": _end_experiment,
+        "bandit": _bandit,
+        "end_bandit": _end_bandit,
     }
 )
 NEEDED: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -207,6 +224,8 @@ NEEDED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "plan_experiment": ("variants", "metric", "difference"),
         "experiment": ("experiment", "variants", "metric", "difference", "reason"),
         "end_experiment": ("experiment", "reason"),
+        "bandit": ("experiment", "reason"),
+        "end_bandit": ("experiment", "reason"),
     }
 )
 

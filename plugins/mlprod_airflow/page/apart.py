@@ -125,6 +125,22 @@ def _experiment(pipeline: Pipeline, here: Platform, **asked: Any) -> str:
     return steps.ask_experiment(pipeline, AskedExperiment(**asked), here)
 
 
+def _bandit(
+    pipeline: Pipeline, here: Platform, *, name: str, arms: list[str], rows: Any, by: str, reason: str
+) -> str:  # fmt: skip
+    from mlprod_tasks.bandits.run import plan_of, start
+
+    run = start(pipeline, name, arms, by, reason, here, rows=rows)
+    return f"{name} of {pipeline.name} chooses among {', '.join(plan_of(run).arms)} from {run.starts} on"
+
+
+def _end_bandit(pipeline: Pipeline, here: Platform, *, name: str, by: str, reason: str) -> str:
+    from mlprod_tasks.bandits.run import stop
+
+    run = stop(pipeline, name, by, reason, here)
+    return f"{name} of {pipeline.name} is ended: {run.ended} is the first tick that it does not choose for"
+
+
 def _run(pipeline: Pipeline, here: Platform, *, run_id: str) -> str:
     return here.registry.run_url(run_id, here.settings.mlflow_base_url)
 
@@ -138,6 +154,8 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "champion": _champion,
         "rollout": _rollout,
         "experiment": _experiment,
+        "bandit": _bandit,
+        "end_bandit": _end_bandit,
     }
 )
 # Errors that people can fix, by class name, because their modules are not loaded here.
@@ -152,6 +170,7 @@ STATUSES = MappingProxyType(
         "CannotPlan": 409,
         "CannotStart": 409,
         "NoExperiment": 404,
+        "NoBandit": 404,
         "SettingMissing": 503,
         "RegistryUnreachable": 503,
     }

@@ -1,4 +1,4 @@
-"""Actions of the page about experiments: plan one, start it, end it."""
+"""Actions of the page about experiments and bandits: plan one, start it, end it."""
 
 from __future__ import annotations
 
@@ -24,6 +24,17 @@ def start_experiment(pipeline: Pipeline, body: Any, by: str) -> str:
 def end_experiment(pipeline: Pipeline, body: Any, by: str) -> str:
     """End an experiment: the champion answers all rows from the next tick, requests within seconds. Raises: ActionRefused."""
     return str(apart("experiment", pipeline.name, what="stop", name=body.experiment, by=by, reason=body.reason))
+
+
+def start_bandit(pipeline: Pipeline, body: Any, by: str) -> str:
+    """Start the declared bandit at the next tick. Raises: ActionRefused."""
+    given = {"name": body.experiment, "arms": variants_in(body.variants), "rows": body.rows}
+    return str(apart("bandit", pipeline.name, **given, by=by, reason=body.reason))
+
+
+def end_bandit(pipeline: Pipeline, body: Any, by: str) -> str:
+    """End a bandit: the champion answers all rows from the next tick on, requests within seconds. Raises: ActionRefused."""
+    return str(apart("end_bandit", pipeline.name, name=body.experiment, by=by, reason=body.reason))
 
 
 def _wanted(body: Any) -> dict[str, Any]:

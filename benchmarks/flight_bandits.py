@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import lightgbm
 import numpy as np
@@ -18,8 +19,8 @@ from numpy.typing import NDArray
 from benchmarks.size import sized
 from demo.business_database import business_tables
 from mlprod_tasks.bandits.arm_rewards import ArmRewards, within_a_tick
-from mlprod_tasks.bandits.policy import shares
-from mlprod_tasks.declaration.bandit import UCB1, Bandit, EpsilonGreedy
+from mlprod_tasks.bandits.policy import row_shares, shares
+from mlprod_tasks.declaration.bandit import UCB1, Bandit, EpsilonGreedy, LinearThompson, LinUCB
 
 Floats = NDArray[np.float64]
 SEEDS = sized(200, 3)
@@ -38,14 +39,24 @@ POLICIES: dict[str, Bandit] = {
     "`EpsilonGreedy(0.1)`": replace(SAVED, policy=EpsilonGreedy(0.1), floor=0.0),
     "`UCB1(scale=160)`": replace(SAVED, policy=UCB1(RIGHT - WRONG)),
 }
+CONTEXT = ("rate of carrier and hour", "hour", "distance")
+# Each day's shares of each flight are drawn anew for each seed: of linear Thompson sampling, some thousand times as many.
+BY_FEATURES: dict[str, tuple[Bandit, int]] = {
+    "`LinUCB(...)`": (replace(SAVED, policy=LinUCB(CONTEXT)), SEEDS),
+    "`LinearThompson(...)`": (replace(SAVED, policy=LinearThompson(CONTEXT)), sized(20, 2)),
+}
 Choose = Callable[[int, Sequence[ArmRewards], Sequence[ArmRewards]], Floats]
 
 
 @dataclass(frozen=True)
 class Days:
-    """The flights of each day. values: for each day what each arm earns with each flight, (flights, arms)."""
+    """The flights of each day.
+
+    values: for each day what each arm earns with each flight, (flights, arms); features: of each flight, (flights, features).
+    """
 
     values: tuple[Floats, ...]
+    features: tuple[Floats, ...]
 
     @property
     def flights(self) -> int:
@@ -73,6 +84,10 @@ def regret() -> None:
         earned = {delay: _earned(days, _by_policy(bandit), delay, bandit.discount) for delay in DELAYS}
         lost = " | ".join(_interval(best - earned[delay]) for delay in DELAYS)
         print(f"| {name} | {lost} | {_interval(earned[2] - testing[2])} |", flush=True)
+    for name, (bandit, seeds) in BY_FEATURES.items():
+        earned = {delay: _earned_by_features(days, bandit, delay, seeds) for delay in DELAYS}
+        lost = " | ".join(_interval(best - earned[delay]) for delay in DELAYS)
+        print(f"| {name}, {seeds} seeds | {lost} | {_interval(earned[2] - testing[2][:seeds])} |", flush=True)
     print(f"| A/B for {TEST_DAYS} days, then best | " + " | ".join(_interval(best - testing[one]) for one in DELAYS) + " | |")
     print(f"| always the champion ({ARMS[0]}) |" + f" {best - each[0]:,.0f} |" * len(DELAYS) + " |")
 
@@ -97,7 +112,8 @@ def replayed() -> Days:
     acts = np.column_stack([by_rate >= FROM, by_model >= FROM, by_model >= 0.4, np.zeros(len(after), bool)])
     values = acts * np.where(after["late"].to_numpy()[:, None], RIGHT, WRONG)
     day = after["day"].to_numpy()
-    return Days(tuple(values[day == one] for one in range(DAYS)))
+    features = np.column_stack([by_rate, after["hour"], after["distance"]]).astype(float)
+    return Days(*(tuple(of_all[day == one] for one in range(DAYS)) for of_all in (values, features)))
 
 
 def _lightgbm(before: pd.DataFrame, after: pd.DataFrame) -> Floats:
@@ -128,12 +144,33 @@ def _earned(days: Days, choose: Choose, delay: int, discount: float = 1.0) -> Fl
             known = [old + new for old, new in zip(known, due, strict=True)]
             counted = [old.weighted(discount) + new for old, new in zip(counted, due, strict=True)]
         given = choose(day, known, counted)
-        # The same chance for each policy: what differs between them is their choice.
-        chance = np.random.default_rng([1, day]).random((SEEDS, len(values)))
+        chance = _chances(day, len(values))
         arm = np.minimum((chance[:, :, None] >= given.cumsum(axis=1)[:, None, :]).sum(axis=2), arms - 1)
         waiting.append([_of_a_day(values, arm[seed]) for seed in range(SEEDS)])
         earned += given @ values.sum(axis=0)  # what the shares earn: by which flights they were drawn is luck
     return earned / days.flights * 1000
+
+
+def _earned_by_features(days: Days, bandit: Bandit, delay: int, seeds: int) -> Floats:
+    """The same of a policy that chooses by features, (seeds,)."""
+    arms, earned = len(ARMS), np.zeros(seeds)
+    for seed in range(seeds):
+        known, waiting = ArmRewards.none(arms, len(CONTEXT)), list[ArmRewards]()
+        for day, (values, features) in enumerate(zip(days.values, days.features, strict=True)):
+            if len(waiting) > delay:
+                known += waiting.pop(0)
+            given = row_shares(bandit, known, known, features, seed * 1000 + day)
+            chance = _chances(day, len(values))[seed]
+            arm = np.minimum((chance[:, None] >= given.cumsum(axis=1)).sum(axis=1), arms - 1)
+            waiting.append(ArmRewards.of(arms, arm, values[np.arange(len(arm)), arm], features))
+            earned[seed] += (given * values).sum()
+    return earned / days.flights * 1000
+
+
+@cache
+def _chances(day: int, flights: int) -> Floats:
+    """Where each flight lies in [0, 1), (seeds, flights): the same for each policy, so that only their choice differs."""
+    return np.random.default_rng([1, day]).random((SEEDS, flights))
 
 
 def _of_a_day(values: Floats, arm: NDArray[np.int64]) -> ArmRewards:

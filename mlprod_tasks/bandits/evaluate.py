@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,14 +21,16 @@ from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.documents.formatting import format_interval, format_number
 from mlprod_tasks.experiments import run as experiments
 from mlprod_tasks.experiments.looks import complete
+from mlprod_tasks.experiments.metric_sql import MetricFailed
 from mlprod_tasks.experiments.units import waits
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.bandit_entries import BanditRun
-from mlprod_tasks.statistics.off_policy import Logged, OffPolicy, Value
+from mlprod_tasks.statistics.off_policy import Logged, NoOverlap, OffPolicy, Value
 from mlprod_tasks.statistics.off_policy import evaluate as value_of
 
 Floats = NDArray[np.float64]
 ALPHA = 0.05
+log = logging.getLogger(__name__)
 
 
 class CannotEvaluate(ValueError):
@@ -71,31 +74,48 @@ def evaluate(
 
     Raises: CannotEvaluate, NoOverlap, NoExperiment, MetricFailed.
     """
-    log = _log(pipeline, name, tick, platform)
+    rows = _log(pipeline, name, tick, platform)
     assert pipeline.experiments is not None
-    metric = pipeline.experiments.metric(log.reward)
-    replayed = Plan(bandits.declared(pipeline), metric, log.arms, ()) if shares is None else None
-    features = () if replayed is None else replayed.bandit.features
+    metric = pipeline.experiments.metric(rows.reward)
+    plan = Plan(bandits.declared(pipeline), metric, rows.arms, ()) if shares is None else None
+    features = () if plan is None else plan.bandit.features
     delay = delay_ticks(pipeline, metric)
-    last = min(log.last, pipeline.schedule.shift(tick.name, -delay))
+    last = min(rows.last, pipeline.schedule.shift(tick.name, -delay))
     read = waits(pipeline, (metric,))
-    ticks = list(complete(pipeline, log.rows, log.starts, last, read, platform)) if last >= log.starts else []
+    ticks = list(complete(pipeline, rows.rows, rows.starts, last, read, platform)) if last >= rows.starts else []
     found = [
         logged_tick(
-            pipeline, ArmLog(name, log.arm, log.rows, features), one, metric,
+            pipeline, ArmLog(name, rows.arm, rows.rows, features), one, metric,
             pipeline.schedule.tick(pipeline.schedule.shift(one, delay)), platform,
         )
         for one in ticks
     ]  # fmt: skip
     if not sum(len(one.unit) for one in found):
         raise CannotEvaluate(f"{pipeline.name}: no unit of {name!r} has a complete outcome yet")
-    if replayed is None:
+    if plan is None:
         assert shares is not None
-        target = np.tile(_given(log, shares), (sum(len(one.unit) for one in found), 1))
+        target = np.tile(_given(rows, shares), (sum(len(one.unit) for one in found), 1))
         policy = ", ".join(f"{arm} {share:.0%}" for arm, share in shares.items())
     else:
-        target, policy = _replay(pipeline, replayed, metric, found, delay), f"the declared {choice(replayed)}"
-    return Evaluated(policy, metric, ticks[0], ticks[-1], value_of(_all(log, found), target))
+        target, policy = _replay(pipeline, plan, metric, found, delay), f"the declared {choice(plan)}"
+    return Evaluated(policy, metric, ticks[0], ticks[-1], value_of(_all(rows, found), target))
+
+
+def replayed(pipeline: Pipeline, arms: Sequence[str], tick: Tick, platform: Platform) -> tuple[str, Evaluated] | None:
+    """Return what the declared bandit would have earned on the newest log of just these arms, and whose log that is.
+
+    None if no experiment or bandit had these arms, or if its log does not tell.
+    """
+    plans = [(run.at, run.name, bandits.plan_of(run).arms) for run in bandits.every(pipeline, platform)]
+    tests = [(run.at, run.name, experiments.plan_of(run).variants) for run in experiments.every(pipeline, platform)]
+    plans += [(at, name, tuple(one.name for one in variants)) for at, name, variants in tests]
+    for _, name, given in sorted(plans, reverse=True):
+        if set(given) == set(arms):
+            try:
+                return name, evaluate(pipeline, name, tick, platform)
+            except (CannotEvaluate, NoOverlap, MetricFailed) as error:
+                log.info("%s: the rows of %s do not tell what the bandit would earn: %s", pipeline.name, name, error)
+    return None
 
 
 def told(evaluated: Evaluated) -> str:

@@ -12,7 +12,7 @@ from mlprod_tasks.bandits.run import Plan, champion_now, every, plan_of, stop
 from mlprod_tasks.bandits.state import update
 from mlprod_tasks.bandits.told import probability
 from mlprod_tasks.declaration import Pipeline, Tick
-from mlprod_tasks.declaration.bandit import UCB1, EpsilonGreedy, ThompsonSampling
+from mlprod_tasks.declaration.bandit import UCB1, AroundModel, EpsilonGreedy, ThompsonSampling
 from mlprod_tasks.experiments.metric_sql import MetricFailed
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.bandit_entries import BanditRun, BanditState
@@ -20,6 +20,10 @@ from mlprod_tasks.platform.bandit_entries import BanditRun, BanditState
 log = logging.getLogger(__name__)
 # Who ends a bandit, if it is no person.
 RULE, LAST_DAY, PROMOTION, METRIC = "its rule", "its last day", "a promotion", "its metric"
+ABSENT, DECLARATION = "an arm without rows", "the declaration"
+ENDINGS = (RULE, LAST_DAY, PROMOTION, METRIC, ABSENT, DECLARATION)
+# An arm that was to have so many rewards in as many ticks and had none is not given: by chance that happens once in 10^8 times.
+MOST_ABSENT, ABSENT_TICKS = 20, 3
 
 
 def follow_bandits(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[str]:
@@ -28,7 +32,7 @@ def follow_bandits(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[s
     Returns: the names of those that were ended.
     """
     if pipeline.experiments is None or pipeline.experiments.bandit is None:
-        return []
+        return _undeclared(pipeline, platform)
     ended = []
     for run in every(pipeline, platform):
         if run.starts > tick.name:
@@ -43,6 +47,32 @@ def follow_bandits(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[s
             ended.append(run.name)
             log.info("%s: bandit %s ended: %s", pipeline.name, run.name, why[1])
     return ended
+
+
+def _undeclared(pipeline: Pipeline, platform: Platform) -> list[str]:
+    """End bandits of a declaration that has none any more: nothing says what they would learn from."""
+    ended = [run.name for run in every(pipeline, platform) if run.ended is None]
+    for name in ended:
+        stop(pipeline, name, DECLARATION, f"{pipeline.name} declares no bandit any more", platform)
+    return ended
+
+
+def absent(plan: Plan, states: Sequence[BanditState]) -> str | None:
+    """Return an arm that had no row in the last ticks, though it was to have some; None without one.
+
+    Its version is not registered any more, or fails for every row.
+    """
+    if len(states) < ABSENT_TICKS:
+        return None
+    each = np.array([ArmRewards.from_json(state.rewards).n for state in states])
+    arms, last = len(plan.arms), each[-ABSENT_TICKS:].sum(axis=0)
+    policy = plan.bandit.policy
+    if isinstance(policy, AroundModel):
+        least = np.full(arms, policy.share / (arms - 1))
+    else:  # one that never had any is in its warm-up
+        least = np.where(each.sum(axis=0) == 0, 1 / arms, plan.bandit.floor)
+    missing = (last == 0) & (least * last.sum() >= MOST_ABSENT)
+    return plan.arms[int(missing.argmax())] if missing.any() else None
 
 
 def winner(plan: Plan, states: Sequence[BanditState]) -> tuple[str, float] | None:
@@ -77,6 +107,11 @@ def _end(pipeline: Pipeline, run: BanditRun, states: Sequence[BanditState], plat
     champion = champion_now(pipeline, platform)
     if not plan.acts and champion != plan.variants[0].version:
         return PROMOTION, f"version {champion} became champion: it chose among arms of version {plan.variants[0].version}"
+    if (arm := absent(plan, states)) is not None:
+        return (
+            ABSENT,
+            f"{arm} had no row in {ABSENT_TICKS} ticks: its version is not registered any more, or fails for all rows",
+        )
     if run.ends is not None and states and states[-1].through >= run.ends:
         arm, chance = leader(states[-1])
         return LAST_DAY, f"no arm won; {arm} is the best with probability {probability(chance)}"

@@ -50,8 +50,10 @@ def shares(bandit: Bandit, known: ArmRewards, counted: ArmRewards, seed: int, pr
     draws: of what is drawn by chance. Until each arm has had the rewards of the warm-up, all have equal shares; no arm has
     less than the floor.
     """
+    if isinstance(bandit.policy, AroundModel):  # it learns nothing: its shares do not change, and no floor raises them
+        return _around(bandit.policy, len(known.n))
     if warming(bandit, known):
-        return _start(bandit.policy, len(known.n))
+        return np.full(len(known.n), 1 / len(known.n))
     mean = counted.total.sum() / max(1.0, counted.n.sum()) + effects(counted).mean if bandit.by_tick else counted.mean
     belief = Belief(counted.n, mean, lambda: best_probabilities(counted, seed, proportion, draws, by_tick=bandit.by_tick))
     return with_floor(_shares(bandit.policy, belief), bandit.floor)
@@ -110,26 +112,25 @@ def best_probabilities(
     A proportion has a Beta distribution with the uniform prior (Thompson, Biometrika 25, 1933); a mean a normal one, as if each
     arm had had one more reward, the mean of all. by_tick: from the arms' effects within ticks instead, which are normal.
     """
-    random = np.random.default_rng(seed)
-    if by_tick:
-        drawn = effects(counted).drawn(seed, draws)
-    elif proportion:
-        drawn = random.beta(1 + counted.total, 1 + np.maximum(counted.n - counted.total, 0.0), (draws, len(counted.n)))
-    else:
-        middle = counted.total.sum() / max(1.0, counted.n.sum())
-        mean = (counted.total + middle) / (counted.n + 1)
-        drawn = random.normal(mean, np.sqrt(_variances(counted) / (counted.n + 1)), (draws, len(counted.n)))
+    drawn = drawn_worth(counted, seed, proportion, draws, by_tick=by_tick)
     return np.asarray(np.bincount(drawn.argmax(axis=1), minlength=len(counted.n)) / draws)
+
+
+def drawn_worth(counted: ArmRewards, seed: int, proportion: bool, draws: int, *, by_tick: bool) -> Floats:
+    """Draw what a reward of each arm may be worth, (draws, arms); by_tick: around the mean of the arms."""
+    if by_tick:
+        return effects(counted).drawn(seed, draws)
+    random = np.random.default_rng(seed)
+    if proportion:
+        return random.beta(1 + counted.total, 1 + np.maximum(counted.n - counted.total, 0.0), (draws, len(counted.n)))
+    middle = counted.total.sum() / max(1.0, counted.n.sum())
+    mean = (counted.total + middle) / (counted.n + 1)
+    return random.normal(mean, np.sqrt(_variances(counted) / (counted.n + 1)), (draws, len(counted.n)))
 
 
 def with_floor(shares: Floats, floor: float) -> Floats:
     """Return shares of which none is less than the floor, (..., arms)."""
     return np.asarray(floor + (1 - floor * shares.shape[-1]) * shares)
-
-
-def _start(policy: Policy, arms: int) -> Floats:
-    """The shares before there are rewards enough: a policy that learns nothing does not change."""
-    return _around(policy, arms) if isinstance(policy, AroundModel) else np.full(arms, 1 / arms)
 
 
 def _around(policy: AroundModel, arms: int) -> Floats:
@@ -170,11 +171,6 @@ def _(policy: UCB1, belief: Belief) -> Floats:
 @_shares.register
 def _(policy: ThompsonSampling, belief: Belief) -> Floats:
     return belief.best()
-
-
-@_shares.register
-def _(policy: AroundModel, belief: Belief) -> Floats:
-    return _around(policy, len(belief.n))
 
 
 def _ridge(policy: Policy) -> float:

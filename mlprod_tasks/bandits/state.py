@@ -111,7 +111,10 @@ def recorded(pipeline: Pipeline, run: BanditRun, platform: Platform) -> list[Ban
 
 
 def at_version(plan: Plan, states: Sequence[BanditState]) -> State:
-    """Return what a bandit knows from the rewards of its first ticks. states: recorded versions 1, 2, ..., in order."""
+    """Return what a bandit knows from the rewards of its first ticks. states: recorded versions 1, 2, ..., in order.
+
+    Raises: ValueError, KeyError or TypeError if they cannot be read.
+    """
     bandit = plan.bandit
     by_tick = {one.version - 1: ArmRewards.from_json(one.rewards) for one in states}
     proportion = plan.metric.of == "proportion"
@@ -123,13 +126,26 @@ def at_version(plan: Plan, states: Sequence[BanditState]) -> State:
     # As recorded, not drawn anew: another machine's draws could differ in the last digit.
     written = states[-1].shares
     own = np.array([written[arm] for arm in plan.arms], float) if written else None
+    if own is not None and not (np.isfinite(own).all() and own.min() >= 0 and abs(own.sum() - 1) < 1e-6):
+        raise ValueError(f"the shares of version {states[-1].version} are {written}")
     return State(plan, len(by_tick), remembered(by_tick, last), counted, proportion, own)
+
+
+def newest_good(plan: Plan, states: Sequence[BanditState]) -> State:
+    """Return what a bandit knows by the newest version that can be read. states: as of `at_version`."""
+    for version in range(len(states), 0, -1):
+        try:
+            return at_version(plan, states[:version])
+        except (ValueError, KeyError, TypeError):
+            log.exception("version %d of bandit %s of %s cannot be read", version, states[0].name, states[0].pipeline)
+    return at_version(plan, [])
 
 
 def for_tick(pipeline: Pipeline, run: BanditRun, tick: Tick, platform: Platform) -> State:
     """Return the state by which the rows of a tick are given their arms: the newest due, or the one that was used before.
 
-    If the rewards cannot be read, arms follow from those that were read before: nothing goes unscored.
+    If the rewards cannot be read, arms follow from those that were read before, and if a version cannot, from the one before:
+    nothing goes unscored.
     """
     used = platform.ledger.get(BanditTick, pipeline.name, run.name, tick.name)
     try:
@@ -144,7 +160,7 @@ def for_tick(pipeline: Pipeline, run: BanditRun, tick: Tick, platform: Platform)
         if not platform.ledger.add_once(mine):  # another process was first
             used = platform.ledger.get(BanditTick, pipeline.name, run.name, tick.name)
     version = len(states) if used is None else used.version
-    return at_version(plan_of(run), states[:version])
+    return newest_good(plan_of(run), states[:version])
 
 
 def _last(pipeline: Pipeline, run: BanditRun, due: TickName) -> TickName:

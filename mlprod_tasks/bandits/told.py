@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mlprod_tasks.bandits.cost import Cost, Estimate, cost_of
 from mlprod_tasks.bandits.run import Plan, plan_of
 from mlprod_tasks.bandits.state import at_version
-from mlprod_tasks.documents.formatting import format_count, format_number
+from mlprod_tasks.documents.formatting import format_count, format_interval, format_number
 from mlprod_tasks.platform.bandit_entries import BanditRun, BanditState
 
 
@@ -52,7 +53,18 @@ def told(run: BanditRun, states: Sequence[BanditState]) -> str:
         best = "" if arm.best is None else f", the best with probability {probability(arm.best)}"
         share = "" if arm.share is None else f"; share {arm.share:.1%}"
         lines.append(f"  {arm.name}: {format_count(arm.rewards, 'reward')}{mean}{best}{share}")
+    if (cost := cost_of(at_version(plan, states))) is not None:
+        lines.append(f"  {cost_told(cost, unit)}")
     return "\n".join(lines)
+
+
+def cost_told(cost: Cost, unit: str) -> str:
+    """Tell what choosing among the arms cost so far, in words. unit: with a space before it, or empty."""
+
+    def said(one: Estimate) -> str:
+        return f"{format_number(one.value)}{unit} {format_interval(one.low, one.high)}"
+
+    return f"so far {said(cost.lost)} less than the best arm alone, {said(cost.gained)} more than an A/B test of as many units"
 
 
 def probability(value: float) -> str:

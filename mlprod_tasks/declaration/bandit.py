@@ -94,7 +94,7 @@ class Bandit:
     policy: how shares follow from rewards.
     actions: the arms, if they are what the business may do with a row, such as coupons: the champion scores all rows, and each
     gets one of these as its `action`. Empty: arms are versions and thresholds.
-    floor: the least share of each arm, so that it can still be found to be the best.
+    floor: the least share of each arm, so that it can still be found to be the best; of no meaning for `AroundModel`.
     warm_up: rewards of each arm before which all have equal shares.
     best: the probability of being the best at which an arm wins and the bandit ends; None does not end it so.
     until: the last day on which it may run; None: until it is stopped or has a winner.

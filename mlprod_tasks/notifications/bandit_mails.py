@@ -6,10 +6,11 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from mlprod_tasks.bandits.follow import LAST_DAY, METRIC, PROMOTION, RULE
-from mlprod_tasks.bandits.run import every, plan_of
-from mlprod_tasks.bandits.state import recorded
-from mlprod_tasks.bandits.told import Arm, arms_of, choice
+from mlprod_tasks.bandits.cost import cost_of
+from mlprod_tasks.bandits.follow import ENDINGS
+from mlprod_tasks.bandits.run import Plan, every, plan_of
+from mlprod_tasks.bandits.state import at_version, recorded
+from mlprod_tasks.bandits.told import Arm, arms_of, choice, cost_told
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.rhythm import day_or_moment
 from mlprod_tasks.documents.formatting import format_number
@@ -28,7 +29,7 @@ COLORS = ("#2b5c8a", "#d08a2e", "#4f8a5b", "#8a4f7d", "#8a8a8a", "#b8c4d0")
 
 def tell_bandits(pipeline: Pipeline, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> list[str]:
     """Mail which bandits ended, and what they found, each once. Returns the names of those that were told of."""
-    if pipeline.experiments is None or pipeline.experiments.bandit is None:
+    if pipeline.experiments is None:
         return []
     ended = [run for run in every(pipeline, platform) if run.ended is not None]
     return [run.name for run in ended if _tell(pipeline, run, platform, links)]
@@ -36,7 +37,7 @@ def tell_bandits(pipeline: Pipeline, platform: Platform, links: Sequence[tuple[s
 
 def _tell(pipeline: Pipeline, run: BanditRun, platform: Platform, links: Sequence[tuple[str, str]]) -> bool:
     plan, states = plan_of(run), recorded(pipeline, run, platform)
-    by = "" if run.ended_by in (RULE, LAST_DAY, PROMOTION, METRIC) else f"{run.ended_by} stopped it"
+    by = "" if run.ended_by in ENDINGS else f"{run.ended_by} stopped it"
     why = ": ".join(part for part in (by, run.end_reason) if part)
     read = f"It knows the rewards of {states[0].through} to {states[-1].through}." if states else "No reward was complete."
     content = Content(
@@ -45,6 +46,7 @@ def _tell(pipeline: Pipeline, run: BanditRun, platform: Platform, links: Sequenc
         paragraphs=(
             f"{why[:1].upper()}{why[1:]}.",
             f"{read} Units were shared by {choice(plan)}, rewarded by {plan.bandit.reward}.",
+            *_cost(plan, states),
             NEXT[plan.acts],
         ),
         grids=(_grid(arms_of(run, states)),),
@@ -55,6 +57,15 @@ def _tell(pipeline: Pipeline, run: BanditRun, platform: Platform, links: Sequenc
         pipeline, MailAbout.EXPERIMENT, f"{pipeline.name}/bandit/{run.name}", content, platform, tick=str(run.ended),
         topic=run.name,
     )  # fmt: skip
+
+
+def _cost(plan: Plan, states: Sequence[BanditState]) -> tuple[str, ...]:
+    """What choosing cost, as a sentence; nothing if too little is known."""
+    cost = cost_of(at_version(plan, states))
+    if cost is None:
+        return ()
+    told = cost_told(cost, f" {plan.metric.unit}" if plan.metric.unit else "")
+    return (f"It earned {told.removeprefix('so far ')}, with 95 % intervals.",)
 
 
 def _grid(arms: Sequence[Arm]) -> Grid:

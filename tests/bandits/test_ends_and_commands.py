@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,14 @@ from typer.testing import CliRunner, Result
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.bandits import run as bandits
+from mlprod_tasks.bandits.arm_rewards import ArmRewards
 from mlprod_tasks.bandits.evaluate import CannotEvaluate, evaluate
-from mlprod_tasks.bandits.follow import follow_bandits
+from mlprod_tasks.bandits.follow import absent, follow_bandits
 from mlprod_tasks.bandits.state import recorded
 from mlprod_tasks.cli import main
 from mlprod_tasks.declaration.source_text import source_text
 from mlprod_tasks.platform import names
+from mlprod_tasks.platform.bandit_entries import BanditState
 from mlprod_tasks.platform.ledger import Promotion, PromotionKind
 from mlprod_tasks.steps import measure, tell_experiments
 from tests.support.paths import REPOSITORY
@@ -169,7 +171,11 @@ def test_a_shell_shows_evaluates_and_stops_it(mlprod: Callable[..., Result]) -> 
     assert "doubly robust: " in told.output
     stopped = mlprod("stop", "returns", "saving", "--by", "Bob")
     assert stopped.exit_code == 0, stopped.output
-    assert "ended by Bob" in mlprod("status", "returns", "saving").output
+    shown = mlprod("status", "returns", "saving").output
+    assert "ended by Bob" in shown
+    assert "less than the best arm alone" in shown
+    again = mlprod("start", "returns", "again", "--arm", NEVER, "--by", "Ann")
+    assert "replayed on the units of saving:\nsaved of a unit in a tick, 2024-01-25 to 2024-01-27" in again.output, again.output
     assert isinstance(mlprod("status", "returns", "gone").exception, bandits.NoBandit)
     assert "give an arm and its share" in mlprod("evaluate", "returns", "saving", "--share", "control").output
 
@@ -203,3 +209,44 @@ def test_the_page_starts_and_ends_one_as_the_shell_does(make_shop, monkeypatch):
     with pytest.raises(bandits.NoBandit) as unknown:
         apart.FUNCTIONS["end_bandit"](shop.pipeline, shop.platform, name="other", by="bob", reason="enough")
     assert apart.STATUSES[type(unknown.value).__name__] == 404
+
+
+def test_an_arm_that_answers_no_row_any_more_ends_it(make_shop):
+    shop = make_shop(SAVING)
+    started(shop, NEVER)
+
+    def state(version: int, n: list[float]) -> BanditState:
+        rewards = ArmRewards.of(2, np.repeat([0, 1], np.array(n, int)), np.ones(int(sum(n)))).as_json()
+        day = date(2024, 1, 24) + timedelta(days=version)
+        return BanditState(
+            pipeline="returns", name="saving", version=version, through=day, tick=day + timedelta(days=2),
+            at=shop.platform.clock.now(), rewards=rewards, best={"control": 0.5, NEVER: 0.5},
+            shares={"control": 0.5, NEVER: 0.5},
+        )  # fmt: skip
+
+    plan, both = bandits.plan_of(run_of(shop)), [60.0, 60.0]
+    gone = [60.0, 0.0]
+    cases = {
+        "nothing": ([], None),
+        "two ticks": ([gone, gone], None),
+        "three": ([gone, gone, gone], NEVER),
+        "one with": ([both, gone, gone], None),
+        "by its floor of 10 % it was to have 18": ([both, gone, gone, gone], None),
+        "and here 60": ([both, *[[200.0, 0.0]] * 3], NEVER),
+        "too few to tell": ([[9.0, 0.0]] * 3, None),
+    }
+    for ticks, arm in cases.values():
+        assert absent(plan, [state(i + 1, n) for i, n in enumerate(ticks)]) == arm, ticks
+    shop.platform.ledger.put(*(state(i + 1, gone) for i in range(3)))
+    assert follow_bandits(shop.pipeline, shop.tick("2024-01-29"), shop.platform) == ["saving"]
+    assert run_of(shop).end_reason.startswith(f"{NEVER} had no row in 3 ticks: its version is not registered any more")
+
+
+def test_a_declaration_without_a_bandit_ends_it(make_shop):
+    shop = make_shop(SAVING)
+    started(shop, NEVER)
+    for changed in (ml.Experiments(shop.pipeline.experiments.metrics), None):
+        other = shop.declared(experiments=changed)
+        ended = follow_bandits(other.pipeline, shop.tick("2024-01-26"), shop.platform)
+        assert ended == (["saving"] if changed is not None else [])
+    assert run_of(shop).end_reason == "returns declares no bandit any more"

@@ -10,8 +10,9 @@ from scipy import stats
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.bandits.arm_rewards import ArmRewards, remembered
+from mlprod_tasks.bandits.cost import cost
 from mlprod_tasks.bandits.linear import fitted
-from mlprod_tasks.bandits.policy import RowShares, best_probabilities, row_shares, shares
+from mlprod_tasks.bandits.policy import RowShares, best_probabilities, drawn_worth, row_shares, shares
 from mlprod_tasks.bandits.within_ticks import effects
 
 ARMS = 3
@@ -127,6 +128,22 @@ def test_shares_add_up_keep_the_floor_and_follow_from_the_seed_alone(policy: obj
 
 def test_around_the_model_keeps_the_champion_but_for_a_share() -> None:
     assert given(ml.AroundModel(0.2), EARNED) == pytest.approx([0.8, 0.1, 0.1])
+    assert given(ml.AroundModel(0.02), EARNED, floor=0.05) == pytest.approx([0.98, 0.01, 0.01]), "no floor changes that"
+
+
+def test_what_choosing_cost_is_what_the_other_ways_would_have_earned() -> None:
+    """A hundred thousand units whose worth is known: the best arm alone, and equal shares, are computed by hand."""
+    truth, n = np.array([1.0, 1.5, 0.5]), np.array([20_000, 70_000, 10_000])
+    arm = np.repeat([0, 1, 2], n)
+    reward = truth[arm] + np.random.default_rng(4).normal(0, 0.5, len(arm))
+    known = ArmRewards.of(ARMS, arm, reward)
+    for by_tick in (True, False):
+        found = cost(known, drawn_worth(known, 1, False, 10_000, by_tick=by_tick))
+        lost, gained = (truth.max() - truth) @ n, truth @ (n - n.sum() / 3)
+        for one, exact in ((found.lost, lost), (found.gained, gained)):
+            assert one.low < exact < one.high
+            assert one.value == pytest.approx(exact, rel=0.02)
+            assert one.high - one.low < 0.1 * exact
 
 
 @pytest.mark.parametrize("policy", [ml.EpsilonGreedy(), ml.UCB1(), ml.ThompsonSampling()])

@@ -108,6 +108,9 @@ def test_a_version_that_cannot_be_read_leaves_the_last_good_one_and_then_the_cha
     followed.loader.read_ledger()
     assert {version for _, version in answered(followed)} == {2}
     assert {version for _, version in answered(serving(shop))} == {2}  # one that starts now finds it, too
+    scored(shop, "2024-01-28", "2024-01-28")  # and so does batch
+    batch = shop.platform.lake.rows(names.predictions(shop.pipeline), [date(2024, 1, 28)])
+    assert set(batch["state_version"].to_pylist()) == {2}
     shop.platform.ledger.put(_changed(one, rewards={}))
     assert {version for _, version in answered(serving(shop))} == {0}
     shop.platform.ledger.put(_changed(run, plan={"bandit": run.plan["bandit"]}))

@@ -187,7 +187,14 @@ def _row_shares(policy: Policy, mean: Floats, error: Floats, drawn: Floats) -> F
 
 @_row_shares.register
 def _(policy: LinearThompson, mean: Floats, error: Floats, drawn: Floats) -> Floats:
-    won = (mean[:, None, :] + error[:, None, :] * drawn).argmax(axis=2)
+    # The first of the best arms of each draw, arm by arm: `argmax` over so few takes three times as long.
+    by_arm = np.ascontiguousarray(drawn.T)
+    top = mean[:, :1] + error[:, :1] * by_arm[0]
+    won = np.zeros(top.shape, np.int16)
+    for arm in range(1, len(by_arm)):
+        value = mean[:, arm, None] + error[:, arm, None] * by_arm[arm]
+        won[value > top] = arm
+        np.maximum(top, value, out=top)
     return np.stack([(won == arm).sum(axis=1) for arm in range(mean.shape[1])], axis=1) / len(drawn)
 
 

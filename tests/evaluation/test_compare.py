@@ -11,7 +11,8 @@ from mlprod_tasks.evaluation.results import read_results
 from mlprod_tasks.platform.ledger import Training
 from mlprod_tasks.statistics import auc_interval, metrics
 from mlprod_tasks.statistics.metrics import NAMES, CannotBeMeasured
-from mlprod_tasks.training.workspace import TrainingFolder
+from mlprod_tasks.statistics.resamples import FEWEST_TICKS
+from mlprod_tasks.training.workspace import TrainingFolder, read_window
 
 THRESHOLD = 0.3
 
@@ -161,6 +162,8 @@ def test_evaluate_leaves_the_comparison_with_the_champion(promoted_shop):
     # The champion's validation window ends 2024-01-30, this test window begins after it.
     assert made.comparison.champion_version == 1
     assert made.comparison.rows == made.evaluation.rows
+    ticks = len(set(read_window(folder, "test")["tick"].to_pylist()))
+    assert made.evaluation.ticks == (ticks if ticks >= FEWEST_TICKS else None)
     for name, one in made.comparison.differences.items():
         expected = made.evaluation.model[name].value - made.evaluation.champion[name].value
         assert one.value == pytest.approx(expected), name

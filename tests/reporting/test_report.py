@@ -296,3 +296,9 @@ def test_the_profit_curve_is_the_value_of_acting_on_so_many_rows():
     assert (low[1:] <= high[1:]).all()
     assert (low <= measured).mean() > 0.9
     assert (measured <= high).mean() > 0.9
+    # Rows of a tick are worth alike: drawn with their ticks, the same curve has a wider band.
+    tick = np.repeat(np.arange(20), 50)
+    alike = Worth(worth.acted + 3 * random.normal(size=20)[tick], worth.waited)
+    by_row, by_tick = (profit_band(score, alike, resamples=50, ticks=ticks) for ticks in (None, tick))
+    assert by_row[1] == pytest.approx(by_tick[1])
+    assert (by_tick[3] - by_tick[2])[50:].mean() > 2 * (by_row[3] - by_row[2])[50:].mean()

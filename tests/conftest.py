@@ -20,6 +20,7 @@ pytest_plugins = (
     "tests.support.mariadb",
     "tests.support.object_storage",
     "tests.support.trained_shop",
+    "tests.support.moved_shop",
     "tests.support.feature_shop",
     "tests.support.ramped_shop",
 )

@@ -15,6 +15,7 @@ from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline
 from mlprod_tasks.declaration.bandit import ACTION, STATE
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.declaration.task import HIGH, LOW, PREDICTION, PROBABILITIES
+from mlprod_tasks.models.predicted_columns import ADAPTATION, RAW_PROBABILITIES, RAW_SCORE
 from mlprod_tasks.platform.tick_columns import tick_type
 
 log = logging.getLogger(__name__)
@@ -85,14 +86,21 @@ def log_schema(pipeline: Pipeline) -> pa.Schema:
     """Return the columns of the log.
 
     `row_columns`, then the entity's key as `key_<column>`, then the features as `feature_<name>`, then those of the task and
-    of a bandit. A personal key column holds the same hash as the lake.
+    of its adaptation, and of a bandit. A personal key column holds the same hash as the lake.
     """
     entity = pipeline.entity_table
     kinds = {name: "text" if entity.column(name).personal == "hash" else entity.column(name).kind for name in entity.key}
     keys = [(f"{KEY}{name}", KINDS[kind]) for name, kind in kinds.items()]
     features = [(f"{FEATURE}{name}", kind) for name, kind in logged_types(pipeline).items()]
     return pa.schema(
-        [*row_columns(pipeline).items(), *keys, *features, *columns_of_task(pipeline), *columns_of_bandit(pipeline)]
+        [
+            *row_columns(pipeline).items(),
+            *keys,
+            *features,
+            *columns_of_task(pipeline),
+            *columns_of_adaptation(pipeline),
+            *columns_of_bandit(pipeline),
+        ]
     )
 
 
@@ -111,6 +119,17 @@ def columns_of_bandit(pipeline: Pipeline) -> list[tuple[str, pa.DataType]]:
     """Return what the log has besides if a bandit is declared: the version of its state, and the action that it chose."""
     declared = pipeline.experiments is not None and pipeline.experiments.bandit is not None
     return [(STATE, pa.int32()), (ACTION, pa.string())] if declared else []
+
+
+def columns_of_adaptation(pipeline: Pipeline) -> list[tuple[str, pa.DataType]]:
+    """Return what the log has besides if scores are adapted: the champion's own, of classes all probabilities, and the state.
+
+    Both follow the columns of the task, in `LoggedRow.of_task`.
+    """
+    if pipeline.adapt is None:
+        return []
+    own = (RAW_PROBABILITIES, pa.string()) if pipeline.task == "multiclass" else (RAW_SCORE, pa.float64())
+    return [own, (ADAPTATION, pa.string())]
 
 
 def logged_types(pipeline: Pipeline) -> dict[str, pa.DataType]:

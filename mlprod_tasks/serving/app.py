@@ -47,7 +47,8 @@ from mlprod_tasks.serving.openapi import document
 from mlprod_tasks.serving.request_metrics import RequestMetrics, ServiceCollector
 from mlprod_tasks.serving.request_pipeline import RequestPipeline, encode_json
 from mlprod_tasks.serving.reviews import ReviewReader
-from mlprod_tasks.serving.scorer import RowResult, Scorer
+from mlprod_tasks.serving.row_decision import RowResult
+from mlprod_tasks.serving.scorer import Scorer
 
 log = logging.getLogger(__name__)
 

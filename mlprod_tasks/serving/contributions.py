@@ -15,8 +15,9 @@ from mlprod_tasks.online import Features
 from mlprod_tasks.scoring.log_row import logged, logged_types
 from mlprod_tasks.serving.messages import ValidRequest
 from mlprod_tasks.serving.model_loader import LoadedVersion
+from mlprod_tasks.serving.row_decision import RouteChoice
 from mlprod_tasks.serving.row_score import RowScore
-from mlprod_tasks.serving.scorer import RouteChoice, Scorer, joined
+from mlprod_tasks.serving.scorer import Scorer, adapted, joined
 from mlprod_tasks.serving.task_answers import Explanation
 
 log = logging.getLogger(__name__)
@@ -55,13 +56,14 @@ def _explain(
     values = dict(zip(scorer.pipeline.feature_names, features.values, strict=True))
     table = pa.table({name: logged([value], types[name]) for name, value in values.items()})
     picked = version.picked(features.values)
-    row_score = version.row(picked)
+    own = version.row(picked)
+    row_score = adapted(version, picked, own, scorer.loaded)
     model = version.model
     if isinstance(model, SegmentedModel):  # segments may have different learners, which add on different scales
         model = model.answering(table)
     names, route, link = model.feature_names, choice.route, model.link
     if scorer.answers.by_effect:
-        effects = _effects(scorer, version, picked, row_score)
+        effects = _effects(scorer, version, picked, own)
         adds, base = _adds_to_class(model, table, row_score)
         ordered = sorted(names, key=lambda name: -abs(effects[name] or 0.0))
         both = [(name, values[name], effects[name], adds[name]) for name in ordered]

@@ -31,6 +31,7 @@ from mlprod_tasks.promotion import history
 from mlprod_tasks.promotion.fallback_switch import sentence, switched
 from mlprod_tasks.rollout import routing
 from mlprod_tasks.rollout.routing import Routing
+from mlprod_tasks.serving.adapter import Adapter, adapter_of
 from mlprod_tasks.serving.bandits import BanditSplit, FollowedBandits
 from mlprod_tasks.serving.circuit_breaker import CircuitBreaker
 from mlprod_tasks.serving.experiments import RequestSplit, splits_of
@@ -69,9 +70,9 @@ class LoadedModels:
 
     switched: why the fallback answers instead of the champion, else ''. trouble: why a version that should be loaded is not.
     ledger_read: whether rollout and switch have been read; until then it is unknown which model answers.
-    experiments: those that assign requests now or later, and bandits. splits: those whose control is the champion, while it
-    answers all that is in no experiment, as was planned; and bandits that choose among actions. variants: their versions that
-    are loaded, by number.
+    adapter: what adapts the champion's scores, if the use case adapts them. experiments: those that assign requests now or
+    later, and bandits. splits: those whose control is the champion, while it answers all that is in no experiment, as was
+    planned; and bandits that choose among actions. variants: their versions that are loaded, by number.
     """
 
     champion: LoadedVersion | None = None
@@ -81,6 +82,7 @@ class LoadedModels:
     switched: str = ""
     trouble: str = ""
     ledger_read: bool = False
+    adapter: Adapter | None = None
     experiments: tuple[RequestSplit | BanditSplit, ...] = ()
     splits: tuple[RequestSplit | BanditSplit, ...] = ()
     variants: Mapping[int, LoadedVersion] = field(default_factory=dict)
@@ -185,14 +187,14 @@ class ModelLoader:
         champion = champion or before.champion  # a broken version never replaces a working one
         # The fallback of the champion that answers; without one, the fallback of the champion that could not be loaded.
         number = champion.number if champion else champion_number
-        trouble = "; ".join(
-            filter(
-                None, dict.fromkeys((unreached, champion_trouble, challenger_trouble, *(why for _, why in variants.values())))
-            )
-        )
+        adapter, adapter_trouble = self._adapter(pipeline, champion, before)
+        of_variants = (why for _, why in variants.values())
+        troubles = (unreached, champion_trouble, challenger_trouble, adapter_trouble, *of_variants)
+        trouble = "; ".join(filter(None, dict.fromkeys(troubles)))
         self._change(
             pipeline.name,
             champion=champion,
+            adapter=adapter,
             challenger=challenger,
             variants={number: version for number, (version, _) in variants.items() if version is not None},
             fallback=self._fallback(pipeline, number, before),
@@ -211,6 +213,15 @@ class ModelLoader:
             unreached = _error_text(error)
         promoted = history.promotions(pipeline, self.platform)
         return promoted[-1].model_version if promoted else None, unreached
+
+    def _adapter(self, pipeline: Pipeline, champion: LoadedVersion | None, before: LoadedModels) -> tuple[Adapter | None, str]:
+        """Return what adapts the champion's scores, and ''; the last known one, and why, if the lake does not answer."""
+        if champion is None:
+            return None, ""
+        try:
+            return adapter_of(pipeline, champion.number, before.adapter, self.platform), ""
+        except Exception as error:
+            return before.adapter, f"what adapts scores cannot be read: {_error_text(error)}"
 
     def _fallback(self, pipeline: Pipeline, number: int | None, before: LoadedModels) -> FallbackModel | None:
         """Return the fallback of that version; the loaded one if it is the same, or if the ledger has none.

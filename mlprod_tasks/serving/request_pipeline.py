@@ -41,7 +41,8 @@ from mlprod_tasks.serving.messages import (
 )
 from mlprod_tasks.serving.model_loader import ModelLoader
 from mlprod_tasks.serving.rate_limit import KeyRates
-from mlprod_tasks.serving.scorer import RowResult, Scorer
+from mlprod_tasks.serving.row_decision import RowResult
+from mlprod_tasks.serving.scorer import Scorer
 
 EXPLAIN_COST = 50  # explaining a row takes as long as scoring 50
 CLOCK_TOLERANCE = timedelta(seconds=5)  # a client's clock may be ahead by that

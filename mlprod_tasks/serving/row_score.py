@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from mlprod_tasks.declaration.task import PREDICTION, PROBABILITIES
-from mlprod_tasks.models.calibration import Calibration
 from mlprod_tasks.models.class_calibration import ClassCalibration
 from mlprod_tasks.models.class_rule import ClassRule
 from mlprod_tasks.models.interval import PredictionInterval
@@ -38,12 +38,18 @@ class RowScore(NamedTuple):
 
 def scoring_of(model: Model) -> Callable[[Any], RowScore]:
     """Return what a model makes of its learner's raw prediction of a row: a float, or a list with one for each class."""
+    calibrated, decided = model.calibration.single(), deciding_of(model)
+    return lambda raw: decided(calibrated(raw))
+
+
+def deciding_of(model: Model) -> Callable[[Any], RowScore]:
+    """Return what a model makes of a calibrated score of a row, or of a list with the probability of each class."""
     if isinstance(model.calibration, ClassCalibration):
         assert model.rule is not None
-        return _class_scoring(model.calibration, model.rule)
+        return partial(of_class, model.rule)
     if model.threshold is None:
-        return _number_scoring(model.calibration, model.interval)
-    return _decision_scoring(model.calibration, model.threshold)
+        return _number(model.interval)
+    return _decision(model.threshold)
 
 
 def of_class(rule: ClassRule, shares: Sequence[float]) -> RowScore:
@@ -52,30 +58,12 @@ def of_class(rule: ClassRule, shares: Sequence[float]) -> RowScore:
     return RowScore(probabilities[chosen], None, prediction=chosen, probabilities=probabilities)
 
 
-def _decision_scoring(calibration: Calibration, threshold: float) -> Callable[[float], RowScore]:
-    calibrated = calibration.single()
-
-    def score(raw: float) -> RowScore:
-        probability = calibrated(raw)
-        return RowScore(probability, probability >= threshold)
-
-    return score
+def _decision(threshold: float) -> Callable[[float], RowScore]:
+    return lambda probability: RowScore(probability, probability >= threshold)
 
 
-def _number_scoring(calibration: Calibration, interval: PredictionInterval | None) -> Callable[[float], RowScore]:
-    calibrated = calibration.single()
-
-    def score(raw: float) -> RowScore:
-        return RowScore(calibrated(raw), None)
-
-    def score_with_interval(raw: float) -> RowScore:
-        assert interval is not None
-        number = calibrated(raw)
-        return RowScore(number, None, number + interval.low, number + interval.high)
-
-    return score if interval is None else score_with_interval
-
-
-def _class_scoring(calibration: ClassCalibration, rule: ClassRule) -> Callable[[Sequence[float]], RowScore]:
-    calibrated = calibration.single()
-    return lambda raw: of_class(rule, calibrated(raw))
+def _number(interval: PredictionInterval | None) -> Callable[[float], RowScore]:
+    if interval is None:
+        return lambda number: RowScore(number, None)
+    low, high = interval.low, interval.high
+    return lambda number: RowScore(number, None, number + low, number + high)

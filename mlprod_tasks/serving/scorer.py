@@ -9,9 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Literal
-
-import msgspec
+from typing import Any
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.rhythm import TickName
@@ -24,11 +22,13 @@ from mlprod_tasks.rollout import routing
 from mlprod_tasks.rollout.routing import Routing
 from mlprod_tasks.scoring.log_row import LoggedRow, columns_of_bandit
 from mlprod_tasks.scoring.prediction_log import PredictionLog
+from mlprod_tasks.serving.adapter import NOT_THE_CHAMPIONS
 from mlprod_tasks.serving.bandits import BanditSplit
 from mlprod_tasks.serving.error_place import error_place
 from mlprod_tasks.serving.experiments import NOT_ASSIGNED, Assignment, RequestSplit, first_that_assigns, unit_reader
 from mlprod_tasks.serving.messages import ValidRequest
 from mlprod_tasks.serving.model_loader import LoadedModels, LoadedVersion, ModelLoader
+from mlprod_tasks.serving.row_decision import NO_SHADOW, RouteChoice, RowDecision, RowResult, ShadowScore
 from mlprod_tasks.serving.row_score import RowScore
 from mlprod_tasks.serving.single_row import fallback_score
 from mlprod_tasks.serving.task_answers import AnsweredRow, answers_of
@@ -41,56 +41,6 @@ WRITTEN: dict[str, Callable[[Any], Any]] = {
     "timestamp": lambda us: (EPOCH + us * MICROSECOND).isoformat(),
     "date": lambda day: date.fromordinal(EPOCH_DAY + day).isoformat(),
 }
-
-
-class RouteChoice(msgspec.Struct, frozen=True):
-    """The route that an entity is assigned to, the route it takes, and the version there.
-
-    version: None if none is loaded. The routes differ if the challenger fails so often that the champion answers for it. Such
-    rows still count as the challenger's. threshold: from which the version's scores are decided, None for its own.
-    propensity: the probability with which a canary assigns an entity so, None without one.
-    """
-
-    assigned: Literal["champion", "challenger"]
-    route: Literal["champion", "challenger"]
-    version: LoadedVersion | None
-    threshold: float | None = None
-    propensity: float | None = None
-
-
-class RowResult(msgspec.Struct, frozen=True):
-    """A scored row, and its row in the log."""
-
-    scored: AnsweredRow
-    log_row: LoggedRow
-
-
-class RowDecision(msgspec.Struct, frozen=True):
-    """A scored row. assigned: the rollout's route, '' if it did not matter.
-
-    failed: whether the model raised an error. propensity: see `RouteChoice`. as_assigned: whether the version answered that was
-    assigned to it, or the fallback that it is held out for.
-    """
-
-    scored: AnsweredRow
-    assigned: str = ""
-    failed: bool = False
-    propensity: float | None = None
-    as_assigned: bool = False
-
-
-class ShadowScore(msgspec.Struct, frozen=True):
-    """The score of a challenger in shadow mode.
-
-    All None if none scored the row, score None if it failed; of classes, its probability of the class that was answered.
-    """
-
-    version: int | None = None
-    score: float | None = None
-    milliseconds: float | None = None
-
-
-NO_SHADOW = ShadowScore()
 
 
 @dataclass
@@ -125,6 +75,7 @@ class Scorer:
         self._splits: Sequence[RequestSplit | BanditSplit] = ()
         self._split: Callable[[str | None, Sequence[Any]], Assignment] | None = None
         self._logs_bandit = bool(columns_of_bandit(pipeline))
+        self._adapts = pipeline.adapt is not None
         entity = pipeline.entity_table
         self._key = tuple((name, WRITTEN.get(entity.column(name).kind)) for name in entity.key)
 
@@ -238,7 +189,7 @@ class Scorer:
             propensity=decided.propensity if assigned.experiment is None else assigned.propensity,
             key_values=tuple([row[name] for name in key]),
             features=features.values,
-            of_task=self.answers.logged(scored),
+            of_task=(*self.answers.logged(scored), *decided.own) if self._adapts else self.answers.logged(scored),
             of_bandit=(assigned.state, assigned.action) if self._logs_bandit else (),
         )
         return RowResult(scored, logged)
@@ -289,11 +240,14 @@ class Scorer:
             # Without its text, which may quote values.
             log.error("%s: version %d failed: %s", self.pipeline.name, version.number, error_place(error))
             return self._instead(choice, key, features, loaded, f"the model failed ({type(error).__name__})", failed=True)
+        own = logged_own(version, row_score, loaded) if self._adapts else NOT_THE_CHAMPIONS
+        row_score = adapted(version, version.picked(features.values), row_score, loaded)
         if choice.threshold is not None:
             row_score = RowScore(row_score.score, row_score.score >= choice.threshold)
         decision, review = self._automate(row_score, loaded.rollout)
         scored = self.answers.scored(key, row_score, features, version.number, choice.route, decision=decision, review=review)
-        return RowDecision(scored, choice.assigned, propensity=choice.propensity, as_assigned=choice.assigned == choice.route)
+        as_assigned = choice.assigned == choice.route
+        return RowDecision(scored, choice.assigned, propensity=choice.propensity, as_assigned=as_assigned, own=own)
 
     def _instead(
         self,
@@ -372,6 +326,20 @@ class Scorer:
         review = rollout.automation != "shadow"
         self.counts.review += review
         return None, review
+
+
+def adapted(version: LoadedVersion, picked: tuple[Any, ...], own: RowScore, loaded: LoadedModels) -> RowScore:
+    """Return what becomes of a version's own score of a row: only the champion's is adapted. picked: the features it reads."""
+    adapter = loaded.adapter
+    if adapter is None or adapter.version != version.number:
+        return own
+    return adapter.of(version.row, picked, own)
+
+
+def logged_own(version: LoadedVersion, own: RowScore, loaded: LoadedModels) -> tuple[float | str | None, str | None]:
+    """Return how a version's own score is logged beside the answer: only the champion's is."""
+    adapter = loaded.adapter
+    return NOT_THE_CHAMPIONS if adapter is None or adapter.version != version.number else adapter.logged(own)
 
 
 def _most_cached(row_score: RowScore) -> int:

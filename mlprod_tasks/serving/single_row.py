@@ -18,7 +18,7 @@ from mlprod_tasks.models.learners import FittedLearner
 from mlprod_tasks.models.learners.lightgbm import BoostedTrees
 from mlprod_tasks.models.model import Model
 from mlprod_tasks.models.segmented import SegmentedModel
-from mlprod_tasks.serving.row_score import RowScore, of_class, scoring_of
+from mlprod_tasks.serving.row_score import RowScore, deciding_of, of_class, scoring_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,9 +50,13 @@ class SingleRow:
 
         Raises: ModelInputError.
         """
-        model = self._overall if self._by is None else self._parts.get(values[self._by], self._overall)
+        model = self.answering(values)
         model.load(values)
         return model
+
+    def answering(self, values: Sequence[Any]) -> RowModel:
+        """Return the model for a row, whatever is in its buffer."""
+        return self._overall if self._by is None else self._parts.get(values[self._by], self._overall)
 
 
 class RowModel:
@@ -75,6 +79,7 @@ class RowModel:
         self._buffer = np.empty((1, len(model.inputs)), np.float64)
         self._bytes, self._write = self._buffer.data.cast("B"), struct.Struct(f"{len(model.inputs)}d").pack_into
         self._score, self._raw = scoring_of(model), _raw_of(model.fitted, self._buffer)
+        self.decided = deciding_of(model)  # what it makes of a score that is not its own
 
     @property
     def cache_key(self) -> tuple[int, bytes]:

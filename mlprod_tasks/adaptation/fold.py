@@ -35,6 +35,8 @@ class KnownTick:
         return self.known > 0 and len(self.sums) > 0 and self.known >= adapt.coverage * self.rows
 
 
+Parameters = tuple[float, ...]
+Tried = dict[int, dict[float, Parameters]]  # by the position of a tick, and by half-life
 Evidence = Mapping[int, Mapping[int, KnownTick]]  # by the position of the tick at which it was known, and of the tick it is of
 
 
@@ -47,7 +49,7 @@ class Folded:
     than the champion's, None if it was not tried; shift: by how much it moves the mean score of the newest tick.
     """
 
-    parameters: tuple[float, ...]
+    parameters: Parameters
     half_life: float
     learned: tuple[int, ...]
     rows: int
@@ -61,39 +63,55 @@ class Folded:
 
 
 def folded(kind: ModuleType, adapt: Adapt, evidence: Evidence, delay: int, now: int) -> Folded:
-    """Return what a layer is at tick `now` (test, then train: Dawid, JRSS A 147, 1984).
-
-    For each tick of the window, layers are fitted to what was known at it, one for each half-life, and tried on its outcomes
-    once these are complete. The half-life at a tick is the one whose layers had the least loss on the ticks that could be
-    judged by then; before there are enough, the longest.
-
-    delay: ticks after which outcomes are complete.
-    """
-    half_lives = adapt.half_lives
+    """Return what a layer is at tick `now`. delay: ticks after which outcomes are complete."""
     first = max(now - delay - adapt.window, min((of for known in evidence.values() for of in known), default=now))
-    newest: dict[int, KnownTick] = {}
-    tried: dict[int, dict[float, tuple[float, ...]]] = {}
-    start: dict[float, tuple[float, ...]] = dict.fromkeys(half_lives, kind.UNCHANGED)
-    for at in sorted(one for one in evidence if one < first):
-        _take(newest, evidence[at], adapt)
-    for at in range(first, now + 1):
+    return judged(kind, adapt, evidence, delay, now, tried_layers(kind, adapt, evidence, range(first, now + 1)))
+
+
+def tried_layers(kind: ModuleType, adapt: Adapt, evidence: Evidence, ticks: range) -> Tried:
+    """Return what the layer would have been at each of some ticks, by half-life: fitted to what was known at it."""
+    start: dict[float, Parameters] = dict.fromkeys(adapt.half_lives, kind.UNCHANGED)
+    tried: Tried = {}
+    newest = _newest(evidence, adapt, ticks.start - 1)
+    for at in ticks:
         _take(newest, evidence.get(at, {}), adapt)
         known = [of for of in sorted(newest) if at - adapt.window <= of < at]
-        for half_life in half_lives:
-            start[half_life] = _fitted(kind, adapt, newest, known, at, half_life, start[half_life])
-        tried[at] = dict(start)
-    complete = {of: found for of in tried if (found := evidence.get(of + delay, {}).get(of)) and found.counts(adapt)}
-    losses = {of: {half: kind.loss(one.sums, tried[of][half]) for half in half_lives} for of, one in complete.items()}
-    judged = [of for of in sorted(complete) if of + delay <= now]
-    chosen = {at: _best(half_lives, [losses[of] for of in judged if of + delay <= at], adapt) for at in (*judged, now)}
-    plain = np.array([kind.loss(complete[of].sums, kind.UNCHANGED) for of in judged])
-    mine = np.array([losses[of][chosen[of]] for of in judged])
-    gain = ratio(plain - mine, plain, 1, coverage=adapt.confidence) if plain.sum() > 0 else None
+        # Each fit starts from the one before, so that it takes few steps.
+        start = {half: _fitted(kind, adapt, newest, known, at, half, start[half]) for half in adapt.half_lives}
+        tried[at] = start
+    return tried
+
+
+def judged(kind: ModuleType, adapt: Adapt, evidence: Evidence, delay: int, now: int, tried: Tried) -> Folded:
+    """Return what a layer is at tick `now`, from what it would have been before (prequential: Dawid, JRSS A 147, 1984).
+
+    What it would have been at a tick is tried on that tick's outcomes once they are complete. The half-life at a tick is the
+    one with the least loss on the ticks that could be judged by then; before there are enough, the longest. tried: at `now`,
+    and at the ticks of the window before.
+    """
+    losses: dict[int, dict[float, float]] = {}
+    plain: dict[int, float] = {}
+    for of in range(now - delay - adapt.window, now - delay + 1):
+        found = evidence.get(of + delay, {}).get(of)
+        if of in tried and found is not None and found.counts(adapt):
+            losses[of] = {half: kind.loss(found.sums, tried[of][half]) for half in adapt.half_lives}
+            plain[of] = kind.loss(found.sums, kind.UNCHANGED)
+    chosen = {at: _best(adapt, [losses[of] for of in losses if of + delay <= at]) for at in (*losses, now)}
+    alone, mine = np.array(list(plain.values())), np.array([losses[of][chosen[of]] for of in losses])
+    gain = ratio(alone - mine, alone, 1, coverage=adapt.confidence) if alone.sum() > 0 else None
+    newest = _newest(evidence, adapt, now)
     learned = tuple(of for of in sorted(newest) if now - adapt.window <= of < now)
-    last = newest[learned[-1]] if learned else None
-    parameters = tried[now][chosen[now]] if learned else kind.UNCHANGED
-    shift = 0.0 if last is None else kind.shift(last.sums, parameters)
-    return Folded(parameters, chosen[now], learned, sum(newest[of].known for of in learned), len(judged), gain, shift)
+    parameters = tried[now][chosen[now]] if learned else tuple(kind.UNCHANGED)
+    shift = kind.shift(newest[learned[-1]].sums, parameters) if learned else 0.0
+    return Folded(parameters, chosen[now], learned, sum(newest[of].known for of in learned), len(losses), gain, shift)
+
+
+def _newest(evidence: Evidence, adapt: Adapt, until: int) -> dict[int, KnownTick]:
+    """What was known last of each tick, by a tick."""
+    newest: dict[int, KnownTick] = {}
+    for at in sorted(one for one in evidence if one <= until):
+        _take(newest, evidence[at], adapt)
+    return newest
 
 
 def _take(newest: dict[int, KnownTick], known: Mapping[int, KnownTick], adapt: Adapt) -> None:
@@ -107,8 +125,8 @@ def _fitted(
     known: list[int],
     at: int,
     half_life: float,
-    start: tuple[float, ...],
-) -> tuple[float, ...]:
+    start: Parameters,
+) -> Parameters:
     """Fit the layer of a half-life to the ticks that are known; a layer that knows none changes nothing."""
     weighed = [(newest[of].sums, weight) for of in known if (weight := 0.5 ** ((at - 1 - of) / half_life)) >= LEAST_WEIGHT]
     if not weighed:
@@ -117,8 +135,8 @@ def _fitted(
     return tuple(kind.fit(ticks, weights, adapt, start))
 
 
-def _best(half_lives: tuple[float, ...], losses: list[dict[float, float]], adapt: Adapt) -> float:
+def _best(adapt: Adapt, losses: list[dict[float, float]]) -> float:
     """The half-life with the least loss so far; of equal ones, and before there are enough ticks, the longest."""
     if len(losses) < adapt.fewest:
-        return half_lives[-1]
-    return min(reversed(half_lives), key=lambda half: sum(one[half] for one in losses))
+        return adapt.half_lives[-1]
+    return min(reversed(adapt.half_lives), key=lambda half: sum(one[half] for one in losses))

@@ -46,6 +46,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "monitoring": ("Watch", "Learned", "Rule", "Breach", "Retraining", "Monitoring", "BusinessMetric", "Upstream"),
     "standard": (
         "WATCHES", "RULES", "REGRESSION_WATCHES", "REGRESSION_RULES", "INTERVAL_WATCHES", "INTERVAL_RULES",
+        "ADAPTATION_WATCHES", "ADAPTATION_RULES",
         "MULTICLASS_WATCHES", "MULTICLASS_RULES", "REQUEST_WATCHES", "REQUEST_RULES", "RETRAINING",
     ),
     "serving": ("Serving", "Ramp"),
@@ -65,6 +66,8 @@ STANDARD = {
     "REGRESSION_RULES": "The rules of a regression that declares no `rules`.",
     "INTERVAL_WATCHES": "Additional watches of a regression with `model.coverage`.",
     "INTERVAL_RULES": "Additional rules of a regression with `model.coverage`.",
+    "ADAPTATION_WATCHES": "Additional watches of a use case with `adapt`.",
+    "ADAPTATION_RULES": "Additional rules of a use case with `adapt`.",
     "MULTICLASS_WATCHES": "The watches of a use case of several classes that declares no `watches`.",
     "MULTICLASS_RULES": "The rules of a use case of several classes that declares no `rules`.",
     "REQUEST_WATCHES": "Additional watches of a use case that answers requests.",

@@ -27,7 +27,7 @@ GROUPS: Mapping[str, str] = {
     "requests": "Requests",
     "pipeline": "The pipeline itself",
 }
-_OF_TASKS = (*ml.MULTICLASS_WATCHES, *ml.REGRESSION_WATCHES, *ml.INTERVAL_WATCHES)
+_OF_TASKS = (*ml.MULTICLASS_WATCHES, *ml.REGRESSION_WATCHES, *ml.INTERVAL_WATCHES, *ml.ADAPTATION_WATCHES)
 STANDARD = {watch.what: watch for watch in (*_OF_TASKS, *ml.WATCHES, *ml.REQUEST_WATCHES, *CLASS_REQUEST_WATCHES)}
 
 
@@ -49,6 +49,7 @@ def rules() -> str:
     parts += [
         ('A number (`task="regression"`)', numbers),
         ("In addition, use cases that answer requests", list(ml.REQUEST_RULES)),
+        ("In addition, use cases that adapt scores", list(ml.ADAPTATION_RULES)),
     ]
     return "\n\n".join(f"### {title}\n\n{table(header, map(_rule, listed))}" for title, listed in parts)
 

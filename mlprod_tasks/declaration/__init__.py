@@ -89,6 +89,8 @@ from mlprod_tasks.declaration.search import Between, OneOf, Search
 from mlprod_tasks.declaration.serving import Ramp, Serving
 from mlprod_tasks.declaration.split import Split, SplitByColumn, SplitByHash, Ticks
 from mlprod_tasks.declaration.standard import (
+    ADAPTATION_RULES,
+    ADAPTATION_WATCHES,
     INTERVAL_RULES,
     INTERVAL_WATCHES,
     MULTICLASS_RULES,
@@ -116,6 +118,8 @@ from mlprod_tasks.declaration.target import (
 from mlprod_tasks.declaration.training import MeanTable, Model, RateTable, ShareTable
 
 __all__ = [
+    "ADAPTATION_RULES",
+    "ADAPTATION_WATCHES",
     "EVER",
     "INTERVAL_RULES",
     "INTERVAL_WATCHES",

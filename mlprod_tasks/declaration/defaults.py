@@ -17,6 +17,8 @@ from mlprod_tasks.declaration.monitoring import Rule, Watch
 from mlprod_tasks.declaration.outcome import Outcome
 from mlprod_tasks.declaration.split import Split, SplitByColumn, SplitByHash
 from mlprod_tasks.declaration.standard import (
+    ADAPTATION_RULES,
+    ADAPTATION_WATCHES,
     CLASS_REQUEST_RULES,
     CLASS_REQUEST_WATCHES,
     INTERVAL_RULES,
@@ -146,11 +148,18 @@ def filled(pipeline: Pipeline) -> dict[str, Any]:
     if (pipeline.watches, pipeline.rules) == (WATCHES, RULES):
         more = pipeline.serving is not None
         intervals = pipeline.model.coverage is not None
-        fields["watches"] = (*task.watches, *(task.request_watches if more else ()), *(INTERVAL_WATCHES if intervals else ()))
+        adapts = pipeline.adapt is not None
+        fields["watches"] = (
+            *task.watches,
+            *(task.request_watches if more else ()),
+            *(INTERVAL_WATCHES if intervals else ()),
+            *(ADAPTATION_WATCHES if adapts else ()),
+        )
         fields["rules"] = (
             *task.rules,
             *(_request_rules(task, pipeline) if more else ()),
             *(INTERVAL_RULES if intervals else ()),
+            *(ADAPTATION_RULES if adapts else ()),
         )
     return fields
 

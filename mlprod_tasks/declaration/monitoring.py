@@ -30,6 +30,7 @@ Watched = Literal[
     "score_wasserstein",
     "decision_share",
     "fallback_share",
+    "adaptation",
     # performance estimated from calibrated scores, known at the tick
     "estimated_roc_auc",
     "estimated_precision",

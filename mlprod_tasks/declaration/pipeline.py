@@ -53,7 +53,7 @@ class Pipeline:
     What is not declared gets a default for this use case; `mlprod pipelines NAME --full` prints all of them. A use case that
     answers requests and declares neither `watches` nor `rules` also gets the standard ones for requests; a regression gets
     REGRESSION_WATCHES and REGRESSION_RULES, and with `model.coverage` also INTERVAL_WATCHES and INTERVAL_RULES; several classes
-    get MULTICLASS_WATCHES and MULTICLASS_RULES.
+    get MULTICLASS_WATCHES and MULTICLASS_RULES, and what has `adapt` also ADAPTATION_WATCHES and ADAPTATION_RULES.
 
     name: the file's name; also part of the names of DAGs, lake tables and the registered model.
     alert_to: mail addresses for failures and alarms.

@@ -132,4 +132,7 @@ MULTICLASS_RULES = (
 # Added if predictions have an interval.
 INTERVAL_WATCHES = (Watch("interval_coverage", low=-0.15, high=0.15, learned=LEARNED),)
 INTERVAL_RULES = (Rule("intervals no longer hold their share", "interval_coverage", "retrain", breaches=3, of=5),)
+# Added if scores are adapted between trainings; predicted numbers are in standard deviations of outcomes.
+ADAPTATION_WATCHES = (Watch("adaptation", low=-0.1, high=0.1),)
+ADAPTATION_RULES = (Rule("the champion needs much correction", "adaptation", "alert", mean_of=7),)
 RETRAINING = Retraining(cooldown=timedelta(days=7))

@@ -79,6 +79,13 @@ _KINDS = (
         "Wasserstein distance of the scores, in standard deviations of the reference",
     ),
     Kind("decision_share", "input", "scores", "either", "share of rows above the decision threshold minus the reference's"),
+    Kind(
+        "adaptation",
+        "input",
+        "scores",
+        "either",
+        "mean answered score minus the champion's own; of numbers in standard deviations of the reference's outcomes",
+    ),
     Kind("fallback_share", "input", "scores", "higher", "share of rows answered by the fallback"),
     Kind("estimated_roc_auc", "input", "estimates", "lower", "estimated ROC AUC"),
     Kind("estimated_precision", "input", "estimates", "lower", "estimated precision"),

@@ -33,7 +33,7 @@ LOG = frozenset((
 ))  # fmt: skip
 # The possible values: at least 0 unless listed here; at most 1 for a share, an area or a difference of those.
 BELOW_ZERO = frozenset((
-    "roc_auc_change",
+    "roc_auc_change", "adaptation",
     "null_share", "feature_level", "decision_share", "estimated_value", "value", "calibration", "label_mean", "bias",
     "interval_coverage", "estimate_error", "kpi",
     "business_metric", "kpi_correlation", "data_delay", "label_delay", "online_nulls",

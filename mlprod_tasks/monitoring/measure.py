@@ -16,6 +16,7 @@ from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.experiments.own_rows import deployed_version, own_rows
 from mlprod_tasks.models.reference_profile import ReferenceProfile
 from mlprod_tasks.monitoring import loss_model
+from mlprod_tasks.monitoring.adapted import adaptation
 from mlprod_tasks.monitoring.business import business_metrics, unasked
 from mlprod_tasks.monitoring.correlation import renew_correlations
 from mlprod_tasks.monitoring.count import types
@@ -163,6 +164,7 @@ def _measure_inputs(tick: Tick, measuring: _Measuring) -> list[Measurement]:
     observed = observe(con, source, profile)
     only: dict[str, bool] = {watch.what: watch.only_important for watch in pipeline.watches}
     readings = with_known_faults(con, own, profile, observed, list(inputs(profile, observed, only)))
+    readings += adaptation(con, pipeline, profile, own, logged, version, tick, platform)
     readings += [*fresh, *estimated]
     if pipeline.entity_table.snapshots:
         readings = [replace(one, value=None, why=NO_USUAL_VOLUME) if one.what == "volume" else one for one in readings]

@@ -4,13 +4,16 @@ from datetime import date
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from sklearn.metrics import log_loss
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import features
 from mlprod_tasks.adaptation import state
+from mlprod_tasks.monitoring.measure import measure
 from mlprod_tasks.monitoring.verify import verify
 from mlprod_tasks.platform import names
+from mlprod_tasks.platform.ledger import Measurement
 from mlprod_tasks.scoring.score import score
 from tests.support.trained_shop import Shop
 
@@ -127,3 +130,18 @@ def test_a_new_champion_starts_from_its_own_test(make_moved):
     first = state.first_unseen(shop.pipeline, 2, shop.platform.registry.load(shop.pipeline, 2), shop.platform)
     assert str(first) == str(windows.test.first)
     assert new.learned == shop.pipeline.schedule.ticks_between(first, date(2024, 2, 13))
+
+
+def test_monitoring_tells_the_layers_part_from_the_models(make_moved):
+    shop = make_moved().declared(watches=ml.ADAPTATION_WATCHES, rules=ml.ADAPTATION_RULES)
+    tick = shop.tick(str(LAST))
+    score(shop.pipeline, tick, shop.platform)
+    measure(shop.pipeline, tick, shop.platform)
+    rows = rows_of(shop)
+    moved = float(np.mean(rows["score"].to_numpy()) - np.mean(rows["raw_score"].to_numpy()))
+    of_tick = shop.platform.ledger.all(Measurement, pipeline=shop.pipeline.name, tick=tick.name)
+    (found,) = [one for one in of_tick if one.what == "adaptation"]
+    assert found.value == pytest.approx(moved, abs=1e-12)
+    assert moved > 0.1
+    assert found.breached
+    assert "by the champion alone. If this lasts, a training is due" in found.sentence

@@ -15,7 +15,8 @@ from mlprod_tasks.serving.row_score import RowScore
 if TYPE_CHECKING:
     from mlprod_tasks.serving.single_row import SingleRow
 
-NOT_THE_CHAMPIONS = (None, None)
+Logged = tuple[float | str | None, str | None]  # the champion's own score of a row, and what adapted it
+NOT_THE_CHAMPIONS: Logged = (None, None)
 
 
 class Adapter(msgspec.Struct, frozen=True):
@@ -38,7 +39,7 @@ class Adapter(msgspec.Struct, frozen=True):
         before = own.score if own.probabilities is None else list(own.probabilities.values())
         return row.answering(values).decided(self.adapted(before))
 
-    def logged(self, own: RowScore) -> tuple[float | str, str | None]:
+    def logged(self, own: RowScore) -> Logged:
         """Return the values of `log_row.columns_of_adaptation` for a row that the version answered."""
         shares = own.probabilities
         return own.score if shares is None else shares_text(shares, shares.values()), self.state

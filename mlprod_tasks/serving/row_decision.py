@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from mlprod_tasks.scoring.log_row import LoggedRow
-from mlprod_tasks.serving.adapter import NOT_THE_CHAMPIONS
+from mlprod_tasks.serving.adapter import NOT_THE_CHAMPIONS, Logged
 from mlprod_tasks.serving.model_loader import LoadedVersion
 from mlprod_tasks.serving.task_answers import AnsweredRow
 
@@ -47,7 +47,7 @@ class RowDecision(msgspec.Struct, frozen=True):
     failed: bool = False
     propensity: float | None = None
     as_assigned: bool = False
-    own: tuple[float | str | None, str | None] = NOT_THE_CHAMPIONS
+    own: Logged = NOT_THE_CHAMPIONS
 
 
 class ShadowScore(msgspec.Struct, frozen=True):

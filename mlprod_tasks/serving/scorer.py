@@ -22,7 +22,7 @@ from mlprod_tasks.rollout import routing
 from mlprod_tasks.rollout.routing import Routing
 from mlprod_tasks.scoring.log_row import LoggedRow, columns_of_bandit
 from mlprod_tasks.scoring.prediction_log import PredictionLog
-from mlprod_tasks.serving.adapter import NOT_THE_CHAMPIONS
+from mlprod_tasks.serving.adapter import NOT_THE_CHAMPIONS, Logged
 from mlprod_tasks.serving.bandits import BanditSplit
 from mlprod_tasks.serving.error_place import error_place
 from mlprod_tasks.serving.experiments import NOT_ASSIGNED, Assignment, RequestSplit, first_that_assigns, unit_reader
@@ -240,8 +240,10 @@ class Scorer:
             # Without its text, which may quote values.
             log.error("%s: version %d failed: %s", self.pipeline.name, version.number, error_place(error))
             return self._instead(choice, key, features, loaded, f"the model failed ({type(error).__name__})", failed=True)
-        own = logged_own(version, row_score, loaded) if self._adapts else NOT_THE_CHAMPIONS
-        row_score = adapted(version, version.picked(features.values), row_score, loaded)
+        own = NOT_THE_CHAMPIONS
+        if self._adapts:
+            own = logged_own(version, row_score, loaded)
+            row_score = adapted(version, version.picked(features.values), row_score, loaded)
         if choice.threshold is not None:
             row_score = RowScore(row_score.score, row_score.score >= choice.threshold)
         decision, review = self._automate(row_score, loaded.rollout)
@@ -336,7 +338,7 @@ def adapted(version: LoadedVersion, picked: tuple[Any, ...], own: RowScore, load
     return adapter.of(version.row, picked, own)
 
 
-def logged_own(version: LoadedVersion, own: RowScore, loaded: LoadedModels) -> tuple[float | str | None, str | None]:
+def logged_own(version: LoadedVersion, own: RowScore, loaded: LoadedModels) -> Logged:
     """Return how a version's own score is logged beside the answer: only the champion's is."""
     adapter = loaded.adapter
     return NOT_THE_CHAMPIONS if adapter is None or adapter.version != version.number else adapter.logged(own)

@@ -35,11 +35,12 @@ def fit(ticks: Sequence[Floats], weights: Sequence[float], adapt: Adapt, start: 
     n, p, e, pp, pe, _ = sum(tick[0] * weight for tick, weight in zip(ticks, weights, strict=True))
     shrunk = 1 / (1 + adapt.prior / sum(weights))  # a prior of rows without error has the same predictions
     mean, error = float(p / n), float(e / n) * shrunk
-    variance = max(float(pp / n) - mean * mean, 0.0)
+    variance = float(pp / n) - mean * mean
+    if variance <= 1e-12 * mean * mean:  # predictions that hardly differ: what is left is made of rounding
+        variance = 0.0
     covariance = (float(pe / n) - mean * float(e / n)) * shrunk
     low, high = adapt.slopes
-    # Of predictions that hardly differ, a slope would be made of rounding.
-    slope = 1.0 if variance <= 1e-12 * mean * mean else min(max(1.0 + covariance / variance, low), high)
+    slope = min(max(1.0 + covariance / variance, low), high) if variance else 1.0
     furthest = adapt.most * sqrt(variance)
     return min(max(error, -furthest), furthest) + (1.0 - slope) * mean, slope
 

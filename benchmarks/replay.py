@@ -31,6 +31,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from benchmarks.adaptation import print_adaptation
 from benchmarks.hindsight import Replayed, print_calibration, print_hindsight
 from benchmarks.size import LAST_SMALL, SMALL, sized
 from demo.business_database import fill
@@ -87,6 +88,7 @@ def main() -> int:
         ]
         print_hindsight(Replayed(pipeline, platform, days, rows))
         print_calibration(rows, {one.name: one.score for one in courses})
+        print_adaptation(Replayed(pipeline, platform, days, rows), [(MONTHLY, platform_of(beside))])
         print_alarms(pipeline, platform, days)
         print_months(pipeline, rows, courses)
         print_summary(pipeline, rows, courses)

@@ -45,6 +45,7 @@ ELSEWHERE = {
     "newcomer": "tests/benchmarks/test_newcomer.py",
     "serving_bare": "benchmarks/serving.py",
     "hindsight": "benchmarks/replay.py",
+    "adaptation": "benchmarks/replay.py",
     "load": "benchmarks/load.py",
     "elastic": "tests/integration/test_service.py",
     "served_shop": "tests/integration/test_service.py",

@@ -1,0 +1,208 @@
+"""What adapting scores is worth on the real year: the champions of a kept replay, at each tick what was known of outcomes.
+
+Whatever the replay's champions scored is adapted as production would have done it, by the same functions: a layer answers only
+if it would have been better on the ticks before, and that of a new champion starts from its test. Beside it, what the same
+layers had given if they had always answered. Defaults were chosen on ticks up to June.
+
+`python -m benchmarks.adaptation FOLDER`, after `python -m benchmarks.replay --home FOLDER`: tables in Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from benchmarks.hindsight import Replayed
+from benchmarks.size import sized
+from mlprod_tasks import declaration as ml
+from mlprod_tasks import features
+from mlprod_tasks.adaptation.fold import Evidence, Folded, KnownTick, judged, tried_layers
+from mlprod_tasks.adaptation.kinds import kind_of
+from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.models import decision_value
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.ledger import Promotion
+from mlprod_tasks.statistics.block_bootstrap import ratio
+from mlprod_tasks.statistics.metrics import Estimate, log_losses
+
+Floats = NDArray[np.float64]
+BLOCK = 14
+CHOSEN_ON = date(2013, 6, 30)  # the last tick on which defaults were chosen
+ADAPT = sized(ml.Adapt(), ml.Adapt(half_life=3.0, fewest=2, window=4))
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores and values of all rows, (rows,), one way or another; answers: (ticks,) whether the layer did."""
+
+    name: str
+    score: Floats
+    value: Floats
+    answers: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Year:
+    """The rows of a replay with an outcome. at: the number of each row's tick; outcome: 1.0 or 0.0, (rows,)."""
+
+    days: Sequence[date]
+    at: NDArray[np.int64]
+    outcome: Floats
+
+
+def print_adaptation(replayed: Replayed, others: Sequence[tuple[str, Platform]] = ()) -> None:
+    """For each course of champions: calibration by tick, log loss and value with and without adaptation.
+
+    others: further platforms on which all ticks may be scored again, by the version that was champion there.
+    """
+    pipeline = replayed.pipeline
+    outcome = np.asarray(replayed.rows["label"].to_numpy(zero_copy_only=False), float)
+    at = np.searchsorted(np.array(replayed.days, "datetime64[D]"), replayed.rows["tick"].to_numpy().astype("datetime64[D]"))
+    year = Year(replayed.days, at, outcome)
+    first = min(replayed.version_at)
+    courses = [
+        ("left alone", replayed.platform, [first] * len(replayed.days)),
+        ("retrained by the monitor", replayed.platform, list(replayed.version_at)),
+        *((name, platform, champions(pipeline, platform, replayed.days)) for name, platform in others),
+    ]
+    print("### Adapted between trainings\n")
+    for name, platform, versions in courses:
+        print(f"| {name} | ticks adapted | mean of abs(mean outcome - mean score) by tick | log loss | change of it | ", end="")
+        print(f"{pipeline.value.unit} per 1,000 | change of it |\n| --- | --- | --- | --- | --- | --- | --- |")
+        beside = copy(replayed)
+        beside.platform = platform
+        ways = adapted(beside, ADAPT, year, versions)
+        for part, ticks in parts(replayed.days):
+            for way in ways:
+                print(f"| {part}, {way.name} | {cells(year, way, ways[0], ticks)} |")
+        print()
+    print(f"Intervals by blocks of {BLOCK} ticks. Defaults were chosen on ticks up to {CHOSEN_ON:%-d %B}.\n")
+
+
+def champions(pipeline: Pipeline, platform: Platform, days: Sequence[date]) -> list[int]:
+    """The version that was champion at each tick."""
+    promoted = sorted(platform.ledger.all(Promotion, pipeline=pipeline.name), key=lambda one: (one.effective, one.at))
+    return [[one.model_version for one in promoted if one.effective <= day][-1] for day in days]
+
+
+def adapted(replayed: Replayed, adapt: ml.Adapt, year: Year, versions: Sequence[int]) -> tuple[Scores, Scores, Scores]:
+    """Score all rows with the version of their tick: as it is, as production would adapt it, and always adapted."""
+    n, pipeline = len(year.outcome), replayed.pipeline
+    kind, delay = kind_of(pipeline), pipeline.label_delay_ticks
+    score, value = {way: np.empty(n) for way in WAYS}, {way: np.empty(n) for way in WAYS}
+    answers = {way: np.zeros(len(year.days), bool) for way in WAYS}
+    for version in sorted(set(versions)):
+        model, ticks = replayed.model(version), [tick for tick, one in enumerate(versions) if one == version]
+        evidence = evidence_of(replayed, adapt, year, version, ticks[-1])
+        tried = tried_layers(kind, adapt, evidence, range(min(evidence), ticks[-1] + 1))
+        for tick in ticks:
+            mine = slice(*np.searchsorted(year.at, [tick, tick + 1]))
+            if mine.start == mine.stop:
+                continue
+            some = replayed.rows.slice(mine.start, mine.stop - mine.start)
+            own, found = model.predict(some), judged(kind, adapt, evidence, delay, tick, tried)
+            for way, decide in WAYS.items():
+                answers[way][tick] = decide(found, adapt)
+                said = model.decided(some, kind.layer(found.parameters, ())(own.score)) if answers[way][tick] else own
+                worth = decision_value.worth(pipeline.value, some, said.score, year.outcome[mine].astype(bool))
+                score[way][mine], value[way][mine] = said.score, worth.of(said.decision)
+    first, second, third = (Scores(way, score[way], value[way], answers[way]) for way in WAYS)
+    return first, second, third
+
+
+def evidence_of(replayed: Replayed, adapt: ml.Adapt, year: Year, version: int, last: int) -> Evidence:
+    """What was known of a version's rows at each tick: from the first tick of its test on, which may lie before the year."""
+    pipeline, kind = replayed.pipeline, kind_of(replayed.pipeline)
+    key, delay, schedule = list(pipeline.entity_table.key), pipeline.label_delay_ticks, pipeline.schedule
+    reference = replayed.reference_rows(version).select([*key, "tick", "score"])
+    rows = replayed.rows.filter(pa.array((year.at <= last) & (replayed.rows["tick"].to_numpy() > last_tick(reference))))
+    later = rows.select([*key, "tick"]).append_column("score", pa.array(replayed.model(version).predict(rows).score))
+    scored = pa.concat_tables([reference, later])
+    first, until = (pc.min_max(scored["tick"]).as_py()[end] for end in ("min", "max"))
+    labels = features.labels(
+        pipeline, schedule.range(first, until), schedule.tick(schedule.shift(until, delay)), replayed.platform
+    ).select([*key, "label", "label_known_at"])
+    counted = scored.group_by("tick").aggregate([([], "count_all")])
+    rows_of = dict(zip(counted["tick"].to_pylist(), counted["count_all"].to_pylist(), strict=True))
+    joined = scored.join(labels, key, join_type="inner").sort_by([("tick", "ascending"), *((one, "ascending") for one in key)])
+    found: dict[int, dict[int, KnownTick]] = {}
+    for day, n in rows_of.items():
+        mine = joined.filter(pc.equal(joined["tick"], day))
+        of = schedule.ticks_between(year.days[0], day)
+        for at in range(of + 1, of + delay + 1):
+            start = schedule.tick(schedule.shift(day, at - of)).start
+            known = mine.filter(pc.less(mine["label_known_at"], pa.scalar(start, mine.schema.field("label_known_at").type)))
+            outcome = np.asarray(known["label"].to_numpy(zero_copy_only=False), bool)
+            sums = kind.summed(known["score"].to_numpy(), outcome)
+            found.setdefault(at, {})[of] = KnownTick(n, known.num_rows, sums, at == of + delay)
+    return found
+
+
+def last_tick(rows: pa.Table) -> np.datetime64:
+    return np.datetime64(pc.max(rows["tick"]).as_py())
+
+
+WAYS: dict[str, Callable[[Folded, ml.Adapt], bool]] = {
+    "as scored": lambda found, adapt: False,
+    "adapted": lambda found, adapt: found.wins(adapt),
+    "always adapted": lambda found, adapt: len(found.learned) > 0,
+}
+
+
+def parts(days: Sequence[date]) -> list[tuple[str, list[int]]]:
+    """The ticks on which defaults were chosen, those that judge them, and all."""
+    early = [tick for tick, day in enumerate(days) if day <= CHOSEN_ON]
+    late = [tick for tick, day in enumerate(days) if day > CHOSEN_ON]
+    found = [(f"to {days[early[-1]]:%B}", early)] if early else []
+    return [*found, (f"{days[late[0]]:%B} on", late), ("all", [*early, *late])] if late else found
+
+
+def cells(year: Year, way: Scores, plain: Scores, ticks: Sequence[int]) -> str:
+    def by_tick(each: Floats) -> Floats:
+        return np.asarray(np.bincount(year.at, each, minlength=len(year.days))[ticks], np.float64)
+
+    n = by_tick(np.ones(len(year.outcome)))
+    loss, before = (by_tick(log_losses(year.outcome, one.score)) for one in (way, plain))
+    apart = np.abs(by_tick(year.outcome - way.score)) / np.maximum(n, 1)
+    earned, change = by_tick(way.value), by_tick(way.value - plain.value)
+    said = [
+        f"{int(way.answers[ticks].sum())} of {len(ticks)}",
+        shown(ratio(apart, np.ones(len(ticks)), BLOCK), "{:.4f}"),
+        f"{loss.sum() / n.sum():.4f}",
+        "" if way is plain else shown(ratio(loss - before, before, BLOCK), "{:+.2%}"),
+        f"{1000 * earned.sum() / n.sum():,.0f}",
+        "" if way is plain else shown(ratio(1000 * change, n, BLOCK), "{:+,.0f}"),
+    ]
+    return " | ".join(said)
+
+
+def shown(one: Estimate, form: str) -> str:
+    return f"{form.format(one.value)} [{form.format(one.low)}, {form.format(one.high)}]"
+
+
+def main(read: Callable[[Path], Replayed], beside: Callable[[Path], Platform]) -> int:
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("home", type=Path, help="the folder of a kept replay")
+    given = asked.parse_args()
+    logging.basicConfig(level=logging.ERROR)
+    replayed = read(given.home)
+    monthly = given.home / "monthly"
+    print_adaptation(replayed, [("retrained every month", beside(monthly))] if monthly.is_dir() else [])
+    return 0
+
+
+if __name__ == "__main__":
+    from benchmarks.replay import kept, platform_of
+
+    sys.exit(main(kept, platform_of))

@@ -29,8 +29,8 @@ Watched = Literal[
     "class_psi",
     "score_wasserstein",
     "decision_share",
-    "fallback_share",
     "adaptation",
+    "fallback_share",
     # performance estimated from calibrated scores, known at the tick
     "estimated_roc_auc",
     "estimated_precision",

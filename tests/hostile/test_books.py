@@ -19,9 +19,8 @@ from tests.hostile.books import CUSTOMERS, PLANTED, TICKS, TIMES, Content, Row, 
 from tests.hostile.meanings import BATCH, FORMS, KINDS, ROW, SOURCES, Cell, Form
 
 EXAMPLES = int(os.environ.get("MLPROD_HOSTILE_EXAMPLES", "3"))
-TRIED = (
-    SOURCES if "MLPROD_HOSTILE_EXAMPLES" in os.environ else tuple(one for one in SOURCES if one != "mariadb")
-)  # that only in `make hostile`
+# Each type of MariaDB is tried in tests of the platform, hostile rows in `make hostile`.
+TRIED = SOURCES if "MLPROD_HOSTILE_EXAMPLES" in os.environ else tuple(one for one in SOURCES if one != "mariadb")
 FOLDERS = itertools.count()
 NEEDLES = forms(PLANTED)
 

@@ -45,6 +45,7 @@ WAYS = ("without", "experiment", "canary", "bandit", "bandit by two features")
 GOALS = ("experiment", "bandit")  # what has one; by features shares are computed for each row
 CONTEXT = ("distance", "dep_hour")
 HTTP_ROUNDS = sized(60, 2)
+States = dict[str, dict[str, Any]]
 AFTER_IN_PROCESS = 10_000  # turns, so that no row is asked for again
 
 
@@ -60,15 +61,16 @@ def main() -> None:
         _start(here)
         service = build_service(here.platform, {here.pipeline.name: here.pipeline})
         bodies = [body.encode() for body in asked(here, rows_of(here, BLOCK))]
+        states = ways(here, service)  # before they are changed
         print("in process\n")
-        print_table(measured(here, service, bodies))
+        print_table(measured(here, service, bodies, states))
         print("\nover HTTP, one connection\n")
-        print_table(measured_over_http(here, service, bodies))
+        print_table(measured_over_http(here, service, bodies, states))
 
 
-def measured(here: Home, service: Service, bodies: list[bytes]) -> dict[str, list[float]]:
+def measured(here: Home, service: Service, bodies: list[bytes], states: States) -> dict[str, list[float]]:
     """Microseconds a request, by way: the lower quartile of each block, since others use the machine, too."""
-    name, states = here.pipeline.name, ways(here, service)
+    name = here.pipeline.name
     found: dict[str, list[float]] = {way: [] for way in WAYS}
     log = service.scorers[name].log
     turn = 0
@@ -87,7 +89,7 @@ def measured(here: Home, service: Service, bodies: list[bytes]) -> dict[str, lis
     return found
 
 
-def ways(here: Home, service: Service) -> dict[str, dict[str, Any]]:
+def ways(here: Home, service: Service) -> States:
     """What is loaded in each way."""
     loaded = service.loader.loaded[here.pipeline.name]
     assert loaded.experiments, "the experiment is not in force"
@@ -103,9 +105,8 @@ def ways(here: Home, service: Service) -> dict[str, dict[str, Any]]:
     }
 
 
-def measured_over_http(here: Home, service: Service, bodies: list[bytes]) -> dict[str, list[float]]:
+def measured_over_http(here: Home, service: Service, bodies: list[bytes], states: States) -> dict[str, list[float]]:
     """The same over HTTP: a client in a process of its own asks one request after the other."""
-    states = ways(here, service)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     server = uvicorn.Server(uvicorn_config(service, "127.0.0.1", port))

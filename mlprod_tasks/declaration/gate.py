@@ -166,7 +166,7 @@ class NoLeakageSuspicion:
 
     most: the largest ROC AUC of one feature alone: rates of bins or categories, from training rows, evaluated on test rows.
     most_share: the largest share of the model's power (ROC AUC above 0.5) that is lost when the values of one feature are
-    shuffled among the test rows.
+    shuffled among the test rows. A model with a power of less than 0.05 rests on nothing.
     """
 
     most: float = 0.95

@@ -25,6 +25,7 @@ ROWS_A_BIN = 50  # at least, of the training rows
 SMOOTHING = 20.0  # rows with the overall rate that are added to each bin
 MOST_TRAINING_ROWS, MOST_TEST_ROWS, MOST_SHUFFLED_ROWS = 200_000, 50_000, 5_000
 SECONDS_BETWEEN_LINES = 5
+LEAST_POWER = 0.05  # of a model that can rest on a feature
 
 
 def alone(train_rows: Rows, test_rows: Rows, features: Sequence[str], categorical: Sequence[str]) -> list[CheckResult]:
@@ -53,7 +54,8 @@ def alone(train_rows: Rows, test_rows: Rows, features: Sequence[str], categorica
 def lost(model: AnyModel, test_rows: Rows, seed: int) -> list[CheckResult]:
     """Measure the share of the model's power lost by shuffling each feature, largest first.
 
-    Power is ROC AUC above 0.5, or rank correlation; the share is 0 for a model without power.
+    Power is ROC AUC above 0.5, or rank correlation; the share is 0 for a model with less than LEAST_POWER, of which
+    chance takes any share.
     """
     rows = spread(test_rows, MOST_SHUFFLED_ROWS)
     outcome, n = outcome_of(rows), rows.num_rows
@@ -64,8 +66,10 @@ def lost(model: AnyModel, test_rows: Rows, seed: int) -> list[CheckResult]:
         order = np.random.default_rng((seed, i)).permutation(n)
         shuffled = rows.set_column(rows.column_names.index(name), name, rows[name].take(pa.array(order)))
         without = task.power(outcome, model.predict(shuffled).score)
-        share = min(1.0, (whole - without) / (whole - nothing)) if whole > nothing else 0.0
-        goes = f"goes from {whole:.4g} to {without:.4g}, {share:.0%} of its power"
+        powerless = whole - nothing < LEAST_POWER
+        share = 0.0 if powerless else min(1.0, (whole - without) / (whole - nothing))
+        part = "which is hardly any power" if powerless else f"{share:.0%} of its power"
+        goes = f"goes from {whole:.4g} to {without:.4g}, {part}"
         sentence = f"without {name!r} the model's {task.declared.power} {goes}"
         results.append(CheckResult(POWER_LOST, name, share, n, sentence))
         if time.monotonic() - logged_at > SECONDS_BETWEEN_LINES:

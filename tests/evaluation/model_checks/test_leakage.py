@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.evaluation.gates import names
 from mlprod_tasks.evaluation.model_checks import leakage
+from mlprod_tasks.models.feature_frame import Predictions
 
 
 def test_a_feature_that_knows_the_outcome_is_caught_and_named(retold, tables):
@@ -60,6 +61,23 @@ def test_a_number_of_pure_chance_has_no_power_alone():
     rows = pa.table({"label": y, "noise": random.random(20_000), "id": [f"{i}" for i in range(20_000)]})
     for one in leakage.alone(rows.slice(0, 10_000), rows.slice(10_000), ("noise", "id"), ()):
         assert one.value == pytest.approx(0.5, abs=0.03), one.subject
+
+
+def test_a_model_that_tells_nothing_rests_on_no_feature():
+    random = np.random.default_rng(4)
+
+    class Weak:
+        feature_names = ("noise",)
+
+        def predict(self, rows: pa.Table) -> Predictions:
+            return Predictions(rows["noise"].to_numpy(), np.zeros(rows.num_rows, bool))
+
+    noise = random.random(4000)
+    rows = pa.table({"noise": noise, "label": random.random(4000) < 0.3 + 0.02 * noise})
+    (found,) = leakage.lost(Weak(), rows, seed=1)
+    assert roc_auc_score(rows["label"], noise) > 0.5
+    assert found.value == 0.0
+    assert "which is hardly any power" in found.sentence
 
 
 def test_a_feature_that_carries_the_model_is_suspicious_from_the_declared_share_on(trained):

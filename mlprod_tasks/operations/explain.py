@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mlprod_tasks import features
+from mlprod_tasks.adaptation.apply import AdaptationLost, adapted_by
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.declaration.experiment import ASSIGNED, EXPERIMENT, HOLD_OUT, VARIANT
 from mlprod_tasks.declaration.feature import Expression, names_of
@@ -19,7 +20,7 @@ from mlprod_tasks.declaration.task import HIGH, LOW, PREDICTION, PROBABILITIES
 from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.models.fallback import FallbackModel
 from mlprod_tasks.models.feature_frame import ModelInputError
-from mlprod_tasks.models.predicted_columns import single_score
+from mlprod_tasks.models.predicted_columns import ADAPTATION, single_score
 from mlprod_tasks.operations import feature_effects
 from mlprod_tasks.operations.explanation_text import FeatureEffect, ModelOrigin, PredictionExplanation, SourceTable
 from mlprod_tasks.operations.feature_effects import FeatureEffects
@@ -181,10 +182,11 @@ def _recompute(pipeline: Pipeline, stored: _Stored, platform: Platform) -> _Reco
         if hasattr(model, "answering"):  # one model per segment: take the one of this row
             whole, model = model, model.answering(stored.row)
             learner = f"{model.kind} of {'no own segment' if model is whole.overall else f'its {whole.by}'}"
-        score = single_score(model.predict(stored.row))
+        state = stored.row[ADAPTATION][0].as_py() if ADAPTATION in stored.row.column_names else None
+        score = single_score(adapted_by(pipeline, stored.version, state, model, platform).predict(stored.row))
         effects = feature_effects.measure(pipeline, model, stored.row, stored.tick, stored.ref, platform)
         return _Recomputed(model, learner, score, None, effects)
-    except ModelInputError as error:
+    except (AdaptationLost, ModelInputError) as error:
         return _Recomputed(model, learner, None, str(error), unknown)
 
 

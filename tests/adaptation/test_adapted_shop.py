@@ -12,6 +12,7 @@ from mlprod_tasks import features
 from mlprod_tasks.adaptation import state
 from mlprod_tasks.monitoring.measure import measure
 from mlprod_tasks.monitoring.verify import verify
+from mlprod_tasks.operations.explain import explain
 from mlprod_tasks.platform import names
 from mlprod_tasks.platform.ledger import Measurement
 from mlprod_tasks.scoring.score import score
@@ -145,3 +146,11 @@ def test_monitoring_tells_the_layers_part_from_the_models(make_moved):
     assert moved > 0.1
     assert found.breached
     assert "by the champion alone. If this lasts, a training is due" in found.sentence
+
+
+def test_an_adapted_row_is_explained_by_the_score_that_it_was_given(make_moved):
+    shop = make_moved()
+    score(shop.pipeline, shop.tick(str(LAST)), shop.platform)
+    row = rows_of(shop).to_pylist()[0]
+    told = explain(shop.pipeline, [row["order_id"]], shop.platform)
+    assert told.recomputed == told.score == row["score"] != row["raw_score"]

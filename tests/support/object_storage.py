@@ -122,8 +122,15 @@ class FaultyProxy:
         return sum(fault is not None for _, _, fault in self.seen())
 
 
-@pytest.fixture
-def proxy(s3_port: int) -> Iterator[FaultyProxy]:
+@contextmanager
+def faulty_proxy(s3_port: int) -> Iterator[FaultyProxy]:
     """A proxy before the server without faults."""
     with _process("faulty_proxy.py", str(s3_port)) as port:
         yield FaultyProxy(port)
+
+
+@pytest.fixture
+def proxy(s3_port: int) -> Iterator[FaultyProxy]:
+    """A proxy before the server without faults."""
+    with faulty_proxy(s3_port) as made:
+        yield made

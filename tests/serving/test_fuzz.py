@@ -30,7 +30,7 @@ from tests.support.service import EXPLAIN, SCORE, running
 from tests.support.trained_shop import platform_at
 
 MOMENT = "2024-02-12T09:30:00Z"
-FUZZ_SECONDS = 60 if "MLPROD_HOSTILE_EXAMPLES" in os.environ else 10
+FUZZ_SECONDS = 60 if "MLPROD_HOSTILE_EXAMPLES" in os.environ else 15
 
 ROW: dict[str, Any] = {
     "order_id": "o-1", "placed_at": "2024-02-12T09:30:00Z", "channel": "web", "amount": 80.5, "items": 2, "country": "CH",
@@ -111,7 +111,7 @@ def test_a_fuzzer_that_knows_the_document_alone_finds_no_answer_that_it_does_not
     assert done.returncode == 0, _found(done.stdout + done.stderr)
     asked = re.search(r"(\d+) generated", done.stdout)
     assert asked is not None
-    assert int(asked[1]) > 100, done.stdout[-2000:]  # as many as a slow machine makes in that time
+    assert int(asked[1]) > 2 * FUZZ_SECONDS, done.stdout[-2000:]  # as many as a slow machine makes in that time
 
 
 def _found(text: str) -> str:

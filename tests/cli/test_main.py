@@ -43,9 +43,9 @@ def test_pipelines_lists_what_is_declared(home: Path) -> None:
 
 
 def test_pipelines_fails_where_a_use_case_names_a_database_that_is_not_supported(home: Path) -> None:
-    done = mlprod(home, "pipelines", MLPROD_CONNECTION_BUSINESS="mysql+pymysql://me:verysecret@db/shop")
+    done = mlprod(home, "pipelines", MLPROD_CONNECTION_BUSINESS="oracle://me:verysecret@db/shop")
     assert done.returncode == 1
-    assert "flight_delays: connection 'business' is a URL of 'mysql+pymysql'" in done.stderr
+    assert "flight_delays: connection 'business' is a URL of 'oracle'" in done.stderr
     assert "verysecret" not in done.stdout + done.stderr
 
 

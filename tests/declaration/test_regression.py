@@ -50,7 +50,7 @@ def test_without_watches_it_has_those_of_numbers():
         (
             {"model": ml.Model(candidates=(ml.LogisticRegression(),))},
             "model.candidates 'logistic_regression': LogisticRegression is not there for task 'regression'; there are "
-            "Averaging, Constant, ",
+            "Averaging, CatBoost, Constant, ",
         ),
         (
             {"model": ml.Model(candidates=(ml.LightGBM(objective="l1", alpha=0.5),))},

@@ -63,6 +63,7 @@ def without_numbers(given: Any) -> Any:
     """Leave out what records have said since then of numbers, classes and other splits, None for a yes or no in time."""
     if isinstance(given, dict):
         added = {name for name in ("means", "mean_outcome", "classes", "split") if name in given and given[name] is None}
+        added |= {"part"} if given.get("part") == "" else set()
         return {name: without_numbers(one) for name, one in given.items() if name not in added}
     return [without_numbers(one) for one in given] if isinstance(given, list) else given
 

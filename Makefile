@@ -28,7 +28,8 @@ demo: install
 
 # Files side by side; those that run a real Airflow one after the other in one worker, which waits half of its time.
 test: install
-	$(BIN)/python -m pytest -n $(or $(WORKERS),3)
+	$(BIN)/python -m pytest -n $(or $(WORKERS),3) -m 'not alone'
+	$(BIN)/python -m pytest tests/integration -m alone
 
 # Hostile sources and requests, longer than in `make test`: random deliveries of every kind, files cut at every byte, a fuzzer.
 hostile: install

@@ -116,6 +116,7 @@ def test_replicas_that_are_ended_one_after_the_other_cost_no_request_and_no_row_
     assert not twice
 
 
+@pytest.mark.alone
 def test_replicas_that_come_and_go_with_the_load_cost_no_request_and_no_row_of_the_log(service: Service) -> None:
     run = service.folder / "elastic"
     places = [Replica(number, service.variables, run) for number in range(11, 11 + MOST)]

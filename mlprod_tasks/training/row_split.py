@@ -101,7 +101,7 @@ def rows_of_fold(
     """Split rows of a snapshot as a fold has them: the rows of each part, in their order."""
     key = ["tick", *pipeline.entity_table.key]
     joined_by = ", ".join(map(identifier, key))
-    with engine() as db:
+    with engine(lake=platform.lake) as db:
         db.register("keys", rows.select(key).append_column("_place", pa.array(range(rows.num_rows), pa.int64())))
         db.register("parts", parts_of_rows(pipeline, ticks, versions, platform, of))
         placed = db.sql(f"SELECT {PART} FROM keys LEFT JOIN parts USING ({joined_by}) ORDER BY _place").to_arrow_table()

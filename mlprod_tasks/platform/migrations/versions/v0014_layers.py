@@ -10,8 +10,8 @@ down_revision = "0013"
 def upgrade() -> None:
     # Experiments before had all units.
     op.add_column("experiments", sa.Column("layer_salt", sa.String(16), nullable=False, server_default=""))
-    op.add_column("experiments", sa.Column("units_from", sa.Float(), nullable=False, server_default="0"))
-    op.add_column("experiments", sa.Column("units_to", sa.Float(), nullable=False, server_default="1"))
+    op.add_column("experiments", sa.Column("units_from", sa.Double(), nullable=False, server_default="0"))
+    op.add_column("experiments", sa.Column("units_to", sa.Double(), nullable=False, server_default="1"))
 
 
 def downgrade() -> None:

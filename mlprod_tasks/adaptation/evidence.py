@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable
 
 from mlprod_tasks import features
 from mlprod_tasks.adaptation.fold import KnownTick
 from mlprod_tasks.adaptation.kinds import kind_of
+from mlprod_tasks.adaptation.written_once import write_once
 from mlprod_tasks.declaration import Adapt, Pipeline
 from mlprod_tasks.declaration.rhythm import TickName, tick_named
 from mlprod_tasks.declaration.task import PROBABILITIES
@@ -185,23 +185,8 @@ def _known_at(
 def _record(pipeline: Pipeline, version: int, read: Known, platform: Platform) -> Known:
     """Write what was read, unless another process was first; return what is recorded."""
     name, ticks = names.adaptation_evidence(pipeline), sorted(read)
-    written = _rows(pipeline, version, read)
-
-    def revise(table: DeltaTable | None) -> tuple[pa.Table, list[TickName]]:
-        if table is None or not platform.lake.exists(name):
-            return written, []
-        before = platform.lake.rows(name, ticks).select(written.column_names).cast(written.schema)
-        there = before.filter(pc.equal(before["model_version"], version))["tick"]
-        new = written.filter(pc.invert(pc.is_in(written["tick"], value_set=there.combine_chunks())))
-        return pa.concat_tables([before, new]), []
-
-    platform.lake.revise_ticks(name, pipeline.schedule.range(ticks[0], ticks[-1]), revise, except_for=_between(pipeline, ticks))
+    write_once(pipeline, name, _rows(pipeline, version, read), version, ticks, platform)
     return recorded(pipeline, version, ticks, platform)
-
-
-def _between(pipeline: Pipeline, ticks: Sequence[TickName]) -> list[TickName]:
-    """The ticks of a range that are not among these."""
-    return sorted(set(pipeline.schedule.names(ticks[0], ticks[-1])) - set(ticks))
 
 
 def _rows(pipeline: Pipeline, version: int, read: Mapping[TickName, Mapping[TickName, KnownTick]]) -> pa.Table:

@@ -11,13 +11,12 @@ from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-from deltalake import DeltaTable
 
 from mlprod_tasks.adaptation.evidence import evidence
 from mlprod_tasks.adaptation.fold import Folded, folded
 from mlprod_tasks.adaptation.kinds import kind_of
 from mlprod_tasks.adaptation.layers import Layer
+from mlprod_tasks.adaptation.written_once import write_once
 from mlprod_tasks.declaration import Adapt, Pipeline
 from mlprod_tasks.declaration.rhythm import TickName, tick_named
 from mlprod_tasks.documents.formatting import format_count
@@ -157,19 +156,10 @@ def _why(pipeline: Pipeline, adapt: Adapt, found: Folded, tick: TickName, newest
 
 def _record(pipeline: Pipeline, state: AdaptationState, platform: Platform) -> AdaptationState:
     """Write a state, unless another process was first; return what is recorded."""
-    name, written = names.adaptation(pipeline), _as_row(pipeline, state)
-
-    def revise(table: DeltaTable | None) -> tuple[pa.Table, list[TickName]]:
-        if table is None or not platform.lake.exists(name):
-            return written, []
-        before = platform.lake.rows(name, [state.tick]).select(written.column_names).cast(written.schema)
-        others = before.filter(pc.not_equal(before["model_version"], state.model_version))
-        same = before.filter(pc.equal(before["model_version"], state.model_version))
-        return pa.concat_tables([others, same if same.num_rows else written]), []
-
-    platform.lake.revise_ticks(name, pipeline.schedule.range(state.tick), revise)
-    log.info("%s: %s: scores %s adapted: %s", pipeline.name, state.tick, "are" if state.answers else "are not", state.why)
-    return recorded(pipeline, state.tick, state.model_version, platform) or state
+    tick, version = state.tick, state.model_version
+    write_once(pipeline, names.adaptation(pipeline), _as_row(pipeline, state), version, [tick], platform)
+    log.info("%s: %s: scores %s adapted: %s", pipeline.name, tick, "are" if state.answers else "are not", state.why)
+    return recorded(pipeline, tick, version, platform) or state
 
 
 def _as_row(pipeline: Pipeline, state: AdaptationState) -> pa.Table:

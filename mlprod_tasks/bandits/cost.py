@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mlprod_tasks.bandits.arm_rewards import ArmRewards
 from mlprod_tasks.bandits.policy import drawn_worth, warming
 from mlprod_tasks.bandits.state import State
+from mlprod_tasks.statistics.metrics import Estimate
 
 Floats = NDArray[np.float64]
 DRAWS = 10_000
@@ -17,17 +18,11 @@ ALPHA = 0.05
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A sum over all units in the metric's unit, with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
 class Cost:
-    """lost: what the best arm would have earned more, if all units had had it; gained: beyond equal shares of all arms."""
+    """Sums over all units in the metric's unit, with 95 % intervals.
+
+    lost: what the best arm would have earned more, if all units had had it; gained: beyond equal shares of all arms.
+    """
 
     lost: Estimate
     gained: Estimate

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mlprod_tasks.bandits.cost import Cost, Estimate, cost_of
+from mlprod_tasks.bandits.cost import Cost, cost_of
 from mlprod_tasks.bandits.run import Plan, plan_of
 from mlprod_tasks.bandits.state import at_version
 from mlprod_tasks.documents.formatting import format_count, format_interval, format_number
 from mlprod_tasks.platform.bandit_entries import BanditRun, BanditState
+from mlprod_tasks.statistics.metrics import Estimate
 
 
 @dataclass(frozen=True)

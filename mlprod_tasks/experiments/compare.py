@@ -30,9 +30,8 @@ class Compared:
 
     low, high: the interval of the difference; it holds at this look, or at all times if there is no verdict yet. better: the
     difference without what is explained by what units did before the start, if they were there, and by declared covariates
-    (CUPED); explained: the share of the
-    variance that this took away. adjusted_p: of a metric that does not decide: so that the share of false ones among those that
-    are found is kept (Benjamini and Hochberg).
+    (CUPED); explained: the share of the variance that this took away. adjusted_p: of a metric that does not decide: so that the
+    share of false ones among those that are found is kept (Benjamini and Hochberg).
     """
 
     metric: str

@@ -17,6 +17,7 @@ from copy import copy
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +32,7 @@ from mlprod_tasks.adaptation.fold import Evidence, Folded, KnownTick, judged, tr
 from mlprod_tasks.adaptation.kinds import kind_of
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.models import decision_value
+from mlprod_tasks.models.feature_frame import outcome_of
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Promotion
 from mlprod_tasks.statistics.block_bootstrap import ratio
@@ -40,6 +42,20 @@ Floats = NDArray[np.float64]
 BLOCK = 14
 CHOSEN_ON = date(2013, 6, 30)  # the last tick on which defaults were chosen
 ADAPT = sized(ml.Adapt(), ml.Adapt(half_life=3.0, fewest=2, window=4))
+
+
+class Replay(Protocol):
+    """The labelled rows of some ticks, and what any version says of them and said of its reference. rows: sorted by tick."""
+
+    pipeline: Pipeline
+    platform: Platform
+    rows: pa.Table
+
+    def model(self, version: int) -> Any:
+        """The model of a version."""
+
+    def reference_rows(self, version: int) -> pa.Table:
+        """The rows of a version's reference with its predictions."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +70,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Year:
-    """The rows of a replay with an outcome. at: the number of each row's tick; outcome: 1.0 or 0.0, (rows,)."""
+    """The rows of a replay with an outcome. at: the number of each row's tick; outcome: a number, or 1.0 and 0.0, (rows,)."""
 
     days: Sequence[date]
     at: NDArray[np.int64]
@@ -96,7 +112,7 @@ def champions(pipeline: Pipeline, platform: Platform, days: Sequence[date]) -> l
     return [[one.model_version for one in promoted if one.effective <= day][-1] for day in days]
 
 
-def adapted(replayed: Replayed, adapt: ml.Adapt, year: Year, versions: Sequence[int]) -> tuple[Scores, Scores, Scores]:
+def adapted(replayed: Replay, adapt: ml.Adapt, year: Year, versions: Sequence[int]) -> tuple[Scores, Scores, Scores]:
     """Score all rows with the version of their tick: as it is, as production would adapt it, and always adapted."""
     n, pipeline = len(year.outcome), replayed.pipeline
     kind, delay = kind_of(pipeline), pipeline.label_delay_ticks
@@ -104,7 +120,7 @@ def adapted(replayed: Replayed, adapt: ml.Adapt, year: Year, versions: Sequence[
     answers = {way: np.zeros(len(year.days), bool) for way in WAYS}
     for version in sorted(set(versions)):
         model, ticks = replayed.model(version), [tick for tick, one in enumerate(versions) if one == version]
-        evidence = evidence_of(replayed, adapt, year, version, ticks[-1])
+        evidence = evidence_of(replayed, year, version, ticks[-1])
         tried = tried_layers(kind, adapt, evidence, range(min(evidence), ticks[-1] + 1))
         for tick in ticks:
             mine = slice(*np.searchsorted(year.at, [tick, tick + 1]))
@@ -115,19 +131,19 @@ def adapted(replayed: Replayed, adapt: ml.Adapt, year: Year, versions: Sequence[
             for way, decide in WAYS.items():
                 answers[way][tick] = decide(found, adapt)
                 said = model.decided(some, kind.layer(found.parameters, ())(own.score)) if answers[way][tick] else own
-                worth = decision_value.worth(pipeline.value, some, said.score, year.outcome[mine].astype(bool))
+                worth = decision_value.worth(pipeline.value, some, said.score, year.outcome[mine])
                 score[way][mine], value[way][mine] = said.score, worth.of(said.decision)
     first, second, third = (Scores(way, score[way], value[way], answers[way]) for way in WAYS)
     return first, second, third
 
 
-def evidence_of(replayed: Replayed, adapt: ml.Adapt, year: Year, version: int, last: int) -> Evidence:
+def evidence_of(replayed: Replay, year: Year, version: int, last: int) -> Evidence:
     """What was known of a version's rows at each tick: from the first tick of its test on, which may lie before the year."""
     pipeline, kind = replayed.pipeline, kind_of(replayed.pipeline)
-    key, delay, schedule = list(pipeline.entity_table.key), pipeline.label_delay_ticks, pipeline.schedule
-    reference = replayed.reference_rows(version).select([*key, "tick", "score"])
+    key, delay, schedule = [*pipeline.entity_table.key, "tick"], pipeline.label_delay_ticks, pipeline.schedule
+    reference = replayed.reference_rows(version).select([*key, "score"])
     rows = replayed.rows.filter(pa.array((year.at <= last) & (replayed.rows["tick"].to_numpy() > last_tick(reference))))
-    later = rows.select([*key, "tick"]).append_column("score", pa.array(replayed.model(version).predict(rows).score))
+    later = rows.select(key).append_column("score", pa.array(replayed.model(version).predict(rows).score))
     scored = pa.concat_tables([reference, later])
     first, until = (pc.min_max(scored["tick"]).as_py()[end] for end in ("min", "max"))
     labels = features.labels(
@@ -135,7 +151,7 @@ def evidence_of(replayed: Replayed, adapt: ml.Adapt, year: Year, version: int, l
     ).select([*key, "label", "label_known_at"])
     counted = scored.group_by("tick").aggregate([([], "count_all")])
     rows_of = dict(zip(counted["tick"].to_pylist(), counted["count_all"].to_pylist(), strict=True))
-    joined = scored.join(labels, key, join_type="inner").sort_by([("tick", "ascending"), *((one, "ascending") for one in key)])
+    joined = scored.join(labels, key, join_type="inner").sort_by([(one, "ascending") for one in ("tick", *key[:-1])])
     found: dict[int, dict[int, KnownTick]] = {}
     for day, n in rows_of.items():
         mine = joined.filter(pc.equal(joined["tick"], day))
@@ -143,8 +159,7 @@ def evidence_of(replayed: Replayed, adapt: ml.Adapt, year: Year, version: int, l
         for at in range(of + 1, of + delay + 1):
             start = schedule.tick(schedule.shift(day, at - of)).start
             known = mine.filter(pc.less(mine["label_known_at"], pa.scalar(start, mine.schema.field("label_known_at").type)))
-            outcome = np.asarray(known["label"].to_numpy(zero_copy_only=False), bool)
-            sums = kind.summed(known["score"].to_numpy(), outcome)
+            sums = kind.summed(known["score"].to_numpy(), outcome_of(known))
             found.setdefault(at, {})[of] = KnownTick(n, known.num_rows, sums, at == of + delay)
     return found
 

@@ -25,6 +25,7 @@ TOGETHER = {
     "intervals": r"\| 10 \| correlated by 0\.3 \| tick \| \d+% \|",
     "results": r"What is lost without each group",
     "replay": r"left alone",
+    "retraining": r"by realised loss \| adapted \| \d+",
     "bandits": r"\| `UCB1\(scale=160\)` \| \d+",
     "experiments": r"\| obrien_fleming \| \d+\.\d% \|",
     "experiment_reading": r"\| reading with all checks \| \d+\.\d",

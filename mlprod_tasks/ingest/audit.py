@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -18,12 +20,14 @@ import pyarrow.parquet as pq
 from mlprod_tasks.declaration import Files, Pipeline, Table, TickRange
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.documents.formatting import format_count, format_exact, format_number
+from mlprod_tasks.ingest.batch_verdict import BatchRefused, BatchVerdict, FailedExpectation
 from mlprod_tasks.ingest.convert import as_text, convert
 from mlprod_tasks.ingest.expectations import bound, sentence, suite
 from mlprod_tasks.ingest.extract import shared_name, staging, write_staged
 from mlprod_tasks.ingest.partitions import partitions
 from mlprod_tasks.ingest.quarantine import quarantine
 from mlprod_tasks.ingest.row_keys import repeated_rows
+from mlprod_tasks.ingest.rows_in_files import rows_in_files
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.digest import of_file
 from mlprod_tasks.platform.ledger import Audit
@@ -40,34 +44,6 @@ class StagingMissing(LookupError):
 
 
 @dataclass(frozen=True)
-class FailedExpectation:
-    """An expectation that failed on a tick. `refuses`: 'rows' if only the failing rows are refused, 'batch' if all are."""
-
-    expectation: str
-    column: str | None
-    sentence: str
-    observed: str
-    bound: str
-    count: int
-    refuses: str
-    sample: tuple[dict[str, str | None], ...] = ()
-
-
-@dataclass(frozen=True)
-class BatchVerdict:
-    """The result of the audit of one tick's batch."""
-
-    tick: TickName
-    read: int
-    refused: int
-    failures: tuple[FailedExpectation, ...]
-
-    @property
-    def passed(self) -> bool:
-        return not any(failure.refuses == "batch" for failure in self.failures)
-
-
-@dataclass(frozen=True)
 class Audited:
     """The result over all ticks: `accepted + refused == read`."""
 
@@ -79,35 +55,6 @@ class Audited:
     refused: int
     seconds: float
     verdicts: tuple[BatchVerdict, ...]
-
-
-class BatchRefused(ValueError):
-    """The audit refused the batch of at least one tick. The verdicts are recorded; these ticks are not published."""
-
-    def __init__(self, pipeline: str, table: str, refused: tuple[BatchVerdict, ...]) -> None:
-        self.pipeline, self.table, self.refused = pipeline, table, refused
-        super().__init__("\n".join(self._lines()))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return BatchRefused, (self.pipeline, self.table, self.refused)  # as another process gets it
-
-    def _lines(self) -> list[str]:
-        lines = [
-            f"pipeline {self.pipeline!r}, table {self.table!r}: the audit refused the batch of "
-            f"{format_count(len(self.refused), 'tick')}; none of their rows are published"
-        ]
-        for verdict in self.refused[:5]:
-            lines.append(f"tick {verdict.tick}: {format_count(verdict.read, 'row')} read")
-            for failure in verdict.failures[:10]:
-                lines.append(f"  {failure.sentence}; found {failure.observed}")
-                lines += [f"    for example {json.dumps(row)}" for row in failure.sample[:2]]
-        if len(self.refused) > 5:
-            lines.append(f"and {len(self.refused) - 5} more ticks, last {self.refused[-1].tick}")
-        return [
-            *lines,
-            f"The rows with their reasons are in the lake: {self.pipeline}/quarantine/{self.table}. Correct the source, or "
-            "widen the declaration if the data is right; then clear the task `extract`",
-        ]
 
 
 def audit(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) -> Audited:
@@ -138,6 +85,7 @@ def audit(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) 
         verdict = _verdict(i, tick, rows, outcome.results, refused, staged, declared, may_be_empty)
         if not verdict.passed:
             _refuse_batch(verdict, rows, refused, reasons)
+            verdict = _with_places(verdict, declared, platform)
         verdicts.append(verdict)
 
     _quarantine(pipeline, table, read, staged, starts, refused, reasons, platform)
@@ -206,6 +154,25 @@ def _verdict(
     verdict = _with_share(BatchVerdict(tick, rows.stop - rows.start, int(refused[rows].sum()), tuple(failures)), table)
     verdict = _with_newest(verdict, staged, table)
     return verdict if verdict.passed else replace(verdict, refused=verdict.read)
+
+
+def _with_places(verdict: BatchVerdict, table: Table, platform: Platform) -> BatchVerdict:
+    """Add where the sampled rows stand in their files."""
+    numbered = [list(_numbered(failure.sample)) for failure in verdict.failures]
+    rows = {key: dict(key[0]) for keys in numbered for key in keys}  # a row that fails twice is looked for once
+    places = dict(zip(rows, rows_in_files(table, list(rows.values()), verdict.tick, platform.settings), strict=True))
+    told = [tuple(places[key] for key in keys) for keys in numbered]
+    failures = [replace(one, places=of_it) for one, of_it in zip(verdict.failures, told, strict=True)]
+    return replace(verdict, failures=tuple(failures))
+
+
+def _numbered(sample: Sequence[Mapping[str, str | None]]) -> Iterator[tuple[tuple[tuple[str, str | None], ...], int]]:
+    """The rows of a sample, each with how many equal ones stand before it."""
+    before: Counter[tuple[tuple[str, str | None], ...]] = Counter()
+    for row in sample:
+        key = tuple(row.items())
+        yield key, before[key]
+        before[key] += 1
 
 
 def _refuse_batch(verdict: BatchVerdict, rows: slice, refused: np.ndarray, reasons: dict[int, list[str]]) -> None:

@@ -21,7 +21,7 @@ from mlprod_tasks.promotion.rollback import RolledBack
 from mlprod_tasks.training.workspace import TrainingFolder
 
 if TYPE_CHECKING:
-    from mlprod_tasks.ingest.audit import BatchRefused
+    from mlprod_tasks.ingest.batch_verdict import BatchRefused
     from mlprod_tasks.ingest.tables import TablesFailed
 
 log = logging.getLogger(__name__)
@@ -181,7 +181,7 @@ def send(
 
 def _failure_mail(pipeline: Pipeline, failure: Failure, platform: Platform) -> Content:
     from mlprod_tasks.evaluation.gate import GatesRefused
-    from mlprod_tasks.ingest.audit import BatchRefused
+    from mlprod_tasks.ingest.batch_verdict import BatchRefused
     from mlprod_tasks.ingest.tables import TablesFailed
 
     match failure.error:
@@ -209,8 +209,10 @@ def _refused_batch_mail(refused: BatchRefused, failure: Failure) -> Content:
     for tick, one in [pair for pair in failures if pair[1].sample][:MOST_SAMPLES]:
         # The failing column comes second, after the first one, where it is seen even in a wide table.
         names = sorted(one.sample[0], key=lambda name: (name != next(iter(one.sample[0])), name != one.column))
-        shown = tuple(tuple(_shorten_cell(row[name]) for name in names) for row in one.sample)
-        grids.append(Grid(f"Rows of {tick}: {one.sentence}", tuple(names), shown))
+        shown = [tuple(_shorten_cell(row[name]) for name in names) for row in one.sample]
+        if any(one.places):
+            names, shown = ["where", *names], [(place, *row) for place, row in zip(one.places, shown, strict=True)]
+        grids.append(Grid(f"Rows of {tick}: {one.sentence}", tuple(names), tuple(shown)))
     read = sum(verdict.read for verdict in refused.refused)
     first, last = refused.refused[0].tick, refused.refused[-1].tick
     when = str(first) if first == last else f"{len(refused.refused)} ticks from {first} to {last}"
@@ -229,7 +231,7 @@ def _refused_batch_mail(refused: BatchRefused, failure: Failure) -> Content:
 
 
 def _failed_tables_mail(failed: TablesFailed, failure: Failure) -> Content:
-    from mlprod_tasks.ingest.audit import BatchRefused
+    from mlprod_tasks.ingest.batch_verdict import BatchRefused
 
     refused = {table: error for table, error in failed.errors.items() if isinstance(error, BatchRefused)}
     others = [f"{table}: {error}" for table, error in failed.errors.items() if table not in refused]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -16,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
-from mlprod_tasks.platform.text_files import UTF_8, Malformed, is_compressed, is_utf_8, lines_in_utf_8, opened
+from mlprod_tasks.platform.text_files import LINE, UTF_8, Malformed, is_compressed, is_utf_8, lines_in_utf_8, opened
 
 CHUNK_LINES = 100_000
 CHUNK_BYTES = 32 * 2**20
@@ -59,10 +60,12 @@ def ends_in_a_line(path: Path, dialect: Dialect = STANDARD) -> bool:
         return not rows or records.last.endswith(("\n", "\r"))
 
 
-def read(path: Path, columns: Sequence[str], dialect: Dialect = STANDARD) -> Iterator[pa.RecordBatch]:
+def read(
+    path: Path, columns: Sequence[str], dialect: Dialect = STANDARD, *, with_lines: bool = False
+) -> Iterator[pa.RecordBatch]:
     """Yield the rows in chunks, each column as text, or as bytes if a value of the chunk is not UTF-8.
 
-    An empty value is null, and so is one of `missing`; a quoted empty value is an empty text.
+    An empty value is null, and so is one of `missing`; a quoted empty value is an empty text. with_lines: adds the column LINE.
 
     Raises: Malformed, OSError.
     """
@@ -71,19 +74,19 @@ def read(path: Path, columns: Sequence[str], dialect: Dialect = STANDARD) -> Ite
         names = _header(records)
         positions = [names.index(name) for name in columns]
         records.take()
-        count = 0
+        lines = array("q")
         for record in records:
             if len(record) != len(names):
                 raise Malformed(
                     f"line {records.line} has {_fields(len(record))}, but the header has {len(names)}: "
                     f"a value with {dialect.separator!r}, a quote or a line break is not quoted, or the row is cut off"
                 )
-            count += 1
+            lines.append(records.line)
             if records.held_lines >= CHUNK_LINES or records.held_bytes >= CHUNK_BYTES:
-                yield _batch(records.take(), count, len(names), positions, columns, dialect)
-                count = 0
-        if count:
-            yield _batch(records.take(), count, len(names), positions, columns, dialect)
+                yield _batch(records.take(), lines, len(names), positions, columns, dialect, with_lines)
+                lines = array("q")
+        if lines:
+            yield _batch(records.take(), lines, len(names), positions, columns, dialect, with_lines)
 
 
 @dataclass
@@ -150,7 +153,13 @@ def _fields(count: int) -> str:
 
 
 def _batch(
-    content: bytes, count: int, width: int, positions: Sequence[int], columns: Sequence[str], dialect: Dialect
+    content: bytes,
+    lines: array[int],
+    width: int,
+    positions: Sequence[int],
+    columns: Sequence[str],
+    dialect: Dialect,
+    with_lines: bool,
 ) -> pa.RecordBatch:
     """Parse complete records with Arrow, which tells an empty value from a quoted one."""
     names = [str(position) for position in range(width)]
@@ -168,9 +177,10 @@ def _batch(
             quoted_strings_can_be_null=False,
         ),
     )
-    if rows.num_rows != count:
-        raise Malformed(f"{count} rows were found, but {rows.num_rows} read")
-    return pa.RecordBatch.from_arrays([_as_text(rows[name].combine_chunks()) for name in wanted], names=list(columns))
+    if rows.num_rows != len(lines):
+        raise Malformed(f"{len(lines)} rows were found, but {rows.num_rows} read")
+    read = pa.RecordBatch.from_arrays([_as_text(rows[name].combine_chunks()) for name in wanted], names=list(columns))
+    return read.append_column(LINE, pa.array(lines, pa.int64())) if with_lines else read
 
 
 def _as_text(values: pa.Array) -> pa.Array:

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from mlprod_tasks.platform.arrow_values import as_arrow, by_type
-from mlprod_tasks.platform.text_files import UTF_8, Malformed, lines_in_utf_8, opened
+from mlprod_tasks.platform.text_files import LINE, UTF_8, Malformed, lines_in_utf_8, opened
 from mlprod_tasks.platform.value_text import written
 
 LONGEST = 400  # digits of a number, and its power of ten; beyond, it is kept as it is written
@@ -22,24 +22,30 @@ FIRST_ROWS = 1_000
 def keys(path: Path, encoding: str = UTF_8) -> dict[str, None]:
     """The keys of the first rows, in order. Raises: Malformed, OSError."""
     with opened(path) as file:
-        return dict.fromkeys(key for row in islice(_objects(lines_in_utf_8(file, encoding)), FIRST_ROWS) for key in row)
+        return dict.fromkeys(key for _, row in islice(_objects(lines_in_utf_8(file, encoding)), FIRST_ROWS) for key in row)
 
 
-def read(path: Path, columns: Sequence[str], chunk_rows: int, encoding: str = UTF_8) -> Iterator[pa.RecordBatch]:
+def read(
+    path: Path, columns: Sequence[str], chunk_rows: int, encoding: str = UTF_8, *, with_lines: bool = False
+) -> Iterator[pa.RecordBatch]:
     """Yield the rows in chunks. A key that an object lacks is a missing value.
 
     In a chunk, the values of each column are of one type, so that they do not change each other.
+    with_lines: adds the column LINE.
 
     Raises: Malformed, OSError.
     """
     with opened(path) as file:
         objects = _objects(lines_in_utf_8(file, encoding))
-        while chunk := [tuple(map(row.get, columns)) for row in islice(objects, chunk_rows)]:
+        while chunk := [(*map(row.get, columns), line) for line, row in islice(objects, chunk_rows)]:
             for rows in by_type(chunk, range(len(columns))):
-                yield pa.RecordBatch.from_arrays([as_arrow(values) for values in zip(*rows, strict=True)], names=list(columns))
+                *values, lines = zip(*rows, strict=True)
+                read = pa.RecordBatch.from_arrays([as_arrow(one) for one in values], names=list(columns))
+                yield read.append_column(LINE, pa.array(lines, pa.int64())) if with_lines else read
 
 
-def _objects(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
+def _objects(lines: Iterator[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects, each with the number of its line."""
     decoder = json.JSONDecoder(
         object_pairs_hook=_object, parse_int=_number, parse_float=_number, parse_constant=_refuse, strict=True
     )
@@ -57,7 +63,7 @@ def _objects(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
             raise Malformed(f"line {number} names a key twice") from None
         if not isinstance(row, dict):
             raise Malformed(f"line {number} is not an object, as in {{...}}")
-        yield row
+        yield number, row
 
 
 class _NamedTwice(Exception):

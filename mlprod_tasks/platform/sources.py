@@ -22,8 +22,8 @@ from mlprod_tasks.platform.csv_files import Dialect
 from mlprod_tasks.platform.database_source import IS_TEXT, DatabaseSource
 from mlprod_tasks.platform.settings import Settings
 from mlprod_tasks.platform.source_errors import SourceMissing, SourceUnreachable, TimesUnreadable, TypeNotRead
-from mlprod_tasks.platform.source_folders import source_folder
-from mlprod_tasks.platform.text_files import Malformed
+from mlprod_tasks.platform.source_folders import SourceFolder, source_folder
+from mlprod_tasks.platform.text_files import LINE, Malformed
 from mlprod_tasks.platform.times import TimesToRead
 from mlprod_tasks.platform.written_dates import PATTERNS, with_iso_dates
 
@@ -39,6 +39,7 @@ __all__ = [
     "naive_times",
     "newest",
     "read",
+    "read_with_lines",
     "rows_with_unusual_times",
     "size",
     "ticks_of_files",
@@ -154,6 +155,23 @@ def read(
     yield from DatabaseSource(table, settings).read(start, end, chunk_rows)
 
 
+def read_with_lines(
+    table: Table, settings: Settings, tick: TickName | None = None, chunk_rows: int = CHUNK_ROWS
+) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """Yield all rows of a table's files in the chunks of `read`, each with the name of its file, and with the column LINE.
+
+    LINE: the line of the file that a row begins at; in Parquet, the number of the row. Both from 1 on.
+
+    Raises: SourceUnreachable, SourceMissing.
+    """
+    assert isinstance(table.source, Files)
+    folder, names = _names_of_files(table, table.source, settings, tick)
+    with folder.readable(names) as paths:
+        for name, path in zip(names, paths, strict=True):
+            for rows in _file(table, table.source, path, chunk_rows, with_lines=True):
+                yield name, rows
+
+
 def unusual_times(table: Table, settings: Settings) -> TimesToRead | None:
     """The times of a database table that a query by time may not find; None for other sources.
 
@@ -246,7 +264,7 @@ def _remedy(table: Table, declared: Sequence[str], path: Path | None) -> str:
             if set(declared) <= set(names):
                 return (
                     f"It has them all with Files(separator={dialect.separator!r}, encoding={dialect.encoding!r}): look whether "
-                    "its texts are right with that, and declare it"
+                    "its texts are right with that, and declare it; if only this file is written so, deliver it like the others"
                 )
     return "Add the column to the source, remove it from the declaration, or give its name there as Column(source=...)"
 
@@ -254,15 +272,20 @@ def _remedy(table: Table, declared: Sequence[str], path: Path | None) -> str:
 def _files(table: Table, settings: Settings, tick: TickName | None) -> AbstractContextManager[list[Path]]:
     """The table's files, readable while the block runs. Raises: SourceMissing, SourceUnreachable."""
     assert isinstance(table.source, Files)
-    folder = source_folder(table.name, table.source, settings)
-    pattern = table.source.path.replace("{tick}", str(tick)) if tick else table.source.path
+    folder, names = _names_of_files(table, table.source, settings, tick)
+    return folder.readable(names)
+
+
+def _names_of_files(table: Table, source: Files, settings: Settings, tick: TickName | None) -> tuple[SourceFolder, list[str]]:
+    folder = source_folder(table.name, source, settings)
+    pattern = source.path.replace("{tick}", str(tick)) if tick else source.path
     names = folder.names_like(pattern)
     if not names:
         raise SourceMissing(
             f"table {table.name!r}: no file {pattern!r} in {folder}. Deliver it and clear the task, or correct `source.path` "
             "in the declaration"
         )
-    return folder.readable(names)
+    return folder, names
 
 
 def _columns_of(table: Table, source: Files, path: Path) -> list[str]:
@@ -278,28 +301,33 @@ def _columns_of(table: Table, source: Files, path: Path) -> list[str]:
         raise _unreadable(table, source, path, error) from None
 
 
-def _file(table: Table, source: Files, path: Path, chunk_rows: int) -> Iterator[pa.RecordBatch]:
+def _file(table: Table, source: Files, path: Path, chunk_rows: int, *, with_lines: bool = False) -> Iterator[pa.RecordBatch]:
     # A personal column that is dropped is not even read from the source.
     wanted = [column.name_in_source for column in table.lake_columns]
     names = [column.name for column in table.lake_columns]
+    more = [LINE] if with_lines else []
     dated = {column.name for column in table.lake_columns if column.kind in ("date", "timestamp")}
     try:
-        for rows in _rows_of_file(source, path, wanted, chunk_rows):
-            named = rows.select(wanted).rename_columns(names)
+        for rows in _rows_of_file(source, path, wanted, chunk_rows, with_lines):
+            named = rows.select([*wanted, *more]).rename_columns([*names, *more])
             yield with_iso_dates(named, dated, source.dates) if source.dates in PATTERNS else named
     except (pa.ArrowException, Malformed, OSError) as error:
         raise _unreadable(table, source, path, error) from None
 
 
-def _rows_of_file(source: Files, path: Path, wanted: list[str], chunk_rows: int) -> Iterator[pa.RecordBatch]:
+def _rows_of_file(source: Files, path: Path, wanted: list[str], chunk_rows: int, with_lines: bool) -> Iterator[pa.RecordBatch]:
     match source.format:
         case "csv":
-            yield from csv_files.read(path, wanted, _dialect(source))
+            yield from csv_files.read(path, wanted, _dialect(source), with_lines=with_lines)
         case "jsonl":
-            yield from json_lines.read(path, wanted, chunk_rows, source.encoding)
+            yield from json_lines.read(path, wanted, chunk_rows, source.encoding, with_lines=with_lines)
         case "parquet":
             with pq.ParquetFile(path) as file:
-                yield from file.iter_batches(batch_size=chunk_rows, columns=wanted)
+                first = 1
+                for rows in file.iter_batches(batch_size=chunk_rows, columns=wanted):
+                    numbers = pa.array(range(first, first + rows.num_rows), pa.int64())
+                    yield rows.append_column(LINE, numbers) if with_lines else rows
+                    first += rows.num_rows
 
 
 def _unreadable(table: Table, source: Files, path: Path, error: Exception) -> SourceMissing:

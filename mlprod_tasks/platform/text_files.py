@@ -13,6 +13,7 @@ from typing import IO, cast
 
 BOM = b"\xef\xbb\xbf"
 UTF_8 = "utf-8"
+LINE = " line"  # a column of rows that were read with it: the line that each begins at, from 1; no declared column is called so
 
 
 class Malformed(ValueError):

@@ -15,7 +15,7 @@ from mlprod_tasks import steps, workflows
 from mlprod_tasks.declaration import Pipeline, TickRange
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.evaluation.gate import GatesRefused, Passed, Refused, gates_passed
-from mlprod_tasks.ingest.audit import BatchRefused
+from mlprod_tasks.ingest.batch_verdict import BatchRefused
 from mlprod_tasks.ingest.publish import TicksEmpty
 from mlprod_tasks.ingest.tables import TablesFailed
 from mlprod_tasks.platform import Platform

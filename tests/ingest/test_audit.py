@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.ingest.audit import Audited, BatchRefused, StagingMissing, audit
+from mlprod_tasks.ingest.audit import Audited, StagingMissing, audit
+from mlprod_tasks.ingest.batch_verdict import BatchRefused
 from mlprod_tasks.ingest.data_docs import KEPT, VALIDATIONS, build_data_docs, delete_old
 from mlprod_tasks.ingest.expectations import suite
 from mlprod_tasks.ingest.extract import extract

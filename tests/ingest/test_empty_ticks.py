@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration import recorded
 from mlprod_tasks.ingest import tables
-from mlprod_tasks.ingest.audit import BatchRefused, audit
+from mlprod_tasks.ingest.audit import audit
+from mlprod_tasks.ingest.batch_verdict import BatchRefused
 from mlprod_tasks.ingest.extract import extract
 from mlprod_tasks.ingest.publish import AuditMissing, Published, TicksEmpty, publish
 from mlprod_tasks.platform import Platform

@@ -10,7 +10,8 @@ import duckdb
 import pytest
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.ingest.audit import BatchRefused, audit
+from mlprod_tasks.ingest.audit import audit
+from mlprod_tasks.ingest.batch_verdict import BatchRefused
 from mlprod_tasks.ingest.extract import extract
 from mlprod_tasks.ingest.publish import AuditMissing, Published, publish
 from mlprod_tasks.platform import Platform

@@ -15,7 +15,7 @@ import pytest
 from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline, TickRange
 from mlprod_tasks.ingest import tables
-from mlprod_tasks.ingest.audit import BatchRefused
+from mlprod_tasks.ingest.batch_verdict import BatchRefused
 from mlprod_tasks.ingest.tables import TablesFailed, TablesMissing
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Audit, Publication

@@ -12,8 +12,8 @@ from demo.mail_catcher import MailCatcher
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.documents.mail_content import Content, Tile
 from mlprod_tasks.evaluation.gate import GatesRefused, GateVerdict, Refused
-from mlprod_tasks.ingest.audit import BatchRefused, BatchVerdict
-from mlprod_tasks.ingest.audit import FailedExpectation as Broken
+from mlprod_tasks.ingest.batch_verdict import BatchRefused, BatchVerdict
+from mlprod_tasks.ingest.batch_verdict import FailedExpectation as Broken
 from mlprod_tasks.ingest.tables import TablesFailed
 from mlprod_tasks.notifications import events
 from mlprod_tasks.notifications.events import Failure

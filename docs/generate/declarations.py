@@ -54,7 +54,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "bandits": (
         "Bandit", "ThompsonSampling", "EpsilonGreedy", "UCB1", "LinearThompson", "LinUCB", "AroundModel",
     ),
-    "adaptation": ("Adapt",),
+    "adaptation": ("Adapt", "RowByRow"),
     "workers": ("Queues",),
     "loading": ("load", "load_all", "DeclarationError"),
 }  # fmt: skip

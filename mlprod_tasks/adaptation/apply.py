@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlprod_tasks.adaptation.layers import Layer
+from mlprod_tasks.adaptation.row_by_row import RowByRowLayer, numbers_of
 from mlprod_tasks.adaptation.state import AdaptationState, recorded, state_for
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.declaration.rhythm import tick_named
@@ -32,7 +33,7 @@ class AdaptedModel:
     """A model whose scores a layer adapts, if there is one; decisions, classes and intervals follow from that."""
 
     model: Any
-    layer: Layer | None
+    layer: Layer | RowByRowLayer | None
 
     def predict(self, rows: Any) -> Predictions:
         """Score each row of a frame. Raises: ModelInputError."""
@@ -42,7 +43,11 @@ class AdaptedModel:
         """Return what becomes of the model's own predictions of rows."""
         if self.layer is None or not len(own.score):
             return own
-        adapted: Predictions = self.model.decided(rows, self.layer(own.score))
+        if isinstance(self.layer, RowByRowLayer):
+            score = self.layer(own.score, numbers_of(rows, self.layer.features))
+        else:
+            score = self.layer(own.score)
+        adapted: Predictions = self.model.decided(rows, score)
         return adapted
 
 

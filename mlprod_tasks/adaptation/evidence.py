@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from mlprod_tasks import features
 from mlprod_tasks.adaptation.fold import KnownTick
 from mlprod_tasks.adaptation.kinds import kind_of
+from mlprod_tasks.adaptation.row_by_row import OWN as OWN_COLUMNS
+from mlprod_tasks.adaptation.row_by_row import kept_rows, numbers_of
 from mlprod_tasks.adaptation.written_once import write_once
 from mlprod_tasks.declaration import Adapt, Pipeline
 from mlprod_tasks.declaration.rhythm import TickName, tick_named
@@ -38,10 +41,11 @@ Known = dict[TickName, dict[TickName, KnownTick]]  # by the tick at which it was
 
 @dataclass(frozen=True)
 class _Scored:
-    """The rows of a tick with the champion's own scores: keys and tick, (n,), and scores, (n,) or ClassScores."""
+    """The rows of a tick: keys and tick, (n,), the champion's own scores, (n,) or ClassScores, and what learners read."""
 
     keys: pa.Table
     score: Any
+    values: list[NDArray[np.float64]]
 
 
 def evidence(
@@ -78,7 +82,8 @@ def recorded(pipeline: Pipeline, version: int, wanted: Sequence[TickName], platf
         rows = platform.lake.rows(names.adaptation_evidence(pipeline), wanted)
     except TableMissing:
         return {}
-    return _read(rows.filter(pc.equal(rows["model_version"], version)))
+    read = () if pipeline.adapt is None else pipeline.adapt.features
+    return _read(rows.filter(pc.equal(rows["model_version"], version)), read)
 
 
 def _before(pipeline: Pipeline, at: TickName, oldest: TickName) -> list[TickName]:
@@ -98,6 +103,7 @@ class _Rows:
 
     def __init__(self, pipeline: Pipeline, version: int, model: Any, platform: Platform) -> None:
         self.pipeline, self.version, self.model, self.platform = pipeline, version, model, platform
+        self.features = () if pipeline.adapt is None else pipeline.adapt.features
         self.of: dict[TickName, _Scored] = {}
 
     def read(self, ticks: Sequence[TickName]) -> None:
@@ -122,7 +128,7 @@ class _Rows:
             return {}
         classes = self.pipeline.task == "multiclass"
         scores = (PROBABILITIES, RAW_PROBABILITIES) if classes else (SCORE, RAW_SCORE)
-        columns = [one for one in (*self._key, *OWN, *scores) if one in there]
+        columns = [one for one in (*self._key, *OWN, *scores, *self.features) if one in there]
         rows = self.platform.lake.rows(name, ticks, columns)
         rows = rows.filter(pc.equal(rows["model_version"], self.version))
         rows = rows.filter(pa.array(is_own(rows)))
@@ -134,10 +140,11 @@ class _Rows:
         return found.of
 
     def _add(self, rows: pa.Table, score: Any) -> None:
-        keys = rows.select(self._key)
+        keys, values = rows.select(self._key), numbers_of(rows, self.features)
         for tick in pc.unique(keys["tick"]).to_pylist():
             mine = pc.equal(keys["tick"], tick)
-            self.of[tick] = _Scored(keys.filter(mine), score[np.asarray(mine.to_numpy(zero_copy_only=False), bool)])
+            here = np.asarray(mine.to_numpy(zero_copy_only=False), bool)
+            self.of[tick] = _Scored(keys.filter(mine), score[here], [one[here] for one in values])
 
     @property
     def _key(self) -> list[str]:
@@ -174,11 +181,13 @@ def _known_at(
             [(name, "ascending") for name in key]  # a fixed order, so that sums round the same way each time
         )
         m = with_outcome.num_rows
-        sums = np.empty((0, 0))
+        sums = kept = np.empty((0, 0))
         if m and m >= adapt.coverage * n:
             mine = np.asarray(with_outcome["_row"].to_numpy(), np.int64)
-            sums = kind_of(pipeline).summed(scored.score[mine], outcome_of(with_outcome))
-        known[of] = KnownTick(n, m, sums, complete)
+            outcome = outcome_of(with_outcome)
+            sums = kind_of(pipeline).summed(scored.score[mine], outcome)
+            kept = kept_rows(scored.score[mine], outcome, [one[mine] for one in scored.values])
+        known[of] = KnownTick(n, m, sums, complete, kept)
     return known
 
 
@@ -193,6 +202,7 @@ def _rows(pipeline: Pipeline, version: int, read: Mapping[TickName, Mapping[Tick
     """What is known as rows of the lake: one for each tick that it is of, or one that says that nothing is known."""
     flat = [(at, of, one) for at, known in read.items() for of, one in known.items()]
     flat += [(at, at, KnownTick(0, 0, np.empty((0, 0)), False)) for at, known in read.items() if not known]
+    learned = [] if pipeline.adapt is None else list(pipeline.adapt.features)
     return pa.table(
         {
             "tick": tick_array([at for at, _, _ in flat], pipeline.schedule),
@@ -203,16 +213,22 @@ def _rows(pipeline: Pipeline, version: int, read: Mapping[TickName, Mapping[Tick
             "complete": pa.array([one.complete for *_, one in flat], pa.bool_()),
             "width": pa.array([one.sums.shape[1] for *_, one in flat], pa.int32()),
             "sums": pa.array([one.sums.ravel().tolist() for *_, one in flat], pa.list_(pa.float64())),
+            "kept_features": pa.array([learned] * len(flat), pa.list_(pa.string())),
+            "kept": pa.array([one.kept.ravel().tolist() for *_, one in flat], pa.list_(pa.float64())),
         }
     )
 
 
-def _read(rows: pa.Table) -> Known:
+def _read(rows: pa.Table, read: Sequence[str]) -> Known:
+    """What was recorded. read: features that learners read now: rows that were kept with others teach them nothing."""
     found: Known = {}
     for row in rows.to_pylist():
         at, of, width = tick_named(str(row["tick"])), tick_named(str(row["of_tick"])), row["width"]
         known = found.setdefault(at, {})
         if row["rows"]:
             sums = np.array(row["sums"], np.float64).reshape(-1, width) if width else np.empty((0, 0))
-            known[of] = KnownTick(row["rows"], row["known"], sums, row["complete"])
+            kept = np.array(row.get("kept") or [], np.float64)
+            same = len(kept) > 0 and tuple(row["kept_features"]) == tuple(read)
+            rows_kept = kept.reshape(-1, OWN_COLUMNS + len(read)) if same else np.empty((0, 0))
+            known[of] = KnownTick(row["rows"], row["known"], sums, row["complete"], rows_kept)
     return found

@@ -17,10 +17,10 @@ TINY = 1e-12  # of a probability: none moves further down, however small the cha
 
 
 class Layer(Protocol):
-    """Adapted scores of the champion's."""
+    """Adapted scores of the champion's; a layer that reads features, too, names them in `features`."""
 
     def __call__(self, score: Any) -> Any:
-        """Return adapted scores, (n,), or ClassScores."""
+        """Return adapted scores, (n,), or ClassScores. Those of a layer that reads features take these as well, (n,) each."""
 
     def single(self) -> Callable[[Any], Any]:
         """Return the same function, bit for bit, of one score, or of the probabilities of one row."""

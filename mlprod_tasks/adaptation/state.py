@@ -16,6 +16,7 @@ from mlprod_tasks.adaptation.evidence import evidence
 from mlprod_tasks.adaptation.fold import Folded, folded
 from mlprod_tasks.adaptation.kinds import kind_of
 from mlprod_tasks.adaptation.layers import Layer
+from mlprod_tasks.adaptation.row_by_row import RowByRowLayer, learners_of
 from mlprod_tasks.adaptation.written_once import write_once
 from mlprod_tasks.declaration import Adapt, Pipeline
 from mlprod_tasks.declaration.rhythm import TickName, tick_named
@@ -33,9 +34,10 @@ class AdaptationState:
     """What adapts the scores of a tick.
 
     answers: whether it does, or the champion's own scores stand; why: in words; parameters: as the module of the task writes
-    them, for these classes; half_life: in ticks; learned, rows: from how many ticks and rows; newest: the last one of these;
-    tried: on how many ticks; gain, low, high: by which share the loss was lower on these than the champion's, with its
-    interval; shift: by how much the mean score of the newest tick would move.
+    them, for these classes; half_life: in ticks, None of a learner that takes row by row; learned, rows: of how many ticks and
+    rows; newest: the last one of these; tried: on how many ticks; gain, low, high: by which share the loss was lower on these
+    than the champion's, with its interval; shift: by how much the mean score of the newest tick would move; learner: the name
+    of the one that takes row by row, and features, that it reads; '' if it is the layer of a few numbers.
     """
 
     tick: TickName
@@ -44,7 +46,7 @@ class AdaptationState:
     why: str
     parameters: tuple[float, ...]
     classes: tuple[str, ...]
-    half_life: float
+    half_life: float | None
     learned: int
     rows: int
     newest: TickName | None
@@ -53,11 +55,15 @@ class AdaptationState:
     low: float | None
     high: float | None
     shift: float
+    learner: str = ""
+    features: tuple[str, ...] = ()
 
-    def layer(self, pipeline: Pipeline) -> Layer | None:
+    def layer(self, pipeline: Pipeline) -> Layer | RowByRowLayer | None:
         """Return what adapts scores; None if the champion's own stand."""
         if not self.answers:
             return None
+        if self.learner:
+            return RowByRowLayer(self.parameters, pipeline.task == "binary", self.features)
         made: Layer = kind_of(pipeline).layer(self.parameters, self.classes)
         return made
 
@@ -86,15 +92,17 @@ def state_at(pipeline: Pipeline, tick: TickName, version: int, model: Any, platf
         return schedule.ticks_between(schedule.first, name)
 
     by_position = {position(at): {position(of): one for of, one in of_tick.items()} for at, of_tick in known.items()}
-    found = folded(kind_of(pipeline), adapt, by_position, pipeline.label_delay_ticks, position(tick))
+    learners = learners_of(pipeline, model.feature_names)
+    found = folded(kind_of(pipeline), adapt, by_position, pipeline.label_delay_ticks, position(tick), learners)
+    half_life, learner = (None, learners[found.chosen].declared) if isinstance(found.chosen, str) else (found.chosen, None)
     newest = schedule.shift(schedule.first, found.learned[-1]) if found.learned else None
     rule = model.rule
     gain = found.gain
     return AdaptationState(
         tick, version, found.wins(adapt), _why(pipeline, adapt, found, tick, newest), found.parameters,
-        () if rule is None else rule.classes, found.half_life, len(found.learned), found.rows, newest, found.tried,
+        () if rule is None else rule.classes, half_life, len(found.learned), found.rows, newest, found.tried,
         None if gain is None else gain.value, None if gain is None else gain.low, None if gain is None else gain.high,
-        found.shift,
+        found.shift, "" if learner is None else learner.name, () if learner is None else learner.features,
     )  # fmt: skip
 
 
@@ -149,9 +157,10 @@ def _why(pipeline: Pipeline, adapt: Adapt, found: Folded, tick: TickName, newest
         return f"it was tried on {format_count(found.tried, unit)}, and {adapt.fewest} are needed{old}"
     measured = "squared error" if pipeline.task == "regression" else "log loss"
     gain = found.gain
+    who = f"the learner {found.chosen!r}" if isinstance(found.chosen, str) else "it"
     interval = f"{adapt.confidence:.0%} interval {-gain.high:+.1%} to {-gain.low:+.1%}"
     verdict = "" if found.wins(adapt) else ": it may well be no better than the champion alone"
-    return f"on {format_count(found.tried, unit)} it changes the {measured} by {-gain.value:+.1%} ({interval}){verdict}{old}"
+    return f"on {format_count(found.tried, unit)} {who} changes the {measured} by {-gain.value:+.1%} ({interval}){verdict}{old}"
 
 
 def _record(pipeline: Pipeline, state: AdaptationState, platform: Platform) -> AdaptationState:
@@ -176,6 +185,8 @@ def _as_row(pipeline: Pipeline, state: AdaptationState) -> pa.Table:
         "rows": pa.array([state.rows], pa.int64()),
         "newest": pa.array([newest], pa.string()),
         "tried": pa.array([state.tried], pa.int64()),
+        "learner": pa.array([state.learner], pa.string()),
+        "features": pa.array([list(state.features)], pa.list_(pa.string())),
     }
     columns |= {name: pa.array([getattr(state, name)], pa.float64()) for name in ("gain", "low", "high", "shift")}
     return pa.table(columns)
@@ -188,6 +199,8 @@ def _from_row(row: dict[str, Any]) -> AdaptationState:
             "tick": tick_named(str(row["tick"])),
             "parameters": tuple(row["parameters"]),
             "classes": tuple(row["classes"]),
+            "learner": row.get("learner") or "",
+            "features": tuple(row.get("features") or ()),
             "newest": None if row["newest"] is None else tick_named(row["newest"]),
         }
     )

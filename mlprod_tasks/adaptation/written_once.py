@@ -19,7 +19,11 @@ def write_once(
     def revise(table: DeltaTable | None) -> tuple[pa.Table, list[TickName]]:
         if table is None or not platform.lake.exists(name):
             return written, []
-        before = platform.lake.rows(name, ticks).select(written.column_names).cast(written.schema)
+        before = platform.lake.rows(name, ticks)
+        for field in written.schema:  # what was written before there was this column has none
+            if field.name not in before.column_names:
+                before = before.append_column(field, pa.nulls(before.num_rows, field.type))
+        before = before.select(written.column_names).cast(written.schema)
         there = before.filter(pc.equal(before["model_version"], version))["tick"]
         new = written.filter(pc.invert(pc.is_in(written["tick"], value_set=there.combine_chunks())))
         return pa.concat_tables([before, new]), []

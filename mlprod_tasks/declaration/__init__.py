@@ -1,6 +1,6 @@
 """The classes with which a team declares a use case."""
 
-from mlprod_tasks.declaration.adapt import Adapt
+from mlprod_tasks.declaration.adapt import Adapt, RowByRow
 from mlprod_tasks.declaration.aggregate import (
     Count,
     CountDistinct,
@@ -213,6 +213,7 @@ __all__ = [
     "Rate",
     "RateTable",
     "Retraining",
+    "RowByRow",
     "Rule",
     "SamePredictions",
     "Schedule",

@@ -6,6 +6,23 @@ from mlprod_tasks.declaration.declared import declared
 
 
 @declared
+class RowByRow:
+    """A linear learner, by stochastic gradient descent, that takes each row once, as its outcome becomes known.
+
+    It reads the champion's log odds, or its number, and features that are numbers. What it has learned is forgotten as it
+    learns more. A candidate beside the intercept and slope, it answers where it would have been best on the ticks before.
+
+    features: that it reads, numbers.
+    rate: how far one row moves it; the larger, the faster it forgets.
+    name: its name among the candidates.
+    """
+
+    features: tuple[str, ...]
+    rate: float = 0.003
+    name: str = "row_by_row"
+
+
+@declared
 class Adapt:
     """A small layer over the champion that learns from each tick's outcomes as they become known.
 
@@ -24,6 +41,7 @@ class Adapt:
     window: how many ticks are looked back.
     fewest: on how many ticks the layer must have been tried before it may answer.
     confidence: of the interval of what it gains in log loss, or squared error, drawn by ticks, which must lie above 0.
+    learners: further candidates for a yes or no, or a number, that learn row by row.
     """
 
     half_life: float | tuple[float, ...] = (0.5, 1.0, 3.0, 7.0, 14.0, 28.0)
@@ -34,8 +52,14 @@ class Adapt:
     window: int = 56
     fewest: int = 10
     confidence: float = 0.8
+    learners: tuple[RowByRow, ...] = ()
 
     @property
     def half_lives(self) -> tuple[float, ...]:
         """The half-lives to choose among, ascending."""
         return tuple(sorted(self.half_life)) if isinstance(self.half_life, tuple) else (self.half_life,)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The features that learners read, each once."""
+        return tuple(dict.fromkeys(name for one in self.learners for name in one.features))

@@ -23,21 +23,26 @@ class Adapter(msgspec.Struct, frozen=True):
     """What adapts the scores of a version now.
 
     state: its name in the lake; None if the version's own scores stand. adapted: of a score, or of the probabilities of all
-    classes. lake_version: of the table that it was read from, at tick `until`.
+    classes; reads: the features that it takes as well, in this order. lake_version: of the table that it was read from, at tick
+    `until`.
     """
 
     version: int
     lake_version: int
     until: str
     state: str | None = None
-    adapted: Callable[[Any], Any] | None = None
+    adapted: Callable[..., Any] | None = None
+    reads: tuple[str, ...] = ()
 
     def of(self, row: SingleRow, values: Sequence[Any], own: RowScore) -> RowScore:
         """Return what becomes of the version's own score of a row. values: in the order of its features."""
         if self.adapted is None:
             return own
         before = own.score if own.probabilities is None else list(own.probabilities.values())
-        return row.answering(values).decided(self.adapted(before))
+        if not self.reads:
+            return row.answering(values).decided(self.adapted(before))
+        read = [values[row.feature_names.index(name)] for name in self.reads]
+        return row.answering(values).decided(self.adapted(before, read))
 
     def logged(self, own: RowScore) -> Logged:
         """Return the values of `log_row.columns_of_adaptation` for a row that the version answered."""
@@ -63,4 +68,4 @@ def adapter_of(pipeline: Pipeline, version: int, before: Adapter | None, platfor
     layer = None if state is None else state.layer(pipeline)
     if state is None or layer is None:
         return Adapter(version, lake_version, str(tick))
-    return Adapter(version, lake_version, str(tick), state.name, layer.single())
+    return Adapter(version, lake_version, str(tick), state.name, layer.single(), state.features)

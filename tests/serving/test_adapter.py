@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pyarrow.parquet as pq
+import pytest
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.platform import names
@@ -11,13 +12,15 @@ from mlprod_tasks.scoring.prediction_log import log_folder
 from mlprod_tasks.scoring.score import score
 from mlprod_tasks.serving.run import build_service
 from tests.support.clock import SetClock
+from tests.support.moved_shop import ADAPT
 from tests.support.service import orders_of, post
 
 TICK = "2024-02-11"
 
 
-def test_requests_are_answered_as_the_batch_was_once_its_state_is_there(make_moved):
-    shop = make_moved().declared(serving=ml.Serving())
+@pytest.mark.parametrize("adapt", [ADAPT, replace(ADAPT, prior=1e6, learners=(ml.RowByRow(("amount",), rate=0.02),))])
+def test_requests_are_answered_as_the_batch_was_once_its_state_is_there(make_moved, adapt):
+    shop = make_moved(adapt=adapt).declared(serving=ml.Serving())
     shop = replace(shop, platform=replace(shop.platform, clock=SetClock(datetime(2024, 2, 11, 12, tzinfo=UTC))))
     sent, _ = orders_of(shop, TICK)
     body = {"rows": sent, "moment": shop.tick(TICK).start.isoformat()}

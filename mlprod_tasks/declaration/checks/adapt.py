@@ -30,10 +30,31 @@ def adapt_problems(pipeline: Pipeline) -> Iterator[str]:
             f"adapt keeps predictions right on average, and the quantile {pipeline.quantile:g} of outcomes is predicted: leave "
             "adapt out, or declare another objective"
         )
+    yield from _learner_problems(pipeline, adapt)
     taken = (*pipeline.entity_table.key, *pipeline.feature_names)
     for name in COLUMNS:
         if name in taken:
             yield f"adapt: predictions get a column {name!r}, which is also a key or feature here: give that another name"
+
+
+def _learner_problems(pipeline: Pipeline, adapt: Adapt) -> Iterator[str]:
+    if adapt.learners and pipeline.task == "multiclass":
+        yield "adapt.learners learn a yes or no, or a number, and classes are predicted here: leave learners out"
+    yield from repeated("adapt.learners", (one.name for one in adapt.learners))
+    for one in adapt.learners:
+        where = f"adapt.learners {one.name!r}"
+        if not one.name:
+            yield "adapt.learners: give each a name"
+        if not one.features:
+            yield f"{where} has no features: name those that it is to read, numbers"
+        yield from repeated(f"{where}: features", one.features)
+        for name in one.features:
+            if name not in pipeline.feature_names:
+                yield f"{where} reads {name!r}, which is no feature: there are {', '.join(pipeline.feature_names)}"
+            elif name in pipeline.model.categorical:
+                yield f"{where} reads {name!r}, which is a category here: it reads numbers"
+        if not 0 < one.rate <= 1:
+            yield f"{where}: rate {one.rate:g} must be above 0 and at most 1"
 
 
 def _number_problems(adapt: Adapt) -> Iterator[str]:

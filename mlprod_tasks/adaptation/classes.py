@@ -68,6 +68,11 @@ def layer(parameters: Parameters, classes: tuple[str, ...]) -> Any:
     return ClassLayer(classes, parameters[0], tuple(parameters[1:]))
 
 
+def parameter_names(classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what each parameter is, for people."""
+    return ("slope", *(f"intercept of {name}" for name in classes))
+
+
 def shift(tick: Floats, parameters: Parameters) -> float:
     """Return by how much the mean probabilities of a tick's rows are moved: the largest of the classes."""
     if not parameters:

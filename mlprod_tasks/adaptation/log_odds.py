@@ -66,6 +66,11 @@ def layer(parameters: Parameters, classes: tuple[str, ...]) -> Any:
     return Calibration("sigmoid", (parameters[1],), (parameters[0],))
 
 
+def parameter_names(classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what each parameter is, for people."""
+    return ("intercept of log odds", "slope")
+
+
 def shift(tick: Floats, parameters: Parameters) -> float:
     """Return by how much the mean score of a tick's rows is moved."""
     rows, odds, _ = tick.T

@@ -57,6 +57,11 @@ def layer(parameters: Parameters, classes: tuple[str, ...]) -> Any:
     return NumberLayer(*parameters)
 
 
+def parameter_names(classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what each parameter is, for people."""
+    return ("shift", "slope")
+
+
 def shift(tick: Floats, parameters: Parameters) -> float:
     """Return by how much the mean prediction of a tick's rows is moved."""
     n, p, *_ = tick[0]

@@ -11,6 +11,7 @@ from sqlalchemy import and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from mlprod_tasks.dashboard import queries, status
+from mlprod_tasks.dashboard.adaptation import adaptation
 from mlprod_tasks.dashboard.experiments import experiments
 from mlprod_tasks.dashboard.importance import gain_shares
 from mlprod_tasks.dashboard.schemas import AlarmRow, Detail, Overview, PipelineCard, Spark
@@ -131,6 +132,7 @@ def _detail(
         doings=queries.doings(session, pipeline, as_of),
         served=served(session, pipeline, view.until),
         experiments=experiments(session, pipeline, view.until, None if as_of is None else as_of.name),
+        adaptation=adaptation(pipeline, shown, platform),
     )
 
 

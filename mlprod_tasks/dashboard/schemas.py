@@ -168,6 +168,33 @@ class Chart:
 
 
 @dataclass(frozen=True)
+class AdaptedTick:
+    """What adapted a version's scores of a tick, or why its own stand. by: the half-life, or the learner."""
+
+    tick: str
+    version: int
+    answers: bool
+    by: str
+    why: str
+
+
+@dataclass(frozen=True)
+class AdaptationDetail:
+    """The layer that keeps scores right between trainings.
+
+    parameters: what it is now, (name, value). learned, rows: of how many ticks and rows; newest: the last of these. charts:
+    what it would gain, and how far it moves scores. by_tick: newest first.
+    """
+
+    parameters: tuple[tuple[str, float], ...]
+    learned: int
+    rows: int
+    newest: str | None
+    charts: tuple[Chart, ...]
+    by_tick: tuple[AdaptedTick, ...]
+
+
+@dataclass(frozen=True)
 class VersionMark:
     """From `tick` on, this version is champion. rolled_back_from: the version that a rollback replaced."""
 
@@ -275,7 +302,7 @@ class Detail:
 
     may: the ACTIONS that the reader may take; the page shows buttons for these only. run_link: an address with {run_id}
     for the id of an MLflow run. served: None if the use case answers no requests. experiments: None if there are none and
-    none is declared.
+    none is declared. adaptation: None if scores are not adapted, or no tick was yet.
     """
 
     name: str
@@ -302,6 +329,7 @@ class Detail:
     doings: tuple[ActionRow, ...]  # newest first
     served: ServingDetail | None
     experiments: ExperimentsDetail | None = None
+    adaptation: AdaptationDetail | None = None
     links: tuple[Link, ...] = ()
     run_link: str = ""
     may: tuple[str, ...] = ()

@@ -20,6 +20,7 @@ SCRIPTS = (
     "rollout.js",
     "bandits.js",
     "experiments.js",
+    "adaptation.js",
     "reviews.js",
     "prediction.js",
     "act.js",

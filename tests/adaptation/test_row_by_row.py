@@ -105,7 +105,7 @@ def test_a_use_case_is_adapted_by_its_learner_and_the_same_in_any_order(make_mov
     # A layer of numbers that may hardly move leaves the learner to answer.
     adapt = ml.Adapt(half_life=7.0, fewest=3, window=30, prior=1e6, learners=(ml.RowByRow(("amount",), rate=0.02),))
     forth, back = make_moved("forth", adapt), make_moved("back", adapt)
-    ticks = list(forth.pipeline.schedule.range("2024-02-09", "2024-02-11"))
+    ticks = list(forth.pipeline.schedule.range("2024-02-10", "2024-02-11"))
     for one, other in zip(ticks, reversed(ticks), strict=True):
         score(forth.pipeline, one, forth.platform)
         score(back.pipeline, other, back.platform)
@@ -113,7 +113,7 @@ def test_a_use_case_is_adapted_by_its_learner_and_the_same_in_any_order(make_mov
     assert found == state.every(back.pipeline, back.platform)
     assert [(one.learner, one.features, one.half_life, one.answers) for one in found] == [
         ("row_by_row", ("amount",), None, True)
-    ] * 3
+    ] * 2
     assert "the learner 'row_by_row' changes the log loss by -" in found[-1].why
     assert verify(forth.pipeline, ticks[-1], forth.platform).replayed == 0.0
     # Declared later: what was recorded before has no rows for learners, and is read all the same.

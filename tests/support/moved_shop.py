@@ -72,6 +72,6 @@ def with_outcomes() -> Callable[..., None]:
     return _with_outcomes
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def publish() -> Callable[..., None]:
     return _publish

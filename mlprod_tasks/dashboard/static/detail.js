@@ -81,7 +81,7 @@
     const shared = mlprod.shared(detail, acts.zoom || (() => {}));
     const ask = (shared.ask = acts.ask || (() => null));
     const buttons = [ask("retrain", "Retrain…", {}), ask("rollback", "Roll back…", {}), detail.champion && detail.champion.fallback_by ? ask("champion", "Let the champion answer again…", {}) : ask("fallback", "Switch to the fallback…", {})].filter(Boolean);
-    const parts = [["alarms", "Alarms"], detail.served && ["rollout", "Rollout"], detail.served && ["reviews", "Review queue"], detail.experiments && ["experiments", "Experiments"], ["drift", "Drift"], ["charts", "Over time"], ["decisions", "Decisions"], ["models", "Models"], acts.explain && ["prediction", "One prediction"], ["doings", "Interventions"]].filter(Boolean);
+    const parts = [["alarms", "Alarms"], detail.served && ["rollout", "Rollout"], detail.served && ["reviews", "Review queue"], detail.experiments && ["experiments", "Experiments"], detail.adaptation && ["adaptation", "Adaptation"], ["drift", "Drift"], ["charts", "Over time"], ["decisions", "Decisions"], ["models", "Models"], acts.explain && ["prediction", "One prediction"], ["doings", "Interventions"]].filter(Boolean);
     document.title = `${detail.name} – mlprod`;
     return [
       h("header", { class: "page" },
@@ -101,6 +101,7 @@
       detail.served && section("reviews", "Review queue", mlprod.reviews(detail, ask)),
       detail.experiments && section("experiments", "Experiments", mlprod.experiments(detail, ask)),
       acts.zoom ? range(detail, acts.zoom) : detail.ticks.length ? h("p", { class: "range sub" }, `Ticks ${detail.ticks[0]} to ${detail.ticks[detail.ticks.length - 1]}`) : null,
+      detail.adaptation && section("adaptation", "Scores kept right between trainings", mlprod.adaptation(detail.adaptation, shared)),
       section("drift", "Drift, feature by feature", heat(detail, shared, acts.choose)),
       section("charts", "Over time", charts(detail, shared)),
       section("decisions", "Decisions, and why", mlprod.decisions(detail)),

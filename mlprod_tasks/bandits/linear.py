@@ -45,9 +45,20 @@ class Linear:
     def of_row(self, features: Sequence[float]) -> tuple[list[float], list[float]]:
         """Return `expected` and `spread` of one row, (arms,) each: the same bits, in a tenth of the time."""
         shifts, scales, coefficients, inverse = self._plain
-        x = [1.0, *(shift + scale * value for shift, scale, value in zip(shifts, scales, features, strict=True))]
-        spread = [math.sqrt(max(_dot(x, [_dot(x, line) for line in of_arm]), 0.0)) for of_arm in inverse]
-        return [_dot(x, of_arm) for of_arm in coefficients], spread
+        x = [1.0, *[shift + scale * value for shift, scale, value in zip(shifts, scales, features, strict=True)]]
+        # Loops in loops, since calls take longer than what they compute; added as `_summed` adds (`sum` rounds in another way).
+        mean, spread = [], []
+        for weights, of_arm in zip(coefficients, inverse, strict=True):
+            expected = squares = 0.0
+            for one, weight, line in zip(x, weights, of_arm, strict=True):
+                expected += one * weight
+                found = 0.0
+                for other, of_pair in zip(x, line, strict=True):
+                    found += other * of_pair
+                squares += one * found
+            mean.append(expected)
+            spread.append(math.sqrt(squares) if squares > 0.0 else 0.0)
+        return mean, spread
 
     @cached_property
     def _plain(self) -> tuple[Any, Any, Any, Any]:
@@ -66,14 +77,6 @@ def _summed(x: Floats, weights: Floats) -> Floats:
     found = np.zeros((len(x), weights.shape[1]))
     for i, line in enumerate(weights):
         found += x[:, i, None] * line
-    return found
-
-
-def _dot(x: Sequence[float], weights: Sequence[float]) -> float:
-    """Return the sum of the products, added as `_summed` adds them (`sum` and `math.fsum` round in another way)."""
-    found = 0.0
-    for one, weight in zip(x, weights, strict=True):
-        found += one * weight
     return found
 
 

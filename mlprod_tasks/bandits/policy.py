@@ -6,15 +6,15 @@ given arms between two of them, and each needs the probability with which it got
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import singledispatch
+from functools import reduce, singledispatch
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlprod_tasks.bandits.arm_rewards import ArmRewards
-from mlprod_tasks.bandits.linear import Linear, fitted
+from mlprod_tasks.bandits.linear import fitted
 from mlprod_tasks.bandits.within_ticks import effects
 from mlprod_tasks.declaration.bandit import (
     UCB1,
@@ -31,7 +31,7 @@ from mlprod_tasks.declaration.bandit import (
 Floats = NDArray[np.float64]
 DRAWS = 10_000  # an arm's probability of being the best is known to half a point of percent
 ROW_DRAWS = 512  # of each row's
-ROWS_AT_ONCE = 500  # times draws and arms: a few megabytes
+ROWS_AT_ONCE = 100  # times draws: as many numbers as fit into the cache of a core
 
 
 @dataclass(frozen=True)
@@ -74,29 +74,30 @@ class RowShares:
     """
 
     def __init__(self, bandit: Bandit, known: ArmRewards, counted: ArmRewards, seed: int) -> None:
-        self._bandit, self._arms = bandit, len(known.n)
+        self._policy, self._floor, self._arms = bandit.policy, bandit.floor, len(known.n)
         self._linear = None if warming(bandit, known) else fitted(counted, _ridge(bandit.policy))
-        # The same draws for each row, so that its shares are its own.
-        self._drawn = np.random.default_rng(seed).standard_normal((ROW_DRAWS, self._arms))
+        # The same draws for each row, so that its shares are its own. (arms, draws)
+        self._drawn = np.ascontiguousarray(np.random.default_rng(seed).standard_normal((ROW_DRAWS, self._arms)).T)
 
     def of_rows(self, features: Floats) -> Floats:
         """Return the share of each arm for each row, (rows, arms), from (rows, features)."""
         if self._linear is None:
             return np.full((len(features), self._arms), 1 / self._arms)
         chunks = [features[at : at + ROWS_AT_ONCE] for at in range(0, len(features), ROWS_AT_ONCE)]
-        found = [self._shares(self._linear, self._linear.expected(some), self._linear.spread(some)) for some in chunks]
-        return np.concatenate(found) if found else np.empty((0, self._arms))
+        found = [
+            _row_shares(self._policy, self._linear.expected(some), self._linear.noise * self._linear.spread(some), self._drawn)
+            for some in chunks
+        ]
+        return with_floor(np.concatenate(found), self._floor) if found else np.empty((0, self._arms))
 
     def of_row(self, features: Sequence[float]) -> list[float]:
-        """Return the same of one row: the same bits."""
+        """Return the same of one row: the same bits, in a tenth of the time."""
         if self._linear is None:
             return [1 / self._arms] * self._arms
         mean, spread = self._linear.of_row(features)
-        found: list[float] = self._shares(self._linear, np.array([mean]), np.array([spread]))[0].tolist()
-        return found
-
-    def _shares(self, linear: Linear, mean: Floats, spread: Floats) -> Floats:
-        return with_floor(_row_shares(self._bandit.policy, mean, linear.noise * spread, self._drawn), self._bandit.floor)
+        noise, floor, left = self._linear.noise, self._floor, 1 - self._floor * self._arms
+        shares = _shares_of_row(self._policy, mean, [noise * one for one in spread], self._drawn)
+        return [floor + left * one for one in shares]
 
 
 def warming(bandit: Bandit, known: ArmRewards) -> bool:
@@ -181,23 +182,51 @@ def _ridge(policy: Policy) -> float:
 
 @singledispatch
 def _row_shares(policy: Policy, mean: Floats, error: Floats, drawn: Floats) -> Floats:
-    """The shares of rows. mean, error: (rows, arms) what is expected and its standard error; drawn: (draws, arms)."""
+    """The shares of rows. mean, error: (rows, arms) what is expected and its standard error; drawn: (arms, draws)."""
     raise TypeError(f"{type(policy).__name__} chooses by no features")
 
 
 @_row_shares.register
 def _(policy: LinearThompson, mean: Floats, error: Floats, drawn: Floats) -> Floats:
-    # The first of the best arms of each draw, arm by arm: `argmax` over so few takes three times as long.
-    by_arm = np.ascontiguousarray(drawn.T)
-    top = mean[:, :1] + error[:, :1] * by_arm[0]
-    won = np.zeros(top.shape, np.int16)
-    for arm in range(1, len(by_arm)):
-        value = mean[:, arm, None] + error[:, arm, None] * by_arm[arm]
-        won[value > top] = arm
-        np.maximum(top, value, out=top)
-    return np.stack([(won == arm).sum(axis=1) for arm in range(mean.shape[1])], axis=1) / len(drawn)
+    worth = [mean[:, arm, None] + error[:, arm, None] * of_arm for arm, of_arm in enumerate(drawn)]
+    return np.asarray(np.stack([best.sum(axis=1) for best in _best_of_draws(worth)], axis=1) / drawn.shape[1])
 
 
 @_row_shares.register
 def _(policy: LinUCB, mean: Floats, error: Floats, drawn: Floats) -> Floats:
     return _best(mean + policy.alpha * error)
+
+
+@singledispatch
+def _shares_of_row(policy: Policy, mean: Sequence[float], error: Sequence[float], drawn: Floats) -> list[float]:
+    """`_row_shares` of one row, (arms,), without arrays where there are but a few numbers."""
+    raise TypeError(f"{type(policy).__name__} chooses by no features")
+
+
+@_shares_of_row.register
+def _(policy: LinearThompson, mean: Sequence[float], error: Sequence[float], drawn: Floats) -> list[float]:
+    worth = [one * of_arm + middle for middle, one, of_arm in zip(mean, error, drawn, strict=True)]
+    return [int(np.count_nonzero(best)) / drawn.shape[1] for best in _best_of_draws(worth)]
+
+
+@_shares_of_row.register
+def _(policy: LinUCB, mean: Sequence[float], error: Sequence[float], drawn: Floats) -> list[float]:
+    values = [middle + policy.alpha * one for middle, one in zip(mean, error, strict=True)]
+    best = max(values)
+    share = 1 / values.count(best)
+    return [share if value == best else 0.0 for value in values]
+
+
+def _best_of_draws(worth: Sequence[Floats]) -> Iterator[NDArray[np.bool_]]:
+    """Yield for each arm the draws of which it is the best, of equal ones the first. worth: of each arm, (..., draws).
+
+    Arm by arm, as `argmax` over so few takes several times as long.
+    """
+    top = reduce(np.maximum, worth)
+    before = worth[0] == top
+    yield before
+    for value in worth[1:-1]:
+        best = (value == top) & ~before
+        before |= best
+        yield best
+    yield ~before

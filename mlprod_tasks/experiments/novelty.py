@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import duckdb
 
 AGED = "aged_units"
+CHANGED = "changes_of_units"  # of each unit: its slope, and what it did after its first period
 CERTAIN = 0.01  # of a trend that is worth a sentence
 MOST_POINTS = 60
 
@@ -81,29 +82,29 @@ def novelty(
     """
     _age(con, pipeline, ticks)
     units = ", ".join(f"u{i}" for i, _ in enumerate(unit_columns(pipeline)))
+    skipped, total = ticks_a_period(pipeline.schedule), "max" if metric.of == "proportion" else "sum"
     con.execute(
-        f"CREATE OR REPLACE TABLE slopes AS SELECT variant, regr_slope(a, age) AS a FROM {AGED} GROUP BY variant, {units} "
-        "HAVING count(DISTINCT age) > 1 ORDER BY ALL"
+        f"CREATE OR REPLACE TABLE {CHANGED} AS SELECT variant, CASE WHEN max(age) > 0 THEN regr_slope(a, age) END AS slope, "
+        f"{total}(a) FILTER (WHERE age >= {skipped}) AS later FROM {AGED} GROUP BY variant, {units} ORDER BY {units}, variant"
     )
-    skipped, total = ticks_a_period(pipeline.schedule), "max(a)" if metric.of == "proportion" else "sum(a)"
-    con.execute(
-        f"CREATE OR REPLACE TABLE later_units AS SELECT variant, {total} AS a FROM {AGED} WHERE age >= {skipped} "
-        f"GROUP BY variant, {units} ORDER BY ALL"
+    slopes, later = (
+        moments_of(con, ("a",), f"(SELECT variant, {one} AS a FROM {CHANGED} WHERE {one} IS NOT NULL)")
+        for one in ("slope", "later")
     )
-    slopes, later = moments_of(con, ("a",), "slopes"), moments_of(con, ("a",), "later_units")
     found = (_of_variant(con, planned.control.name, one.name, slopes, later) for one in planned.treated)
     return tuple(one for one in found if one is not None)
 
 
 def _age(con: duckdb.DuckDBPyConnection, pipeline: Pipeline, ticks: TickRange) -> None:
-    """Create the table of the metric by unit and ticks since the unit's first row."""
+    """Create the table of the metric by unit and ticks since the unit's first row, from AGES, which goes."""
     names: Sequence[Any] = ticks.names
     con.register("tick_numbers", pa.table({"tick": tick_array(names, pipeline.schedule), "number": range(len(names))}))
     units = ", ".join(f"u{i}" for i, _ in enumerate(unit_columns(pipeline)))
     con.execute(
         f"CREATE OR REPLACE TABLE {AGED} AS SELECT {units}, variant, a, "
-        f"number - min(number) OVER (PARTITION BY {units}) AS age FROM {AGES} JOIN tick_numbers USING (tick)"
+        f"(number - min(number) OVER (PARTITION BY {units}))::INTEGER AS age FROM {AGES} JOIN tick_numbers USING (tick)"
     )
+    con.execute(f"DROP TABLE {AGES}")
 
 
 def _of_variant(

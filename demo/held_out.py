@@ -18,7 +18,7 @@ from mlprod_tasks.declaration import CostMatrix, TickRange
 from mlprod_tasks.declaration.experiment import CONTROL, HOLD_OUT
 from mlprod_tasks.documents.formatting import format_interval
 from mlprod_tasks.experiments.plan import Wanted
-from mlprod_tasks.experiments.plan import told as plan_told
+from mlprod_tasks.experiments.plan_text import told as plan_told
 from mlprod_tasks.experiments.read_out import Reading, verdict_of
 from mlprod_tasks.experiments.read_out import told as reading_told
 from mlprod_tasks.experiments.run import get, plan_for, start

@@ -65,7 +65,8 @@ def plan(
     traffic: Traffic = 1.0,
 ) -> None:
     """Print how many units and weeks an experiment needs, from the history of the use case; changes nothing."""
-    from mlprod_tasks.experiments.plan import Wanted, told
+    from mlprod_tasks.experiments.plan import Wanted
+    from mlprod_tasks.experiments.plan_text import told
     from mlprod_tasks.experiments.run import plan_for
 
     pipeline, here = opened(name)
@@ -94,7 +95,8 @@ def start(
     reason: Reason = "",
 ) -> None:
     """Plan an experiment and start it. The plan is recorded before the first row is assigned, and does not change."""
-    from mlprod_tasks.experiments.plan import Wanted, told
+    from mlprod_tasks.experiments.plan import Wanted
+    from mlprod_tasks.experiments.plan_text import told
     from mlprod_tasks.experiments.run import plan_for
     from mlprod_tasks.experiments.run import start as begin
     from mlprod_tasks.experiments.units import delay_ticks

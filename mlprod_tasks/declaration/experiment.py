@@ -72,7 +72,8 @@ class Experiments:
     row's key.
     guardrails: metrics that a version may not harm.
     covariates: features, numbers or bools, that differences are adjusted for: what they explain of a metric is no chance any
-    more. Of a unit with several rows, those of its first one count, so that no variant can have changed them.
+    more, so an experiment is planned with fewer units. Of a unit with several rows, those of its first one count, so that no
+    variant can have changed them.
     bandit: how units are given more and more to what earns most, if `mlprod bandit start` is to do so.
     """
 

@@ -7,7 +7,8 @@ from typing import Literal
 
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.experiment import Design, Rows, Then
-from mlprod_tasks.experiments.plan import CannotPlan, Plan, Wanted, told
+from mlprod_tasks.experiments.plan import CannotPlan, Plan, Wanted
+from mlprod_tasks.experiments.plan_text import told
 from mlprod_tasks.experiments.run import plan_for, start, stop
 from mlprod_tasks.platform import Platform
 

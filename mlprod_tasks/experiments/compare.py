@@ -30,8 +30,8 @@ class Compared:
 
     low, high: the interval of the difference; it holds at this look, or at all times if there is no verdict yet. better: the
     difference without what is explained by what units did before the start, if they were there, and by declared covariates
-    (CUPED); explained: the share of the variance that this took away. adjusted_p: of a metric that does not decide: so that the
-    share of false ones among those that are found is kept (Benjamini and Hochberg).
+    (CUPED); better_low, better_high, better_p: of it; explained: the share of the variance that this took away. adjusted_p: of
+    a metric that does not decide: so that the share of false ones among those that are found is kept (Benjamini and Hochberg).
     """
 
     metric: str
@@ -48,6 +48,14 @@ class Compared:
     better_high: float | None = None
     explained: float | None = None
     adjusted_p: float | None = None
+    better_p: float | None = None
+
+    @property
+    def without_covariates(self) -> Compared:
+        """The same with the adjusted difference as the difference; itself if there is none."""
+        if self.better is None or self.better_low is None or self.better_high is None:
+            return self
+        return replace(self, difference=self.better, low=self.better_low, high=self.better_high, p=self.better_p)
 
 
 def compare(
@@ -105,12 +113,15 @@ def _comparison(
     n = min(one.n for one in pair)
     half, p = _half_and_p(planned, effect, n, looked)
     low, high = effect.difference - half, effect.difference + half
-    more: tuple[float, ...] = ()
-    if better is not None:
-        around, explained = better
-        width = _half_and_p(planned, around, n, looked)[0]
-        more = (around.difference, around.difference - width, around.difference + width, explained)
-    return Compared(metric.name, variant, effect.control, effect.treated, effect.difference, low, high, effect.lift, p, *more)
+    found = Compared(metric.name, variant, effect.control, effect.treated, effect.difference, low, high, effect.lift, p)
+    if better is None:
+        return found
+    around, explained = better
+    width, better_p = _half_and_p(planned, around, n, looked)
+    return replace(
+        found, better=around.difference, better_low=around.difference - width, better_high=around.difference + width,
+        explained=explained, better_p=better_p,
+    )  # fmt: skip
 
 
 def _half_and_p(planned: Plan, effect: Effect, n: int, looked: Looked | None) -> tuple[float, float | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import ceil, inf, isnan, sqrt
 from typing import Any, get_args
 
@@ -13,18 +13,13 @@ from mlprod_tasks.declaration.rhythm import TickName, tick_named
 from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.experiments.assignment import Variant, column_of_unit, unit_columns
 from mlprod_tasks.experiments.scored_rows import SOURCES
-from mlprod_tasks.experiments.units import delay_ticks, moments, open_units, opened
+from mlprod_tasks.experiments.units import delay_ticks, is_summed, moments, moments_of, open_units, opened
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.statistics import sequential
 from mlprod_tasks.statistics.sample_size import smallest_difference, units_for_means
-from mlprod_tasks.statistics.treatment_effect import Moments
+from mlprod_tasks.statistics.treatment_effect import Moments, explained
 
 MOST_PERIODS = 26
-AFTER: dict[Then, str] = {
-    "nothing": "changes nothing by itself",
-    "take_back": "ends the assignment; the champion answers all again",
-    "promote": "ends the assignment, and a winner becomes champion, by the gates of any promotion",
-}
 
 
 class CannotPlan(ValueError):
@@ -60,7 +55,7 @@ class Usual:
     """What units did in as much history as the experiment lasts.
 
     first, last: the ticks of that history; units; mean: of the metric; sd: of a unit. Of a quantile,
-    itself and its standard error times the root of the units.
+    itself and its standard error times the root of the units. explained: the share of the variance that covariates explain.
     """
 
     first: TickName
@@ -68,6 +63,24 @@ class Usual:
     units: int
     mean: float
     sd: float
+    explained: float = 0.0
+
+    @property
+    def left(self) -> float:
+        """The standard deviation that covariates leave."""
+        return self.sd * sqrt(1 - self.explained)
+
+
+@dataclass(frozen=True)
+class Unadjusted:
+    """What an experiment would need if its verdict were not adjusted for covariates.
+
+    units: in the smallest variant; periods: until they are there, None if that is longer than the history, or than was asked
+    for.
+    """
+
+    units: int
+    periods: int | None
 
 
 @dataclass(frozen=True)
@@ -76,6 +89,8 @@ class Plan:
 
     periods: how long units are assigned, in weeks, or months if there is no tick a week; units: how many the smallest variant
     needs; expected: how many it will have; seen: the smallest difference that so many show with the planned power.
+    covariates: features that the verdict is adjusted for, so that fewer units are needed; unadjusted: without them, None if
+    there are none.
     """
 
     wanted: Wanted
@@ -85,6 +100,8 @@ class Plan:
     expected: int
     seen: float
     usual: Usual
+    covariates: tuple[str, ...] = ()
+    unadjusted: Unadjusted | None = None
 
     @property
     def control(self) -> Variant:
@@ -105,8 +122,13 @@ class Plan:
         """Read what `as_json` wrote."""
         usual = dict(plain["usual"])
         usual |= {name: tick_named(usual[name]) for name in ("first", "last")}
-        variants = tuple(Variant(**one) for one in plain["variants"])
-        return cls(**{**plain, "wanted": Wanted(**plain["wanted"]), "variants": variants, "usual": Usual(**usual)})
+        read: dict[str, Any] = {
+            "wanted": Wanted(**plain["wanted"]), "variants": tuple(Variant(**one) for one in plain["variants"]),
+            "usual": Usual(**usual), "covariates": tuple(plain.get("covariates", ())),
+        }  # fmt: skip
+        if (without := plain.get("unadjusted")) is not None:
+            read["unadjusted"] = Unadjusted(**without)
+        return cls(**{**plain, **read})
 
 
 def plan(
@@ -123,22 +145,44 @@ def plan(
     if periods is not None and not 1 <= periods <= MOST_PERIODS:
         raise CannotPlan(f"{format_count(periods, pipeline.schedule.period)}: give 1 to {MOST_PERIODS}")
     shortest: Plan | None = None
+    enough: Plan | None = None
     longest = periods or MOST_PERIODS
     for length in range(longest if periods else 1, longest + 1):
         # Who is new can only be told from the period before.
         history = _history(pipeline, wanted.rows, length, platform, before=int(wanted.fresh))
         if history is None:
             break
-        usual = _units(pipeline, wanted, metric, history, platform)
-        try:
-            shortest = _planned(wanted, tuple(variants), length, history, usual)
-        except CannotPlan:
-            raise
-        except ValueError as error:  # of the numbers together, such as a difference that no number of units shows
-            raise CannotPlan(f"metric {metric.name!r}: {error}") from error
-        if shortest.expected >= shortest.units:
-            return shortest
+        shortest = _of_length(pipeline, wanted, metric, tuple(variants), length, history, platform)
+        if enough is None and shortest.expected >= shortest.units:
+            enough = shortest
+        if enough is not None and (without := shortest.unadjusted) is None:
+            return enough
+        if enough is not None and without is not None and shortest.expected >= without.units:
+            assert enough.unadjusted is not None
+            return replace(enough, unadjusted=replace(enough.unadjusted, periods=length))
+    if enough is not None:
+        return enough
     raise CannotPlan(_too_little(pipeline, wanted, metric, shortest, periods))
+
+
+def _of_length(
+    pipeline: Pipeline,
+    wanted: Wanted,
+    metric: UnitMetric,
+    variants: tuple[Variant, ...],
+    length: int,
+    history: TickRange,
+    platform: Platform,
+) -> Plan:
+    """The plan of an experiment of so many periods, whether they are enough or not."""
+    covariates = declared(pipeline).covariates if is_summed(metric) else ()
+    units = _units(pipeline, wanted, metric, covariates, history, platform)
+    try:
+        return _planned(wanted, variants, length, history, units, metric, covariates)
+    except CannotPlan:
+        raise
+    except ValueError as error:  # of the numbers together, such as a difference that no number of units shows
+        raise CannotPlan(f"metric {metric.name!r}: {error}") from error
 
 
 def declared(pipeline: Pipeline) -> Experiments:
@@ -146,45 +190,6 @@ def declared(pipeline: Pipeline) -> Experiments:
     if pipeline.experiments is None:
         raise CannotPlan(f"{pipeline.name} declares no `experiments`: declare ml.Experiments(metrics=...) first")
     return pipeline.experiments
-
-
-def told(pipeline: Pipeline, planned: Plan) -> str:
-    """Tell a plan in words."""
-    wanted, usual = planned.wanted, planned.usual
-    assert pipeline.experiments is not None
-    metric = pipeline.experiments.metric(wanted.metric)
-    unit = f" {metric.unit}" if metric.unit else ""
-    shares = ", ".join(f"{one.name} {one.share:.0%}" for one in planned.variants)
-    length = format_count(planned.periods, pipeline.schedule.period)
-    return "\n".join(
-        [
-            f"{metric.name}: {metric.doc}",
-            f"  in {usual.first} to {usual.last}: {format_count(usual.units, 'unit')}, {_middle(metric)} "
-            f"{format_number(usual.mean)}{unit}, {_spread(metric)} {format_number(usual.sd)}{unit}",
-            f"  smallest difference that matters: {format_number(wanted.difference)}{unit}",
-            f"  significance {wanted.alpha:.0%}, power {wanted.power:.0%}, design {wanted.design}",
-            f"variants: {shares}" + _among(wanted),
-            f"needs {format_count(planned.units, 'unit')} in the smallest variant: {length}, in which "
-            f" {format_count(planned.expected, 'unit')} are expected",
-            f"with them, a difference of {format_number(planned.seen)}{unit} is found with that power",
-            f"a verdict: {AFTER[wanted.then]}",
-        ]
-    )
-
-
-def _among(wanted: Wanted) -> str:
-    """Which units the shares of variants are of, if not of all."""
-    part = "" if wanted.traffic == 1 else f"{wanted.traffic:.0%} of the units"
-    fresh = "units first seen after the start" if wanted.fresh else ""
-    return "".join(f", of {one}" for one in (part, fresh) if one)
-
-
-def _middle(metric: UnitMetric) -> str:
-    return "mean" if metric.quantile is None else f"quantile {metric.quantile:g}"
-
-
-def _spread(metric: UnitMetric) -> str:
-    return "standard deviation" if metric.quantile is None else "its standard error times the root of the units"
 
 
 def looks(design: str, periods: int) -> tuple[float, ...]:
@@ -267,23 +272,37 @@ def _history(pipeline: Pipeline, rows: Rows, periods: int, platform: Platform, b
 
 
 def _units(
-    pipeline: Pipeline, wanted: Wanted, metric: UnitMetric, history: TickRange, platform: Platform
-) -> tuple[Moments, UnitMetric]:
+    pipeline: Pipeline,
+    wanted: Wanted,
+    metric: UnitMetric,
+    covariates: tuple[str, ...],
+    history: TickRange,
+    platform: Platform,
+) -> Moments:
+    """The moments of the metric, and of the covariates after it, over all units of the history."""
     with opened(platform) as con:
         as_of = pipeline.schedule.last_at(platform.clock.now())
         new_since = history.first if wanted.fresh else None
-        open_units(con, pipeline, (metric,), history, as_of, platform, rows=wanted.rows, new_since=new_since)
-        found = moments(con, 0, metric)
+        open_units(
+            con, pipeline, (metric,), history, as_of, platform, rows=wanted.rows, new_since=new_since, covariates=covariates
+        )
+        known = [f"c{j}" for j, _ in enumerate(covariates)]
+        found = moments_of(con, ("a0", *known)) if known else moments(con, 0, metric)
     nothing = f"{pipeline.name}: no row of {history} has an outcome{' of a new unit' if wanted.fresh else ''}"
     if "" not in found or found[""].n < 2:
         raise CannotPlan(nothing)
-    return found[""], metric
+    return found[""]
 
 
 def _planned(
-    wanted: Wanted, variants: tuple[Variant, ...], periods: int, history: TickRange, usual: tuple[Moments, UnitMetric]
+    wanted: Wanted,
+    variants: tuple[Variant, ...],
+    periods: int,
+    history: TickRange,
+    units: Moments,
+    metric: UnitMetric,
+    covariates: tuple[str, ...],
 ) -> Plan:
-    units, metric = usual
     mean, sd = _mean_and_sd(units, metric)
     if isnan(sd):
         raise CannotPlan(f"metric {metric.name!r}: {format_count(units.n, 'unit')} of {history} are too few for that quantile")
@@ -291,6 +310,20 @@ def _planned(
         raise CannotPlan(
             f"metric {metric.name!r} is {format_number(mean)} for all {units.n:,} units of {history}: nothing can differ"
         )
+    usual = Usual(history.first, history.last, units.n, mean, sd, explained(units) if covariates else 0.0)
+    there = units.n * wanted.traffic
+    needed, seen = _needed_and_seen(wanted, variants, periods, usual.left, there)
+    without = None
+    if covariates:
+        without = Unadjusted(ceil(_needed_and_seen(wanted, variants, periods, sd, there)[0]), None)
+    expected = int(there * min(one.share for one in variants))
+    return Plan(wanted, variants, periods, ceil(needed), expected, seen, usual, covariates, without)
+
+
+def _needed_and_seen(
+    wanted: Wanted, variants: tuple[Variant, ...], periods: int, sd: float, there: float
+) -> tuple[float, float]:
+    """How many units the smallest variant needs, and the smallest difference that those that are `there` show."""
     control, smallest = variants[0].share, min(one.share for one in variants[1:])
     # Each of several variants is compared with the control: Holm's first step must be passed.
     alpha = wanted.alpha / (len(variants) - 1)
@@ -298,14 +331,10 @@ def _planned(
     needed = factor * units_for_means(wanted.difference, sd, alpha=alpha, power=wanted.power, ratio=control / smallest)
     if min(control, smallest) == control:
         needed *= control / smallest
-    there = units.n * wanted.traffic
-    expected = there * min(control, smallest)
     seen = smallest_difference(
         sd, max(2.0, there * smallest / factor), max(2.0, there * control / factor), alpha=alpha, power=wanted.power
     )
-    return Plan(
-        wanted, variants, periods, ceil(needed), int(expected), seen, Usual(history.first, history.last, units.n, mean, sd)
-    )
+    return needed, seen
 
 
 def _mean_and_sd(units: Moments, metric: UnitMetric) -> tuple[float, float]:

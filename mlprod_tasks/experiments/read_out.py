@@ -16,7 +16,7 @@ from mlprod_tasks.experiments.metric_sql import MetricFailed
 from mlprod_tasks.experiments.novelty import Novelty, novelty
 from mlprod_tasks.experiments.plan import Plan, ticks_a_period
 from mlprod_tasks.experiments.run import last_of, plan_of, stop
-from mlprod_tasks.experiments.units import moments, moments_of, open_units, opened
+from mlprod_tasks.experiments.units import is_summed, moments, moments_of, open_units, opened
 from mlprod_tasks.experiments.verdict import ENDED, HARMFUL, RUNNING, VOID, decide
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.experiment_entries import ExperimentReading, ExperimentRun
@@ -104,11 +104,17 @@ def read_out(pipeline: Pipeline, run: ExperimentRun, tick: Tick, platform: Platf
 
 def _undeclared(pipeline: Pipeline, run: ExperimentRun) -> str | None:
     """What the plan names and the declaration lacks; None if it has all."""
-    metric = plan_of(run).wanted.metric
-    declared = () if pipeline.experiments is None else pipeline.experiments.metrics
-    if any(one.name == metric for one in declared):
-        return None
-    return f"{pipeline.name} does not declare metric {metric!r} any more, by which {run.name!r} is decided: declare it again"
+    planned = plan_of(run)
+    metric = planned.wanted.metric
+    known = () if pipeline.experiments is None else pipeline.experiments.metrics
+    if not any(one.name == metric for one in known):
+        return (
+            f"{pipeline.name} does not declare metric {metric!r} any more, by which {run.name!r} is decided: declare it again"
+        )
+    for name in planned.covariates:
+        if name not in pipeline.feature_names:
+            return f"{pipeline.name} has no feature {name!r} any more, for which {run.name!r} is adjusted: declare it again"
+    return None
 
 
 def verdict_of(pipeline: Pipeline, run: ExperimentRun, platform: Platform) -> Reading | None:
@@ -189,8 +195,8 @@ def _measured(
     metrics = pipeline.experiments.metrics
     primary = pipeline.experiments.metric(planned.wanted.metric)
     with opened(platform) as con:
-        position, covariates = metrics.index(primary), pipeline.experiments.covariates
-        again = None if _once(pipeline) or not _summed(primary) else position
+        position, covariates = metrics.index(primary), planned.covariates or pipeline.experiments.covariates
+        again = None if _once(pipeline) or not is_summed(primary) else position
         rows = open_units(
             con,
             pipeline,
@@ -213,7 +219,7 @@ def _measured(
         found = {one.name: moments(con, i, one) for i, one in enumerate(metrics)}
         known = [f"c{j}" for j, _ in enumerate(covariates)]
         covariate = moments_of(con, ("a", "x", *known), BOTH) if before else {}
-        if known and not before and _summed(primary):
+        if known and (planned.covariates or not before) and is_summed(primary):  # a verdict is about all units
             covariate = moments_of(con, (f"a{position}", *known))
         shown = novelty(con, pipeline, planned, primary, ticks) if again is not None and found[primary.name] else ()
     units = {variant: one.n for variant, one in found[primary.name].items()}
@@ -257,11 +263,6 @@ def _looked(
     return look.time, Looked(bound(planned, (*before, (look.time, information(planned, units)))), at_end)
 
 
-def _summed(metric: UnitMetric) -> bool:
-    """Whether a metric is a mean of units' sums, so that a covariate, and a time of exposure, explain a part of it."""
-    return metric.of in ("mean", "proportion")
-
-
 def _once(pipeline: Pipeline) -> bool:
     """Whether units are rows that come once, so that nothing is known of them before, and nothing changes with exposure."""
     return pipeline.population is None and unit_columns(pipeline) == pipeline.entity_table.key
@@ -279,7 +280,7 @@ def _before(
     """The primary metric's moments before the start, by variant, of units that were there; {} if units do not come again."""
     schedule = pipeline.schedule
     first = max(schedule.first, schedule.shift(run.starts, -planned.periods * ticks_a_period(schedule)))
-    if _once(pipeline) or first >= run.starts or not _summed(primary) or planned.wanted.fresh:
+    if _once(pipeline) or first >= run.starts or not is_summed(primary) or planned.wanted.fresh:
         return {}
     history = schedule.range(first, schedule.shift(run.starts, -1))
     as_of = schedule.tick(run.starts)
@@ -305,7 +306,8 @@ def told(run: ExperimentRun, reading: Reading) -> str:
         lines.append(f"  {one.metric}, {one.variant}: {format_number(one.difference)} {interval}{lift}")
         if one.better is not None and one.better_low is not None and one.better_high is not None:
             around = format_interval(one.better_low, one.better_high)
-            lines.append(f"    without what was known before: {format_number(one.better)} {around}")
+            decides = " (this decides, as planned)" if plan_of(run).covariates else ""
+            lines.append(f"    without what was known before: {format_number(one.better)} {around}{decides}")
     for shown in reading.novelty:
         if shown.later is not None:
             later = f"{format_number(shown.later.value)} {format_interval(shown.later.low, shown.later.high)}"

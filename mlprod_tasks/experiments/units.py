@@ -55,6 +55,11 @@ def delay_ticks(pipeline: Pipeline) -> int:
     return max(ticks for _, ticks in waits(pipeline))
 
 
+def is_summed(metric: UnitMetric) -> bool:
+    """Return whether a metric is a mean of units' sums: then covariates, and the time of exposure, explain a part of it."""
+    return metric.of in ("mean", "proportion")
+
+
 def open_units(
     con: duckdb.DuckDBPyConnection,
     pipeline: Pipeline,

@@ -44,7 +44,7 @@ def decide(
     progress = f"{min(units.values(), default=0):,} of {planned.units:,} units in the smallest variant"
     if looked is None:
         return Decided(RUNNING, f"no verdict yet: {progress}")
-    mine = [one for one in compared if one.metric == primary.name]
+    mine = [one.without_covariates if planned.covariates else one for one in compared if one.metric == primary.name]
     if len(mine) < len(planned.treated):
         nothing = f"metric {primary.name!r} has no difference to test: all units are alike, or a variant has too few"
         return Decided(VOID, nothing)
@@ -52,7 +52,8 @@ def decide(
     if decided:
         best = max(decided, key=lambda one: one.difference if primary.better == "higher" else -one.difference)
         gained = (best.difference > 0) == (primary.better == "higher")
-        return Decided(BETTER if gained else WORSE, _said(best, primary), best.variant)
+        given = f", given {', '.join(planned.covariates)}" if planned.covariates else ""
+        return Decided(BETTER if gained else WORSE, _said(best, primary) + given, best.variant)
     if not looked.at_end:
         return Decided(RUNNING, f"no difference so far: {progress}")
     # As many units as came show it, not as many as were planned.

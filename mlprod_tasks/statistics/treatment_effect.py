@@ -120,21 +120,40 @@ def adjusted(control: Moments, treated: Moments) -> tuple[Effect, float]:
     groups = _checked(control, treated)
     total = sum(one.n - 1 for one in groups)
     pooled = np.sum([(one.n - 1) * one.covariance for one in groups], axis=0) / total
-    varies = np.flatnonzero(np.diag(pooled)[1:] > 0) + 1
-    if not len(varies):
+    weights = _unexplained(pooled)
+    if weights is None:
         raise NoEffect("no covariate varies")
-    # In units of their spread, so that a column in thousands does not hide another. Columns that say the same share a slope.
-    spread = np.sqrt(np.diag(pooled)[varies])
-    alike = pooled[np.ix_(varies, varies)] / np.outer(spread, spread)
-    slopes = np.linalg.lstsq(alike, pooled[varies, 0] / spread, rcond=1e-10)[0] / spread
     middle = np.average([one.mean for one in groups], axis=0, weights=[one.n for one in groups])
-    weights = np.zeros(len(pooled))
-    weights[0], weights[varies] = 1.0, -slopes
     values = [
         (one.n, float(middle[0] + weights @ (one.mean - middle)), float(weights @ one.covariance @ weights)) for one in groups
     ]
     raw, better = of_means(control, treated), _welch(values)
     return better, 1 - (better.error / raw.error) ** 2
+
+
+def explained(units: Moments) -> float:
+    """Return the share of the variance of column 0 that the others explain, in [0, 1]: R^2 of a least-squares fit.
+
+    So much less is the variance of a difference that `adjusted` returns, and so many fewer units show it.
+    """
+    weights, variance = _unexplained(units.covariance), float(units.covariance[0, 0])
+    if weights is None or not variance > 0:
+        return 0.0
+    return min(1.0, max(0.0, 1 - float(weights @ units.covariance @ weights) / variance))
+
+
+def _unexplained(covariance: Floats) -> Floats | None:
+    """The weights of what is left of column 0 without what the others explain, (columns,); None if no other varies."""
+    varies = np.flatnonzero(np.diag(covariance)[1:] > 0) + 1
+    if not len(varies):
+        return None
+    # In units of their spread, so that a column in thousands does not hide another. Columns that say the same share a slope.
+    spread = np.sqrt(np.diag(covariance)[varies])
+    alike = covariance[np.ix_(varies, varies)] / np.outer(spread, spread)
+    slopes = np.linalg.lstsq(alike, covariance[varies, 0] / spread, rcond=1e-10)[0] / spread
+    weights = np.zeros(len(covariance))
+    weights[0], weights[varies] = 1.0, -slopes
+    return weights
 
 
 def _checked(control: Moments, treated: Moments) -> tuple[Moments, Moments]:

@@ -10,7 +10,8 @@ from scipy import stats
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import features
 from mlprod_tasks.experiments import run as experiments
-from mlprod_tasks.experiments.plan import CannotPlan, Wanted, told
+from mlprod_tasks.experiments.plan import CannotPlan, Wanted
+from mlprod_tasks.experiments.plan_text import told
 from mlprod_tasks.experiments.read_out import read_out
 from mlprod_tasks.experiments.run import plan_for
 from mlprod_tasks.platform import names

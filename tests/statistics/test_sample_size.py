@@ -17,6 +17,25 @@ def test_means_need_what_r_says() -> None:
     assert units_for_means(1, 1, alpha=0.05, power=0.9) == pytest.approx(22.02110, abs=1e-4)
 
 
+# statsmodels 0.15.0: TTestIndPower().solve_power(size, alpha=alpha, power=power, ratio=ratio)
+STATSMODELS = [
+    (1.0, 0.05, 0.9, 1.0, 22.021088441446192),
+    (0.15, 0.05, 0.8, 1.0, 698.6381512056056),
+    (0.25, 0.01, 0.9, 3.0, 318.25739350885374),
+    (0.1, 0.05, 0.8, 0.25, 3925.9674284992693),
+]
+
+
+@pytest.mark.parametrize(("size", "alpha", "power", "ratio", "units"), STATSMODELS)
+def test_means_need_what_statsmodels_says(size: float, alpha: float, power: float, ratio: float, units: float) -> None:
+    assert units_for_means(3 * size, 3.0, alpha=alpha, power=power, ratio=ratio) == pytest.approx(units, rel=1e-5)
+
+
+def test_the_smallest_difference_is_what_statsmodels_says() -> None:
+    found = smallest_difference(3.0, 500, 1000, alpha=0.05, power=0.8)
+    assert found == pytest.approx(3 * 0.15354741703933592, rel=1e-5)
+
+
 def test_proportions_need_what_r_says() -> None:
     # power.prop.test(.50, .75, power = .9)
     assert units_for_proportions(0.5, 0.75, alpha=0.05, power=0.9) == pytest.approx(76.7, abs=0.05)

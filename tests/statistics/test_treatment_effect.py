@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mlprod_tasks.statistics.treatment_effect import Moments, NoEffect, adjusted, of_means, of_ratios
+from mlprod_tasks.statistics.treatment_effect import Moments, NoEffect, adjusted, explained, of_means, of_ratios
 
 
 def drawn(seed: int, n: int, mean: float = 0.0) -> np.ndarray:
@@ -93,3 +93,37 @@ def test_several_covariates_are_what_least_squares_with_one_slope_each_gives() -
     raw = of_means(*map(Moments.of, groups))
     assert explained == pytest.approx(1 - (better.error / raw.error) ** 2)
     assert explained > 0.7
+
+
+def test_what_covariates_explain_is_r_squared() -> None:
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(500, 2)) * [1.0, 1e4]
+    y = x @ [2.0, 1e-4] + rng.normal(size=500)
+    found = explained(Moments.of(np.column_stack([y, x, x[:, 0], np.full(500, 3.0)])))
+    design = np.column_stack([np.ones(500), x])
+    left = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
+    assert found == pytest.approx(1 - left.var() / y.var())
+    assert explained(Moments.of(np.column_stack([y, np.ones(500)]))) == 0
+
+
+# What tea-tasting 1.14.0 says of the rows below: Mean("y"), Mean("y", covariate="x") and RatioOfMeans("y", "k"), each with
+# use_t=True, equal_var=False. Difference, ends of the interval, p.
+TEA_TASTING = {
+    "mean": (0.6626284334070238, -0.1370541390188863, 1.4623110058329338, 0.10431108120674609),
+    "cuped": (0.33781375183163753, 0.16161908019027843, 0.5140084234729967, 0.00017475501511345494),
+    "ratio": (0.12828264308536497, -0.11026850789298112, 0.3668337940637111, 0.2917219659534736),
+}
+
+
+@pytest.mark.parametrize("kind", TEA_TASTING)
+def test_means_ratios_and_cuped_are_what_tea_tasting_says(kind: str) -> None:
+    rng = np.random.default_rng(11)
+    x, treated = rng.gamma(2, 3, 2000), rng.integers(0, 2, 2000)
+    k = rng.poisson(3, 2000) + 1
+    y = 2 * x + 0.4 * treated + rng.normal(0, 2, 2000)
+    read = {"mean": [y], "cuped": [y, x], "ratio": [y, k]}[kind]
+    control, other = (Moments.of(np.column_stack(read)[treated == one]) for one in (0, 1))
+    effect = {"mean": of_means, "cuped": lambda *groups: adjusted(*groups)[0], "ratio": of_ratios}[kind](control, other)
+    found = effect.difference, *effect.interval(0.05), effect.p
+    # Its slope is of all units together, not within the groups: a difference in the fourth digit.
+    assert found == pytest.approx(TEA_TASTING[kind], rel=1e-2 if kind == "cuped" else 1e-9)

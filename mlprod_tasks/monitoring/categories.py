@@ -30,7 +30,8 @@ def new(column: ProfileColumn, counts: Counts) -> Found | None:
     """The share of the tick's rows whose category no reference row has.
 
     None if the reference cannot tell. A reference with more than MOST_KNOWN categories has rows of other categories itself;
-    only the excess over that counts.
+    only the excess over that counts. Whole numbers that no reference row has, such as a count of eight where seven was the
+    most, are not new as long as their rows are no more than two ticks differ by chance.
     """
     before = np.asarray(column.counts)
     usual = float(before[OTHER] / max(1, before.sum()))
@@ -38,10 +39,22 @@ def new(column: ProfileColumn, counts: Counts) -> Found | None:
         return None
     appeared = (before[2:] == 0) & (counts[2:] > 0)  # happens if the tick was left out of the reference
     rows = int(counts[OTHER] + counts[2:][appeared].sum())
+    if column.bins.of_integers and _all_in_one_tick(rows, int(counts.sum()), column) > UNLIKELY:
+        return Found(0.0, 0.0, f"{rows:,} rows, as may be by chance" if rows else "0 rows")
     detail = f"{rows:,} rows" + (
         f"; in the reference, {usual:.1%} are outside its {MOST_KNOWN:,} most frequent" if usual else ""
     )
     return Found(max(0.0, rows / max(1, int(counts.sum())) - usual), 0.0, detail)
+
+
+def _all_in_one_tick(rows: int, n: int, column: ProfileColumn) -> float:
+    """The probability that of two ticks, this one of n rows and one of the reference, this one has all `rows` of a kind.
+
+    One tick of the reference, because where the same keys come in each, all of them together tell no more.
+    """
+    other = sum(column.counts) / max(1, len(column.tick_psi))
+    left = np.arange(rows)
+    return float(np.prod(np.maximum(0, n - left) / np.maximum(1, n + other - left)))
 
 
 def lost(column: ProfileColumn, counts: Counts, ticks: int) -> Found:

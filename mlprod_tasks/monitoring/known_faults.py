@@ -1,11 +1,12 @@
 """Name faults that a feature's values show: another unit, a shifted clock, swapped columns, a value that floods.
 
 Each is undone on the tick's values. If what is left of the shift is no more than quiet ticks show, that fault explains it.
+It is named only where the shift, and a flood, is more than two ticks of so many rows differ by chance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -46,6 +47,7 @@ SAME_UNIT = 0.02  # relative
 APART = 0.1  # of ratios of quantiles, between their quartiles, relative
 DAYS = {24.0: 1.0, 1440.0: 60.0, 86400.0: 3600.0}  # what a day has of a unit, and an hour
 LEAST_FLOOD = 0.05  # of the rows
+BY_CHANCE = 1e-4  # the probability of as much between two ticks, from which on it is no chance
 MOST_USUAL = 0.2  # of the reference's rows in the bin of a value that floods
 
 
@@ -76,13 +78,19 @@ class _Shifted:
 
 
 def with_known_faults(
-    con: DuckDBPyConnection, source: str, profile: ReferenceProfile, observed: Observed, readings: Sequence[Reading]
+    con: DuckDBPyConnection,
+    source: str,
+    profile: ReferenceProfile,
+    observed: Observed,
+    readings: Sequence[Reading],
+    trailing: Collection[str] = (),
 ) -> list[Reading]:
     """The readings of a tick's inputs, those of a feature with a known fault with its name, and a reading of each such fault.
 
-    source: what follows FROM: the rows that the model itself answered.
+    source: what follows FROM: the rows that the model itself answered. trailing: features that are made of many events, so that
+    none of them is a time of the day.
     """
-    found = {one.slice: one for one in known_faults(con, source, profile, observed)}
+    found = {one.slice: one for one in known_faults(con, source, profile, observed, trailing)}
     named = [
         replace(one, detail="; ".join(filter(None, (found[one.slice].detail, one.detail))))
         if one.what in NAMED_IN and one.slice in found
@@ -92,7 +100,9 @@ def with_known_faults(
     return [*named, *found.values()]
 
 
-def known_faults(con: DuckDBPyConnection, source: str, profile: ReferenceProfile, observed: Observed) -> Iterator[Reading]:
+def known_faults(
+    con: DuckDBPyConnection, source: str, profile: ReferenceProfile, observed: Observed, trailing: Collection[str] = ()
+) -> Iterator[Reading]:
     """A reading for each feature whose shift is explained by a known fault."""
     if observed.answered < FEWEST_ROWS:
         return
@@ -100,7 +110,8 @@ def known_faults(con: DuckDBPyConnection, source: str, profile: ReferenceProfile
     shifted = [one for column in profile.features if (one := _shifted(con, source, column, observed, kinds)) is not None]
     swapped = dict(_swapped(shifted))
     for one in shifted:
-        for explained, sentence in (swapped.get(one.column.name, (None, "")), _other_unit(one), _other_clock(one), _flood(one)):
+        clock = (None, "") if one.column.name in trailing else _other_clock(one)
+        for explained, sentence in (swapped.get(one.column.name, (None, "")), _other_unit(one), clock, _flood(one)):
             if explained is not None:
                 n, name = observed.answered, one.column.name
                 yield Reading(KNOWN_FAULT, explained, n, name, detail=sentence, important=one.column.important)
@@ -120,11 +131,29 @@ def _shifted(
     ):
         return None
     coarse = column.bins.coarse
-    before = distances.corrected_psi(coarse(np.asarray(column.counts)), coarse(counted.counts))
-    if before < max(LEAST_SHIFT, quiet_bound(column.tick_psi) or 0.0):
+    reference, now = coarse(np.asarray(column.counts)), coarse(counted.counts)
+    before = distances.corrected_psi(reference, now)
+    if before < max(LEAST_SHIFT, quiet_bound(column.tick_psi) or 0.0) or not _certain(column, reference, now):
         return None
     at = _numbers(con, source, column.name, kinds) if _has_numbers(column) else _texts(con, source, column.name)
     return _Shifted(column, float(counted.counts[NULL]), at, before) if len(at.rows) else None
+
+
+def _one_tick(column: ProfileColumn) -> float:
+    """The share of the reference's rows that one of its ticks has.
+
+    Where the same keys come in each tick, all of its ticks together tell no more of how ticks differ than one of them.
+    """
+    return 1 / max(1, len(column.tick_psi))
+
+
+def _certain(column: ProfileColumn, reference: Counts, now: Counts) -> bool:
+    """Whether the shift is more than two ticks of so many rows differ by chance (`distances.psi_noise`)."""
+    from scipy.special import chdtrc
+
+    used = int(np.count_nonzero(reference + now))
+    noise = 1 / (reference.sum() * _one_tick(column)) + 1 / now.sum()
+    return used > 1 and float(chdtrc(used - 1, distances.psi(reference, now) / noise)) < BY_CHANCE
 
 
 def _has_numbers(column: ProfileColumn) -> bool:
@@ -241,6 +270,8 @@ def _flood(one: _Shifted) -> tuple[float | None, str]:
     left = total - excess
     if usual > MOST_USUAL or excess < LEAST_FLOOD * total or excess > one.at.rows[at] or left < FEWEST_ROWS:
         return None, ""
+    if _by_chance(counts[place], total, usual, _one_tick(one.column) * (before.sum() - before[NULL])) >= BY_CHANCE:
+        return None, ""
     rows = one.at.rows.copy()
     rows[at] -= excess
     explained = one.explained_by(replace(one.at, rows=rows))
@@ -248,6 +279,15 @@ def _flood(one: _Shifted) -> tuple[float | None, str]:
     shown = format_number(float(value)) if _has_numbers(one.column) else repr(value)
     share = f"{one.at.rows[at] / total:.0%} of its values are {shown}, and the others are as before"
     return explained, f"{share}: does a default value stand in for missing ones?"
+
+
+def _by_chance(rows: float, total: float, usual: float, of_one_tick: float) -> float:
+    """The probability of so many rows of one value among `total`, if as many as usual had it (Fisher's exact test)."""
+    from scipy.stats import hypergeom  # takes long to import, and few ticks need it
+
+    other = round(of_one_tick)
+    both = round(rows) + round(usual * other)
+    return float(hypergeom.sf(round(rows) - 1, round(total) + other, both, round(total)))
 
 
 def _reference_quantiles(column: ProfileColumn) -> tuple[Floats, Floats]:

@@ -10,8 +10,9 @@ import pyarrow as pa
 from sqlalchemy import select
 
 from mlprod_tasks import features
-from mlprod_tasks.declaration import Pipeline, Tick
+from mlprod_tasks.declaration import Pipeline, Tick, Trailing
 from mlprod_tasks.declaration.experiment import ASSIGNED
+from mlprod_tasks.declaration.feature import names_of
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.experiments.own_rows import deployed_version, own_rows
 from mlprod_tasks.models.reference_profile import ReferenceProfile
@@ -163,7 +164,8 @@ def _measure_inputs(tick: Tick, measuring: _Measuring) -> list[Measurement]:
         estimated += loss_model.estimates(con, own, profile.numbers)
     observed = observe(con, source, profile)
     only: dict[str, bool] = {watch.what: watch.only_important for watch in pipeline.watches}
-    readings = with_known_faults(con, own, profile, observed, list(inputs(profile, observed, only)))
+    trailing = {name for one in pipeline.features if isinstance(one, Trailing) for name in names_of(one)}
+    readings = with_known_faults(con, own, profile, observed, list(inputs(profile, observed, only)), trailing)
     readings += adaptation(con, pipeline, profile, own, logged, version, tick, platform)
     readings += [*fresh, *estimated]
     if pipeline.entity_table.snapshots:

@@ -167,3 +167,54 @@ def test_a_column_with_one_value_only_has_no_others_to_be_as_before(
 ) -> None:
     rows = flights[flights["tick"] == QUIET[2]].assign(distance=500, carrier="UA")
     assert [one.sentence for one in measured(rows, pipeline, profile) if one.what == KNOWN_FAULT] == []
+
+
+# -- few rows: sixty customers, whose counts of four weeks change slowly
+
+
+CUSTOMERS = 60
+
+
+@pytest.fixture(scope="module")
+def counted() -> pd.DataFrame:
+    """Forty days of how often each customer bought in the last 28 days; nothing changes but by chance."""
+    bought = np.random.default_rng(6).poisson(0.2, (CUSTOMERS, 68))
+    window = np.lib.stride_tricks.sliding_window_view(bought, 28, axis=1).sum(axis=2)[:, :40]
+    days = [FIRST + n * DAY for n in range(40)]
+    return pd.DataFrame({"tick": np.repeat(days, CUSTOMERS), "bought": window.T.ravel().astype("int64")})
+
+
+@pytest.fixture(scope="module")
+def of_customers(pipeline: Pipeline) -> Pipeline:
+    only = (ml.Expression("bought", "distance", "int", "in 28 days"),)
+    return replace(pipeline, features=only, fallback=ml.RateTable(("bought",)), model=replace(pipeline.model, categorical=()))
+
+
+@pytest.fixture(scope="module")
+def few(counted: pd.DataFrame, of_customers: Pipeline) -> ReferenceProfile:
+    rows = counted[counted["tick"] < FIRST + 10 * DAY]
+    scores = np.random.default_rng(0).random(len(rows))
+    table = pa.Table.from_pandas(rows, preserve_index=False)
+    return make_profile(of_customers, table, scores=scores, decisions=scores > 0.5, labels=scores > 0.8, importance={})
+
+
+def of_day(counted: pd.DataFrame, day: int, change: Change = lambda rows: rows) -> pd.DataFrame:
+    rows = counted[counted["tick"] == FIRST + day * DAY]
+    return change(rows).assign(score=0.2, fallback=False, decision=False)
+
+
+def test_chance_among_few_rows_is_no_fault_and_no_unknown_value(
+    counted: pd.DataFrame, of_customers: Pipeline, few: ReferenceProfile
+) -> None:
+    made = [one for day in range(10, 40) for one in measured(of_day(counted, day), of_customers, few)]
+    shifts = [one.value for one in made if one.what == "feature_psi" and one.value is not None]
+    assert max(shifts) > 0.2, "what is in four weeks changes slowly, so some day is far from ten earlier ones"
+    assert [one.sentence for one in made if one.what == KNOWN_FAULT] == []
+    assert [one.sentence for one in made if one.what == "new_categories" and one.breached] == []
+
+
+def test_values_of_another_size_are_unknown_among_few_rows_too(
+    counted: pd.DataFrame, of_customers: Pipeline, few: ReferenceProfile
+) -> None:
+    lifted = measured(of_day(counted, 11, lambda rows: rows.assign(bought=rows["bought"] + 90)), of_customers, few)
+    assert [one.value for one in lifted if one.what == "new_categories" and one.breached] == [1.0]

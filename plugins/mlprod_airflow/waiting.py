@@ -20,24 +20,17 @@ GIVE_UP_AFTER = timedelta(hours=12)
 
 
 def is_there(pipeline: Pipeline, what: What, tick: str) -> bool:
-    """Whether the tick is scored, decided, or published in every table, according to the ledger.
-
-    A reference table has no partitions: one publication is enough.
-    """
+    """Whether the tick is scored, decided, or published in every table, according to the ledger."""
     from mlprod_airflow.installation import platform
-    from mlprod_tasks.platform.ledger import Decision, Publication, Scoring
+    from mlprod_tasks.ingest.unpublished import unpublished
+    from mlprod_tasks.platform.ledger import Decision, Scoring
 
     day, ledger = pipeline.schedule.tick(tick).name, platform().ledger
     if what == "scored":
         return ledger.get(Scoring, pipeline.name, day) is not None
     if what == "decided":
         return ledger.get(Decision, pipeline.name, day) is not None
-    published = {row.table_name for row in ledger.all(Publication, pipeline=pipeline.name, tick=day)}
-    missing = {table.name for table in pipeline.tables} - published
-    return all(
-        pipeline.table(name).time is None and ledger.all(Publication, pipeline=pipeline.name, table_name=name)
-        for name in missing
-    )
+    return not unpublished(pipeline, day, platform())
 
 
 class WaitUntil(BaseOperator):

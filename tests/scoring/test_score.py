@@ -15,11 +15,12 @@ import pytest
 from sqlalchemy import text
 
 from mlprod_tasks import declaration as ml
+from mlprod_tasks import workflows
 from mlprod_tasks.declaration import Tick
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.database import open_database
 from mlprod_tasks.platform.lake import listed
-from mlprod_tasks.platform.ledger import Promotion, Scoring
+from mlprod_tasks.platform.ledger import Promotion, Publication, Scoring
 from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.scoring.score import NoModel, score
 
@@ -142,6 +143,23 @@ def test_a_tick_without_rows_is_scored_empty(scored: Scored) -> None:
     scored.platform.lake.replace_ticks("returns/raw/orders", ticks, none)
     assert score(scored.pipeline, scored.tick, scored.platform).rows == 0
     assert scored.in_the_lake() == scored.published() == []
+
+
+def test_a_tick_that_was_not_ingested_is_scored_with_a_warning_that_names_the_tables(scored: Scored, caplog) -> None:
+    tables = [table.name for table in scored.pipeline.tables]
+    published = [
+        Publication(
+            pipeline=scored.pipeline.name, table_name=name, tick=scored.tick.name, rows=1, delta_version=0, at=scored.tick.end
+        )
+        for name in tables
+    ]
+    scored.platform.ledger.put(published[0])
+    assert workflows.score(scored.pipeline, [scored.tick], scored.platform) > 0
+    assert f"'{tables[1]}' is not ingested for this tick" in caplog.text
+    caplog.clear()
+    scored.platform.ledger.put(*published[1:])
+    workflows.score(scored.pipeline, [scored.tick], scored.platform)
+    assert "not ingested" not in caplog.text
 
 
 def score_and_die(home: str, business: str) -> None:

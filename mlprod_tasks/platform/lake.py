@@ -107,6 +107,11 @@ class Lake:
         with self._storage.telling(self.uri(name)):
             return DeltaTable(self.uri(name), version=version, storage_options=self._storage.options)
 
+    @property
+    def is_local(self) -> bool:
+        """Whether its files are in a folder of this machine."""
+        return isinstance(self._storage, Folder)
+
     def opened_in(self, connection: duckdb.DuckDBPyConnection) -> AbstractContextManager[None]:
         """Let an engine read files of the lake."""
         return self._storage.opened_in(connection)

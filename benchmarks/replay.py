@@ -32,9 +32,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from benchmarks.adaptation import print_adaptation
+from benchmarks.flights_year import FIRST_SMALL, begun, platform_of
 from benchmarks.hindsight import Replayed, print_calibration, print_hindsight
-from benchmarks.size import LAST_SMALL, SMALL, sized
-from demo.business_database import fill
+from benchmarks.size import SMALL, sized
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import features, steps, workflows
 from mlprod_tasks.declaration import Pipeline, Tick
@@ -43,11 +43,10 @@ from mlprod_tasks.models import decision_value
 from mlprod_tasks.monitoring.decide import decide
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Decision, Promotion, Training
-from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.statistics.metrics import roc_auc
 
 REPOSITORY = Path(__file__).parents[1]
-HISTORY, FIRST = "2013-01-02", sized(date(2013, 5, 1), date(2013, 3, 10))
+FIRST = sized(date(2013, 5, 1), FIRST_SMALL)
 LAST = sized(date(2013, 12, 29), date(2013, 3, 13))
 DAY = timedelta(days=1)
 ALONE, MONITOR, MONTHLY = "left alone", "retrained by the monitor", "retrained every month"
@@ -76,7 +75,7 @@ def main() -> int:
     logging.basicConfig(level=logging.ERROR)
     with nullcontext(given.home) if given.home else tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "monitor"
-        pipeline, platform = begun(home)
+        pipeline, platform = begun(home, FIRST, replayed, told=told)
         shutil.copytree(home, beside := Path(folder) / "monthly")
         days = [FIRST + n * DAY for n in range((given.last - FIRST).days + 1)]
         retrained = run_monitor(pipeline, platform, days)
@@ -103,35 +102,6 @@ def kept(home: Path, last: date = LAST) -> Replayed:
     pipeline = replayed(ml.load(REPOSITORY / "pipelines" / "flight_delays.py"))
     days = [FIRST + n * DAY for n in range((last - FIRST).days + 1)]
     return Replayed(pipeline, platform, days, labelled(pipeline, platform, days))
-
-
-def platform_of(home: Path) -> Platform:
-    business = f"sqlite:///{home.parent / 'business.db'}"
-    return Platform(
-        from_environment(
-            {
-                "MLPROD_HOME": str(home),
-                "MLPROD_PIPELINES": str(REPOSITORY / "pipelines"),
-                "MLPROD_EXPECTATIONS": str(home / "great_expectations"),
-                "MLPROD_CONNECTION_BUSINESS": business,
-            }
-        )
-    )
-
-
-def begun(home: Path) -> tuple[Pipeline, Platform]:
-    """The year ingested and the first model promoted."""
-    shutil.copytree(
-        REPOSITORY / "great_expectations", home / "great_expectations", ignore=shutil.ignore_patterns("uncommitted")
-    )
-    platform, pipeline = platform_of(home), replayed(ml.load(REPOSITORY / "pipelines" / "flight_delays.py"))
-    told("filling the business database")
-    fill(platform.settings.connection("business"))
-    told("ingesting the year")
-    workflows.ingest(pipeline, pipeline.schedule.range(HISTORY, sized(pipeline.schedule.ends, LAST_SMALL)), platform)
-    told("training the first model")
-    workflows.train(pipeline, pipeline.schedule.tick(FIRST), "first model", platform)
-    return pipeline, platform
 
 
 def replayed(shipped: Pipeline) -> Pipeline:

@@ -5,7 +5,7 @@ DB ?= sqlite
 EXIT ?=
 USE ?=
 
-.PHONY: install demo test hostile faults lint format bench docs dictionary lock clean
+.PHONY: install demo test long hostile faults lint format bench docs dictionary lock clean
 
 install: .venv/installed
 
@@ -28,8 +28,12 @@ demo: install
 
 # Files side by side; those that run a real Airflow one after the other in one worker, which waits half of its time.
 test: install
-	$(BIN)/python -m pytest -n $(or $(WORKERS),3) -m 'not alone'
+	$(BIN)/python -m pytest -n $(or $(WORKERS),3) -m 'not alone and not long'
 	$(BIN)/python -m pytest tests/integration -m alone
+
+# Every benchmark at its small size, and another use case's demo.
+long: install
+	$(BIN)/python -m pytest tests/benchmarks tests/integration -m long
 
 # Hostile sources and requests, longer than in `make test`: random deliveries of every kind, files cut at every byte, a fuzzer.
 hostile: install

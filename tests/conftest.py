@@ -9,7 +9,7 @@ from mlprod_tasks.declaration import Pipeline, load
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
 from tests.support.keys import PSEUDONYM_KEY
-from tests.support.new_ledger import with_new_ledger
+from tests.support.new_home import new_home
 from tests.support.paths import FLIGHTS, REPOSITORY
 from tests.support.shop import shop_of_one_table
 
@@ -32,7 +32,7 @@ def make_platform(tmp_path: Path) -> Callable[..., Platform]:
 
     def make(folder: str = "var", **connections: str) -> Platform:
         given = {
-            "MLPROD_HOME": str(with_new_ledger(tmp_path / folder)),
+            "MLPROD_HOME": str(new_home(tmp_path / folder)),
             "MLPROD_PIPELINES": str(REPOSITORY / "pipelines"),
             "MLPROD_EXPECTATIONS": str(tmp_path / folder / "great_expectations"),
             "MLPROD_PSEUDONYM_KEY": PSEUDONYM_KEY,

@@ -19,7 +19,7 @@ from mlprod_tasks.platform.ledger import Audit, Decision, Measurement, Publicati
 from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.training.workspace import NotAStep, TrainingFolder
 from tests.support.keys import PSEUDONYM_KEY
-from tests.support.new_ledger import with_new_ledger
+from tests.support.new_home import new_home
 from tests.support.object_storage import Bucket, FaultyProxy, new_bucket
 from tests.support.trained_shop import AS_OF, Shop, copied, fill, raw_tables
 from tests.support.weekly_shop import FIRST, REGULARS, WEEK, purchases, variables, write_source
@@ -191,7 +191,7 @@ def test_ticks_are_ingested_audited_and_published_the_same(tmp_path: Path, bucke
     ):
         (tmp_path / folder).mkdir()
         write_source(purchases(), tmp_path / folder / "shop.db")
-        with_new_ledger(tmp_path / folder / "var")
+        new_home(tmp_path / folder / "var")
         platforms.append(Platform(from_environment({**variables(tmp_path / folder), **given})))
     for platform in platforms:
         workflows.ingest(REGULARS, ticks, platform)

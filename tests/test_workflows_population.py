@@ -27,7 +27,7 @@ from mlprod_tasks.rollout.rows import read
 from mlprod_tasks.scoring.collect import collect
 from mlprod_tasks.serving.run import build_service
 from mlprod_tasks.training.workspace import TrainingFolder, read_window
-from tests.support.new_ledger import with_new_ledger
+from tests.support.new_home import new_home
 from tests.support.service import request
 
 DAY = timedelta(days=1)
@@ -117,7 +117,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
         texts.to_sql("purchases", connection, index=False)
     connection.close()
     given = {
-        "MLPROD_HOME": str(with_new_ledger(folder / "var")),
+        "MLPROD_HOME": str(new_home(folder / "var")),
         "MLPROD_EXPECTATIONS": str(folder / "great_expectations"),
         "MLPROD_CONNECTION_SHOP": f"sqlite:///{folder / 'shop.db'}",
     }

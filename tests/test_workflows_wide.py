@@ -13,7 +13,7 @@ from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Measurement, Training
 from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.training.workspace import TrainingFolder, read_window
-from tests.support.new_ledger import with_new_ledger
+from tests.support.new_home import new_home
 
 WRITTEN = """
 from datetime import date, time
@@ -61,7 +61,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pipeline, Platform, 
     platform = Platform(
         from_environment(
             {
-                "MLPROD_HOME": str(with_new_ledger(folder / "var")),
+                "MLPROD_HOME": str(new_home(folder / "var")),
                 "MLPROD_EXPECTATIONS": str(folder / "gx"),
                 "MLPROD_CONNECTION_SHOP": str(folder),
             }

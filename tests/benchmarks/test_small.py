@@ -70,12 +70,14 @@ def ended() -> dict[str, dict[str, str]]:
     return {one["name"]: one for one in map(json.loads, filter(lambda line: line.startswith('{"name"'), lines))}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", TOGETHER)
 def test_it_runs_to_its_end_and_prints_its_table(name: str, ended: dict[str, dict[str, str]]) -> None:
     assert not ended[name]["failed"], ended[name]["failed"]
     assert re.search(TOGETHER[name], ended[name]["printed"]), ended[name]["printed"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ALONE)
 def test_one_with_settings_of_its_own_runs_too(name: str) -> None:
     printed = run(f"benchmarks.{name}", "--small")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.support.paths import REPOSITORY
 
@@ -29,6 +30,7 @@ def test_everything_that_the_demo_promises_really_happens(tmp_path: Path) -> Non
     assert left_running(home) == []
 
 
+@pytest.mark.long
 def test_another_use_case_shows_its_history_a_model_and_some_ticks(tmp_path: Path) -> None:
     home = tmp_path / "demo"
     command = [sys.executable, "-m", "demo", "--use", "departures", "--exit", "--home", str(home)]

@@ -17,6 +17,7 @@ CASES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 def test_it_runs_to_its_end_and_prints_its_table(case: tuple[list[str], tuple[str, ...], str]) -> None:
     command, needed, printed = case

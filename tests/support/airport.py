@@ -7,7 +7,7 @@ import pandas as pd
 
 from benchmarks.simple_rules import new_platform
 from mlprod_tasks.platform import Platform
-from tests.support.new_ledger import with_new_ledger
+from tests.support.new_home import new_home
 
 
 def raw_flights() -> pd.DataFrame:
@@ -25,5 +25,5 @@ def airport_platform(folder: Path) -> Platform:
     """A platform below the folder, with the database filled."""
     from demo.airport_database import fill
 
-    with_new_ledger(folder / "var")
+    new_home(folder / "var")
     return new_platform(folder, "airport", fill)

@@ -8,7 +8,7 @@ import pytest
 
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
-from tests.support.new_ledger import with_new_ledger
+from tests.support.new_home import new_home
 from tests.support.paths import REPOSITORY
 
 
@@ -31,7 +31,7 @@ def grocery_platform(folder: Path) -> Platform:
     return Platform(
         from_environment(
             {
-                "MLPROD_HOME": str(with_new_ledger(folder / "var")),
+                "MLPROD_HOME": str(new_home(folder / "var")),
                 "MLPROD_PIPELINES": str(REPOSITORY / "pipelines"),
                 "MLPROD_EXPECTATIONS": str(folder / "great_expectations"),
                 "MLPROD_CONNECTION_GROCERY": f"sqlite:///{folder / 'grocery.db'}",

@@ -11,7 +11,7 @@ from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
-from tests.support.new_ledger import with_new_ledger
+from tests.support.new_home import new_home
 
 HOUR = timedelta(hours=1)
 ZONE = "America/New_York"
@@ -110,7 +110,7 @@ def write_source(orders: pd.DataFrame, payments: pd.DataFrame, database: Path) -
 
 def new_platform(folder: Path) -> Platform:
     """A home with an empty ledger."""
-    with_new_ledger(folder / "var")
+    new_home(folder / "var")
     given = {
         "MLPROD_HOME": str(folder / "var"),
         "MLPROD_EXPECTATIONS": str(folder / "great_expectations"),

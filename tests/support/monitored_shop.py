@@ -18,7 +18,7 @@ from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Measurement, Publication
 from mlprod_tasks.platform.settings import from_environment
 from tests.support.clock import SetClock
-from tests.support.new_ledger import with_new_ledger
+from tests.support.new_home import new_home
 from tests.support.shop import ORDERS, RETURNS, SHOP, with_columns, without
 
 ORDERS_A_TICK = 400
@@ -80,7 +80,7 @@ class StoredProfiles:
 
 def shop_platform(home: Path, clock: Any = None, ledger_url: str = "") -> Platform:
     """A platform below `home` whose registry knows the profile of one version."""
-    given = {"MLPROD_HOME": str(with_new_ledger(home))} | ({"MLPROD_LEDGER_URL": ledger_url} if ledger_url else {})
+    given = {"MLPROD_HOME": str(new_home(home))} | ({"MLPROD_LEDGER_URL": ledger_url} if ledger_url else {})
     platform = Platform(from_environment(given), clock=clock or SetClock(NOW))
     platform.__dict__["registry"] = StoredProfiles({VERSION: reference().as_json()})
     return platform

@@ -28,7 +28,7 @@ from mlprod_tasks.platform.ledger import (
 )
 from mlprod_tasks.platform.settings import from_environment
 from tests.support.clock import SetClock
-from tests.support.new_ledger import with_new_ledger
+from tests.support.new_home import new_home
 
 FIRST = date(2013, 5, 1)
 DAY = timedelta(days=1)
@@ -38,7 +38,7 @@ LAST = FIRST + (TICKS - 1) * DAY
 
 
 def opened(home: Path, day: date = LAST) -> Platform:
-    return Platform(from_environment({"MLPROD_HOME": str(with_new_ledger(home))}), clock=SetClock(evening(day)))
+    return Platform(from_environment({"MLPROD_HOME": str(new_home(home))}), clock=SetClock(evening(day)))
 
 
 def moment(day: date, hour: int = 8) -> datetime:

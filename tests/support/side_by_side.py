@@ -6,6 +6,7 @@ What takes longest alone comes before what is quick: at the end no worker waits 
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -28,6 +29,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneAirflowAt
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A thread of OpenMP that has nothing to do spins, on a core that another worker could use.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False  # the order is the one below, not the number of tests
 

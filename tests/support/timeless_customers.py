@@ -11,7 +11,7 @@ from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
-from tests.support.new_ledger import with_new_ledger
+from tests.support.new_home import new_home
 
 FIRST, DAY = date(2024, 3, 1), timedelta(days=1)
 ROWS, KNOWN = 1500, 1000  # the outcomes of the first KNOWN are there from the beginning
@@ -87,7 +87,7 @@ def deliver(rows: pd.DataFrame, folder: Path, known: int = KNOWN) -> None:
 def new_platform(folder: Path) -> Platform:
     """A home with an empty ledger, whose source is the folder."""
     given = {
-        "MLPROD_HOME": str(with_new_ledger(folder / "var")),
+        "MLPROD_HOME": str(new_home(folder / "var")),
         "MLPROD_EXPECTATIONS": str(folder / "great_expectations"),
         "MLPROD_CONNECTION_SHOP": str(folder),
     }

@@ -15,7 +15,7 @@ from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.settings import from_environment
 from tests.support.keys import PSEUDONYM_KEY
-from tests.support.new_ledger import with_new_ledger
+from tests.support.new_home import new_home
 from tests.support.shop import SHOP, STARTS
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Shop:
 
 
 def platform_at(home: Path) -> Platform:
-    given = {"MLPROD_HOME": str(with_new_ledger(home)), "MLPROD_PIPELINES": str(home), "MLPROD_PSEUDONYM_KEY": PSEUDONYM_KEY}
+    given = {"MLPROD_HOME": str(new_home(home)), "MLPROD_PIPELINES": str(home), "MLPROD_PSEUDONYM_KEY": PSEUDONYM_KEY}
     return Platform(from_environment(given))
 
 

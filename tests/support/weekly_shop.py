@@ -11,7 +11,7 @@ from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.settings import from_environment
-from tests.support.new_ledger import with_new_ledger
+from tests.support.new_home import new_home
 
 WEEK, DAY = timedelta(days=7), timedelta(days=1)
 FIRST, TRAINED, LAST = date(2023, 1, 9), date(2024, 2, 12), date(2024, 4, 15)
@@ -91,7 +91,7 @@ def variables(folder: Path) -> dict[str, str]:
 
 def new_platform(folder: Path) -> Platform:
     """A home with an empty ledger."""
-    with_new_ledger(folder / "var")
+    new_home(folder / "var")
     return Platform(from_environment(variables(folder)))
 
 

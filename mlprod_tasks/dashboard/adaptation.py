@@ -18,8 +18,7 @@ def adaptation(pipeline: Pipeline, shown: Ticks, platform: Platform) -> Adaptati
     """Read the layer's states of the shown ticks from the lake; None if none is declared, or none is recorded at them."""
     if pipeline.adapt is None or not shown.days:
         return None
-    from mlprod_tasks.adaptation.kinds import named_parameters  # loads libraries that most pages do not need
-    from mlprod_tasks.adaptation.state import every
+    from mlprod_tasks.adaptation.state import every  # loads libraries that most pages do not need
 
     by_tick = {one.tick: one for one in every(pipeline, platform, list(shown.days))}  # of a tick, the newest version's
     if not by_tick:
@@ -27,7 +26,7 @@ def adaptation(pipeline: Pipeline, shown: Ticks, platform: Platform) -> Adaptati
     states = [by_tick.get(day) for day in shown.days]
     now = by_tick[max(by_tick)]
     return AdaptationDetail(
-        parameters=named_parameters(pipeline, now),
+        parameters=_parameters(pipeline, now),
         learned=now.learned,
         rows=now.rows,
         newest=None if now.newest is None else str(now.newest),
@@ -38,6 +37,17 @@ def adaptation(pipeline: Pipeline, shown: Ticks, platform: Platform) -> Adaptati
             if one is not None
         ),
     )
+
+
+def _parameters(pipeline: Pipeline, state: AdaptationState) -> tuple[tuple[str, float], ...]:
+    """What the layer is, for people: without what scales a learner's inputs, which stands behind its weights."""
+    from mlprod_tasks.adaptation.kinds import kind_of
+
+    if state.learner:
+        names = ("intercept", "slope", *(f"weight of {name}" for name in state.features))
+    else:
+        names = kind_of(pipeline).parameter_names(state.classes)
+    return tuple(zip(names, state.parameters, strict=False))
 
 
 def _by(pipeline: Pipeline, state: AdaptationState) -> str:

@@ -14,6 +14,7 @@ from mlprod_tasks.dashboard import queries, status
 from mlprod_tasks.dashboard.adaptation import adaptation
 from mlprod_tasks.dashboard.experiments import experiments
 from mlprod_tasks.dashboard.importance import gain_shares
+from mlprod_tasks.dashboard.incident_schemas import IncidentRow
 from mlprod_tasks.dashboard.schemas import AlarmRow, Detail, Overview, PipelineCard, Spark
 from mlprod_tasks.dashboard.series import BY_FEATURE, NOT_BY_FEATURE, Ticks, charts, heat_maps, read
 from mlprod_tasks.dashboard.served import open_reviews, rollout_row, served
@@ -21,6 +22,7 @@ from mlprod_tasks.dashboard.status import WORST_FIRST, Facts
 from mlprod_tasks.dashboard.titles import TITLES
 from mlprod_tasks.declaration import Pipeline, Schedule, Tick
 from mlprod_tasks.declaration.rhythm import TickName
+from mlprod_tasks.monitoring.incidents import incidents
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import (
     Audit,
@@ -133,7 +135,13 @@ def _detail(
         served=served(session, pipeline, view.until),
         experiments=experiments(session, pipeline, view.until, None if as_of is None else as_of.name),
         adaptation=adaptation(pipeline, shown, platform),
+        incidents=_incidents(pipeline, platform, as_of),
     )
+
+
+def _incidents(pipeline: Pipeline, platform: Platform, as_of: Tick | None) -> tuple[IncidentRow, ...]:
+    found = incidents(pipeline, platform, None if as_of is None else as_of.name)
+    return tuple(IncidentRow(one.cause, one.alarms) for one in found)
 
 
 @dataclass(frozen=True)

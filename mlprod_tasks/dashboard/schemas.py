@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mlprod_tasks.dashboard.experiment_schemas import ExperimentsDetail
+from mlprod_tasks.dashboard.incident_schemas import IncidentRow
 from mlprod_tasks.dashboard.served_schemas import RolloutRow, ServingDetail
 
 Light = Literal["red", "amber", "green", "grey"]
@@ -330,6 +331,7 @@ class Detail:
     served: ServingDetail | None
     experiments: ExperimentsDetail | None = None
     adaptation: AdaptationDetail | None = None
+    incidents: tuple[IncidentRow, ...] = ()
     links: tuple[Link, ...] = ()
     run_link: str = ""
     may: tuple[str, ...] = ()

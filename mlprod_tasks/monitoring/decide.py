@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.documents.formatting import length
+from mlprod_tasks.monitoring.incidents import COLUMNS, columns_behind
 from mlprod_tasks.monitoring.relevance import ESTIMATED, OF_SHIFTS
 from mlprod_tasks.monitoring.retraining_limits import BUDGET, BUDGET_DAYS, budget_spent
 from mlprod_tasks.monitoring.rules import NOTHING, STALE_TICKS, Ruling, fold
@@ -184,6 +185,7 @@ def _write(
     request stays as it was.
     """
     rules = [one.as_json() for one in ruling.fired]
+    rules = [{**one, COLUMNS: columns} if (columns := columns_behind(pipeline, one)) else one for one in rules]
     old = next((decision for decision in before if decision.tick == ruling.tick), None)
     same = old is not None and _content(old) == (ruling.action, ruling.reason, rules, ruling.retrain)
     if request is None:

@@ -7,6 +7,8 @@ from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Mail, MailAbout
 
+SHARED = "told by another use case"  # a kind of mail that was not sent: another use case's mail told of the same incident
+
 
 def mailed_ticks(pipeline: Pipeline, platform: Platform) -> dict[TickName, list[Mail]]:
     """The mails about decisions, by the tick they are about."""

@@ -11,11 +11,12 @@ from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.documents.mail_content import Content, Grid
 from mlprod_tasks.monitoring.alarms import Alarm, alarms
 from mlprod_tasks.monitoring.diagnosis import remedy
-from mlprod_tasks.monitoring.mailed_ticks import mailed_ticks
+from mlprod_tasks.monitoring.incidents import Incident, incidents, same_time
+from mlprod_tasks.monitoring.mailed_ticks import SHARED, mailed_ticks
 from mlprod_tasks.monitoring.rules import ALERT, NOTE, RETRAIN
 from mlprod_tasks.notifications.events import send
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.ledger import Decision, Intervention, MailAbout, newest
+from mlprod_tasks.platform.ledger import Decision, Intervention, Mail, MailAbout, newest
 from mlprod_tasks.promotion.operator_actions import interventions, is_rule
 
 log = logging.getLogger(__name__)
@@ -27,12 +28,13 @@ DOING = {"fallback": "the fallback answers from now on", "rollback": "the previo
 
 @dataclass(frozen=True)
 class _News:
-    """The news of a tick: its open alarms, those that began with it, and what was done about them."""
+    """The news of a tick: its open alarms, those that began with it, what was done about them, and what others share."""
 
     decision: Decision
     open: tuple[Alarm, ...]
     new: tuple[Alarm, ...]
     done: tuple[Intervention, ...]
+    incidents: tuple[Incident, ...]
 
 
 def tell_decision(pipeline: Pipeline, tick: Tick, platform: Platform, links: Sequence[tuple[str, str]] = ()) -> bool:
@@ -40,6 +42,7 @@ def tell_decision(pipeline: Pipeline, tick: Tick, platform: Platform, links: Seq
 
     News is: a rule that did not fire at the tick before, a retraining, a switch to the fallback, a rollback, the end of all
     alarms, and an alarm that nobody has acknowledged and no mail has mentioned for seven ticks. Muted rules are left out.
+    Alarms of several use cases with one cause are told by one mail, that of the first: people who had it get no other.
 
     Returns: whether a mail was sent.
     """
@@ -51,9 +54,14 @@ def tell_decision(pipeline: Pipeline, tick: Tick, platform: Platform, links: Seq
     done = tuple(one for one in interventions(pipeline, platform) if one.tick == tick.name and is_rule(one))
     # Muting a rule silences its alarms, but not what it does to production.
     open_alarms = tuple(alarm for alarm in unmuted if alarm.open) or tuple(alarm for alarm in every if done and alarm.open)
-    news = _News(decision, open_alarms, tuple(alarm for alarm in open_alarms if alarm.since == tick.name), done)
+    new = tuple(alarm for alarm in open_alarms if alarm.since == tick.name)
+    news = _News(decision, open_alarms, new, done, incidents(pipeline, platform, tick.name) if open_alarms else ())
     if open_alarms and (news.new or done or decision.trained):
-        return _send(pipeline, tick, _action(decision), _alarm_mail(pipeline, tick, news, platform, links), platform)
+        told = _told_by_others(pipeline, tick, news, platform) if not done and not decision.trained else set[str]()
+        if told.issuperset(pipeline.alert_to):
+            return _note_as_shared(pipeline, tick, news, platform)
+        to = [one for one in pipeline.alert_to if one not in told]
+        return _send(pipeline, tick, _action(decision), _alarm_mail(pipeline, tick, news, platform, links), platform, to)
     if open_alarms and _needs_reminder(pipeline, tick, open_alarms, platform):
         return _send(pipeline, tick, REMINDER, _reminder_mail(pipeline, tick, open_alarms, links), platform)
     ended = () if open_alarms else _ended_alarms(pipeline, tick, unmuted, platform)
@@ -65,9 +73,40 @@ def tell_decision(pipeline: Pipeline, tick: Tick, platform: Platform, links: Seq
     return False
 
 
-def _send(pipeline: Pipeline, tick: Tick, kind: str, content: Content, platform: Platform) -> bool:
+def _send(pipeline: Pipeline, tick: Tick, kind: str, content: Content, platform: Platform, to: Sequence[str] = ()) -> bool:
     key = f"{pipeline.name}/{tick}/decision/{kind}"
-    return send(pipeline, MailAbout.DECISION, key, content, platform, kind=kind, tick=tick.name)
+    return send(pipeline, MailAbout.DECISION, key, content, platform, to=to, kind=kind, tick=tick.name)
+
+
+def _told_by_others(pipeline: Pipeline, tick: Tick, news: _News, platform: Platform) -> set[str]:
+    """Who was told of these incidents by mails of other use cases; nobody if one of the new alarms is not part of any."""
+    shared = {rule for one in news.incidents for name, rule in one.alarms if name == pipeline.name}
+    if not {alarm.rule for alarm in news.new} <= shared:
+        return set()
+    told: set[str] | None = None
+    for one in news.incidents:
+        others = [name for name in one.use_cases if name != pipeline.name]
+        mails = [mail for name in others for mail in platform.ledger.all(Mail, pipeline=name, about=MailAbout.DECISION)]
+        near = [mail for mail in mails if mail.kind not in (SHARED, OVER) and mail.tick and same_time(mail.tick, tick.name)]
+        recipients = {to for mail in near for to in mail.recipients.split(", ")}
+        told = recipients if told is None else told & recipients
+    return told or set()
+
+
+def _note_as_shared(pipeline: Pipeline, tick: Tick, news: _News, platform: Platform) -> bool:
+    """Note in the ledger that a tick's alarms were told by another use case's mail."""
+    log.info("%s: %s: no mail, as people were told: %s", pipeline.name, tick, "; ".join(_shared(news)))
+    key = f"{pipeline.name}/{tick}/decision/{SHARED}"
+    noted = Mail(
+        key=key, pipeline=pipeline.name, kind=SHARED, subject="; ".join(_shared(news)), recipients="",
+        at=platform.clock.now(), about=MailAbout.DECISION, tick=tick.name,
+    )  # fmt: skip
+    platform.ledger.add_once(noted)
+    return False
+
+
+def _shared(news: _News) -> list[str]:
+    return [one.sentence() for one in news.incidents]
 
 
 def _action(decision: Decision) -> str:
@@ -100,13 +139,13 @@ def _ended_alarms(pipeline: Pipeline, tick: Tick, unmuted: Sequence[Alarm], plat
         if alarm.last >= pipeline.schedule.shift(begun, -1) and (ended or alarm.last == before.tick):
             ended.append(alarm)
             begun = min(begun, alarm.since)
-    mailed = mailed_ticks(pipeline, platform)
+    mailed = {day for day, mails in mailed_ticks(pipeline, platform).items() if any(one.kind != SHARED for one in mails)}
     return tuple(sorted(ended, key=lambda alarm: alarm.since)) if any(begun <= day < tick.name for day in mailed) else ()
 
 
 def _alarm_was_mailed(pipeline: Pipeline, tick: Tick, platform: Platform) -> bool:
     """Whether alarms of this very tick were mailed, before it was measured again."""
-    return any(mail.kind != OVER for mail in mailed_ticks(pipeline, platform).get(tick.name, ()))
+    return any(mail.kind not in (OVER, SHARED) for mail in mailed_ticks(pipeline, platform).get(tick.name, ()))
 
 
 def _withdrawal_mail(pipeline: Pipeline, tick: Tick, links: Sequence[tuple[str, str]]) -> Content:
@@ -138,6 +177,7 @@ def _alarm_mail(pipeline: Pipeline, tick: Tick, news: _News, platform: Platform,
         paragraphs=(
             *(_alarm_sentence(alarm) for alarm in first),
             *(f"Still open: {_summary(alarm)}" for alarm in going_on),
+            *(f"{sentence[0].upper()}{sentence[1:]}." for sentence in _shared(news)),
             _what_follows(decision, news),
         ),
         grids=(Grid("What changed", ("tick", "what", "feature", "value", "bounds", "rule"), rows),),

@@ -98,6 +98,7 @@ def _performance(pipeline: Pipeline, platform: Platform) -> dict[TickName, str]:
 
 def _alarms(pipeline: Pipeline, platform: Platform) -> list[str]:
     from mlprod_tasks.monitoring.alarms import open_alarms
+    from mlprod_tasks.monitoring.incidents import incidents
     from mlprod_tasks.promotion.fallback_switch import sentence, switched
 
     switch = switched(pipeline, platform)
@@ -105,4 +106,5 @@ def _alarms(pipeline: Pipeline, platform: Platform) -> list[str]:
     alarms = open_alarms(pipeline, platform)
     if not alarms:
         return [*answering, "open alarms  none"]
-    return [*answering, "open alarms", *(f"  {alarm.line()}" for alarm in alarms)]
+    shared = [f"  {one.sentence()}" for one in incidents(pipeline, platform)]
+    return [*answering, "open alarms", *(f"  {alarm.line()}" for alarm in alarms), *shared]

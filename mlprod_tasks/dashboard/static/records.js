@@ -25,7 +25,11 @@
 
   mlprod.alarms = (detail, ask) => {
     const open = detail.alarms.filter((one) => one.open), over = detail.alarms.filter((one) => !one.open);
+    const name = (of) => (of === detail.name ? "this use case" : of);
+    const incident = (one) => h("p", { class: "incident" }, h("b", {}, "One incident: "), `${one.cause}. Alarms of `,
+      [...new Set(one.alarms.map(([of]) => of))].map((of, i) => `${i ? "; " : ""}${name(of)} (${one.alarms.filter(([by]) => by === of).map(([, rule]) => rule).join(", ")})`), ".");
     return [
+      ...detail.incidents.map(incident),
       open.length ? h("ul", { class: "alarmlist" }, open.map((one) => alarmRow(one, ask))) : h("p", { class: "empty" }, "No alarm is open."),
       over.length > 0 && h("details", {}, h("summary", {}, mlprod.count(over.length, "alarm that is over", "alarms that are over")), h("ul", { class: "alarmlist" }, over.map((one) => alarmRow(one, ask)))),
     ];

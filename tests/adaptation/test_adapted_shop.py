@@ -100,6 +100,30 @@ def test_half_of_a_ticks_outcomes_do_not_count(make_moved, with_outcomes):
     assert half.learned == whole.learned - 1
 
 
+def test_outcomes_that_come_twice_or_late_count_once_and_when_they_are_known(make_moved):
+    plain, twice, late = (make_moved(name) for name in ("plain", "twice", "late"))
+    name, day = names.raw(plain.pipeline, "returns"), date(2024, 2, 7)
+    rows = plain.platform.lake.rows(name, [day])  # of orders of 5 and 6 February
+
+    def put(shop: Shop, tick: date, table: pa.Table) -> None:
+        at = table.column_names.index("tick")
+        moved = table.set_column(at, "tick", pa.array([tick] * table.num_rows, table.schema.field("tick").type))
+        shop.platform.lake.replace_ticks(name, shop.pipeline.schedule.range(tick, tick), moved)
+
+    following = plain.platform.lake.rows(name, [date(2024, 2, 8)])
+    put(twice, date(2024, 2, 8), pa.concat_tables([following, rows]))
+    put(late, day, rows.slice(0, 0))
+    put(late, date(2024, 2, 11), pa.concat_tables([plain.platform.lake.rows(name, [date(2024, 2, 11)]), rows]))
+
+    def at(shop: Shop, day: int) -> state.AdaptationState:
+        model = shop.platform.registry.load(shop.pipeline, 1)
+        return state.state_at(shop.pipeline, date(2024, 2, day), 1, model, shop.platform)
+
+    assert at(twice, 9) == at(plain, 9)
+    assert at(late, 9).learned < at(plain, 9).learned
+    assert np.all(np.isfinite(at(late, 12).parameters))
+
+
 def test_outcomes_of_one_class_keep_it_bounded(make_moved, with_outcomes):
     shop = make_moved()
     with_outcomes(shop, lambda day, was, coin: True)

@@ -17,7 +17,7 @@ from mlprod_tasks.declaration.recorded import read_part
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.experiments.assignment import Variant
 from mlprod_tasks.experiments.plan import CannotPlan, check_unit_of_requests
-from mlprod_tasks.experiments.run import NAME, SETTLED, note_end, rollout_in_the_way, variants
+from mlprod_tasks.experiments.run import NAME, SETTLED, note_end, rollout_in_the_way, too_late, variants
 from mlprod_tasks.experiments.run import last_of as last_of_experiment
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.bandit_entries import BanditRun
@@ -91,10 +91,8 @@ def start(
     planned = _plan(pipeline, arms, rows, platform)
     now, schedule = platform.clock.now(), pipeline.schedule
     first = schedule.next_after(now + SETTLED) if starts is None else starts
-    if schedule.moment(first) <= now:
-        raise CannotStart(f"{where}: tick {first} has begun: units are given arms before their rows are scored")
-    if schedule.moment(first) <= now + SETTLED:
-        raise CannotStart(f"{where}: tick {first} begins in seconds, and not every replica would know of it by then")
+    if (late := too_late(pipeline, first, platform)) is not None:
+        raise CannotStart(f"{where}: {late}")
     _check_requests(pipeline, where, planned, platform)
     ends = _last_tick(pipeline, planned.bandit)
     if ends is not None and ends < first:

@@ -18,7 +18,7 @@ from mlprod_tasks.experiments.plan import CannotPlan, Plan, Wanted, declared, pl
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.bandit_entries import BanditRun
 from mlprod_tasks.platform.experiment_entries import ROLLED_OUT, ExperimentRun
-from mlprod_tasks.platform.ledger import Fallback, Rollout, newest
+from mlprod_tasks.platform.ledger import Fallback, Rollout, Scoring, newest
 from mlprod_tasks.platform.model_files import BrokenArtifact
 from mlprod_tasks.promotion import history
 
@@ -77,12 +77,8 @@ def start(
     now = platform.clock.now()
     schedule = pipeline.schedule
     first = schedule.next_after(now + SETTLED) if starts is None else starts
-    if schedule.moment(first) <= now:
-        raise CannotStart(f"experiment {name!r}: tick {first} has begun: units are assigned before their rows are scored")
-    if schedule.moment(first) <= now + SETTLED:
-        raise CannotStart(
-            f"experiment {name!r}: tick {first} begins in seconds, and not every replica would know of it by then"
-        )
+    if (late := too_late(pipeline, first, platform)) is not None:
+        raise CannotStart(f"experiment {name!r}: {late}")
     reads = planned.wanted.rows == "requests"
     if (why := rollout_in_the_way(pipeline, reads=reads, gives=True, platform=platform)) is not None:
         raise CannotStart(f"experiment {name!r}: {why}")
@@ -129,6 +125,19 @@ def _share_layer(pipeline: Pipeline, run: ExperimentRun, planned: Plan, known: S
     # The ranges of a layer mean the same units as long as any experiment in it is not over; then they are drawn anew.
     run.layer_salt = next((one.layer_salt for one in known if one.layer_salt and lasts[one.name] >= now), run.layer_salt)
     run.units_from, run.units_to = taken
+
+
+def too_late(pipeline: Pipeline, first: TickName, platform: Platform) -> str | None:
+    """Return why units cannot be assigned from a tick on any more; None if they can."""
+    now, begins = platform.clock.now(), pipeline.schedule.moment(first)
+    if begins <= now:
+        return f"tick {first} has begun: units are assigned before their rows are scored"
+    if begins <= now + SETTLED:
+        return f"tick {first} begins in seconds, and not every replica would know of it by then"
+    if scored := platform.ledger.all(Scoring, Scoring.tick >= first, pipeline=pipeline.name):
+        last = max(one.tick for one in scored)
+        return f"tick {last} is scored already, and here it is {now:%Y-%m-%d %H:%M} UTC: check this machine's clock"
+    return None
 
 
 def rollout_in_the_way(pipeline: Pipeline, *, reads: bool, gives: bool, platform: Platform) -> str | None:

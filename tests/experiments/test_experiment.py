@@ -220,6 +220,14 @@ def test_an_experiment_that_cannot_start_changes_nothing(shop, when):
     assert [run.by for run in experiments.every(shop.pipeline, shop.platform)] == ["Ann"]
 
 
+def test_a_clock_behind_what_is_scored_starts_nothing(shop, scored):
+    """Rows of these ticks would look as if the champion had answered what was to be split."""
+    scored(shop, FIRST, FIRST)
+    with pytest.raises(CannotStart, match=r"tick 2024-01-25 is scored already, and here it is 2024-01-24 12:00 UTC: check"):
+        started(shop)
+    assert experiments.every(shop.pipeline, shop.platform) == []
+
+
 def test_a_stopped_experiment_makes_room_for_the_next_and_is_stopped_once(shop):
     started(shop)
     stop(shop.pipeline, "never", "Bob", "not needed", shop.platform)

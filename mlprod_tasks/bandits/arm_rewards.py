@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+ALIKE = 1e-13  # of the sum of squares: less around the mean is rounding
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class ArmRewards:
     n, total, squares: (arms,) how many, their sum, and that of their squares. products: (arms, 1 + features, 1 + features)
     sums of the outer product of each row's 1 and features; earned: (arms, 1 + features) of these times the reward; both
     without features if no policy asks for them. within: (arms, arms), gained: (arms,), around: the normal equations of the
-    arms' effects beside one of each tick, and the sum of squares around the ticks' means.
+    arms' effects beside one of each tick, and the sum of squares around the ticks' means. nulls: (arms,) how many rewards are
+    0 because the metric is null.
     """
 
     n: Floats
@@ -32,6 +34,7 @@ class ArmRewards:
     within: Floats
     gained: Floats
     around: Floats
+    nulls: Floats
 
     @classmethod
     def none(cls, arms: int, features: int = 0) -> ArmRewards:
@@ -39,12 +42,14 @@ class ArmRewards:
         wide = 1 + features
         return cls(
             np.zeros(arms), np.zeros(arms), np.zeros(arms), np.zeros((arms, wide, wide)), np.zeros((arms, wide)),
-            np.zeros((arms, arms)), np.zeros(arms), np.zeros(()),
+            np.zeros((arms, arms)), np.zeros(arms), np.zeros(()), np.zeros(arms),
         )  # fmt: skip
 
     @classmethod
-    def of(cls, arms: int, arm: Ints, reward: Floats, features: Floats | None = None) -> ArmRewards:
-        """Sum up the rewards of one tick. arm, reward: (rows,); features: (rows, features).
+    def of(
+        cls, arms: int, arm: Ints, reward: Floats, features: Floats | None = None, null: NDArray[np.bool_] | None = None
+    ) -> ArmRewards:
+        """Sum up the rewards of one tick. arm, reward, null: (rows,); features: (rows, features).
 
         Raises: ValueError if a reward or feature is not finite.
         """
@@ -60,6 +65,7 @@ class ArmRewards:
             np.stack([x[of].T @ x[of] for of in mine]),
             np.stack([x[of].T @ reward[of] for of in mine]),
             *within_a_tick(n, total, squares),
+            np.zeros(arms) if null is None else np.bincount(arm[null], minlength=arms).astype(float),
         )  # fmt: skip
 
     def __add__(self, other: ArmRewards) -> ArmRewards:
@@ -75,18 +81,25 @@ class ArmRewards:
         middle = self.total.sum() / max(1.0, self.n.sum())
         return np.where(self.n > 0, self.total / np.where(self.n > 0, self.n, 1.0), middle)
 
+    @property
+    def alike(self) -> bool:
+        """Whether all rewards are the same, but for rounding: they tell no arm from another."""
+        n, total, squares = (float(one.sum()) for one in (self.n, self.total, self.squares))
+        return n > 0 and squares - total**2 / n <= ALIKE * squares
+
     def as_json(self) -> dict[str, Any]:
         """The sums as plain JSON values."""
         return {name: part.tolist() for name, part in zip(self.__dataclass_fields__, self._parts(), strict=True)}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> ArmRewards:
-        """Read what `as_json` wrote."""
-        return cls(**{name: np.array(part, float) for name, part in plain.items()})
+        """Read what `as_json` wrote; that of earlier versions does not count nulls."""
+        found = {name: np.array(part, float) for name, part in plain.items()}
+        return cls(**{"nulls": np.zeros_like(found["n"]), **found})
 
     def _parts(self) -> tuple[Floats, ...]:
         return (
-            self.n, self.total, self.squares, self.products, self.earned, self.within, self.gained, self.around,
+            self.n, self.total, self.squares, self.products, self.earned, self.within, self.gained, self.around, self.nulls,
         )  # fmt: skip
 
 

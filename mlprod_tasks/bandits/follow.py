@@ -8,9 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from mlprod_tasks.bandits.arm_rewards import ArmRewards
+from mlprod_tasks.bandits.policy import warming
 from mlprod_tasks.bandits.run import Plan, champion_now, every, plan_of, stop
-from mlprod_tasks.bandits.state import update
+from mlprod_tasks.bandits.state import at_version, update
 from mlprod_tasks.bandits.told import probability
+from mlprod_tasks.bandits.untold import all_null, untold
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.declaration.bandit import UCB1, AroundModel, EpsilonGreedy, ThompsonSampling
 from mlprod_tasks.experiments.metric_sql import MetricFailed
@@ -101,7 +103,9 @@ def leader(state: BanditState) -> tuple[str, float]:
 
 def _end(pipeline: Pipeline, run: BanditRun, states: Sequence[BanditState], platform: Platform) -> tuple[str, str] | None:
     """By whom and why a bandit ends now; None if it goes on."""
-    plan = plan_of(run)
+    plan, rewards = plan_of(run), [state.rewards for state in states]
+    if all_null(rewards) and not warming(plan.bandit, at_version(plan, states).known):
+        return METRIC, untold(plan.bandit.reward, rewards) or ""
     if (won := winner(plan, states)) is not None:
         return RULE, f"{won[0]} is the best with probability {probability(won[1])}"
     champion = champion_now(pipeline, platform)

@@ -25,13 +25,15 @@ class LoggedTick:
     """The units of a tick whose reward is known.
 
     unit: (units,) as text; arm: (units,) its name; propensity: (units,) the probability with which it was given that arm;
-    value: (units,) the metric over its rows; features: (units, features).
+    value: (units,) the metric over its rows; null: (units,) whether it is null in all of them, and so 0; features: (units,
+    features).
     """
 
     unit: list[str]
     arm: list[str]
     propensity: Floats
     value: Floats
+    null: NDArray[np.bool_]
     features: Floats
 
 
@@ -63,7 +65,7 @@ def logged_tick(
         if not open_units(
             con, pipeline, (metric,), ticks, as_of, platform, experiment=log.name, rows=log.rows, arms=arms
         ):  # fmt: skip
-            return LoggedTick([], [], np.empty(0), np.empty(0), np.empty((0, len(log.features))))
+            return LoggedTick([], [], np.empty(0), np.empty(0), np.empty(0, bool), np.empty((0, len(log.features))))
         unit = unit_columns(pipeline)
         same = " AND ".join(f"{UNITS}.u{i} = given.u{i}" for i, _ in enumerate(unit))
         own = ", ".join(f"{quoted(column)} AS u{i}" for i, column in enumerate(unit))
@@ -78,7 +80,7 @@ def logged_tick(
         key = ", ".join(f"given.u{i}" for i, _ in enumerate(unit))
         wanted = "".join(f", x{i}" for i, _ in enumerate(log.features))
         found = con.sql(
-            f"SELECT concat_ws('\x1f', {key}) AS unit, variant AS arm, propensity, a0{wanted} "
+            f"SELECT concat_ws('\x1f', {key}) AS unit, variant AS arm, propensity, a0, n0 = 0 AS empty{wanted} "
             f"FROM {UNITS} JOIN ({given}) AS given USING (variant) WHERE {same} ORDER BY unit, arm"
         ).to_arrow_table()
     return _as_logged(found, len(log.features))
@@ -98,5 +100,6 @@ def _as_logged(found: pa.Table, features: int) -> LoggedTick:
         found["arm"].to_pylist(),
         found["propensity"].to_numpy(),
         found["a0"].to_numpy(),
+        found["empty"].to_numpy(zero_copy_only=False),
         np.column_stack(numbers) if numbers else np.empty((found.num_rows, 0)),
     )

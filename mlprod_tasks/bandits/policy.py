@@ -47,12 +47,12 @@ def shares(bandit: Bandit, known: ArmRewards, counted: ArmRewards, seed: int, pr
     """Return the share of each arm, (arms,), of a policy that asks for no features.
 
     known: all rewards; counted: those that are not forgotten, with their weights; proportion: whether a reward is 0 or 1;
-    draws: of what is drawn by chance. Until each arm has had the rewards of the warm-up, all have equal shares; no arm has
-    less than the floor.
+    draws: of what is drawn by chance. Until each arm has had the rewards of the warm-up, all have equal shares, and
+    if all rewards are alike; no arm has less than the floor.
     """
     if isinstance(bandit.policy, AroundModel):  # it learns nothing: its shares do not change, and no floor raises them
         return _around(bandit.policy, len(known.n))
-    if warming(bandit, known):
+    if warming(bandit, known) or counted.alike:
         return np.full(len(known.n), 1 / len(known.n))
     mean = counted.total.sum() / max(1.0, counted.n.sum()) + effects(counted).mean if bandit.by_tick else counted.mean
     belief = Belief(counted.n, mean, lambda: best_probabilities(counted, seed, proportion, draws, by_tick=bandit.by_tick))
@@ -75,7 +75,7 @@ class RowShares:
 
     def __init__(self, bandit: Bandit, known: ArmRewards, counted: ArmRewards, seed: int) -> None:
         self._policy, self._floor, self._arms = bandit.policy, bandit.floor, len(known.n)
-        self._linear = None if warming(bandit, known) else fitted(counted, _ridge(bandit.policy))
+        self._linear = None if warming(bandit, known) or counted.alike else fitted(counted, _ridge(bandit.policy))
         # The same draws for each row, so that its shares are its own. (arms, draws)
         self._drawn = np.ascontiguousarray(np.random.default_rng(seed).standard_normal((ROW_DRAWS, self._arms)).T)
 
@@ -111,8 +111,11 @@ def best_probabilities(
     """Return the probability of each arm to be the best, (arms,), from draws of what each may be worth.
 
     A proportion has a Beta distribution with the uniform prior (Thompson, Biometrika 25, 1933); a mean a normal one, as if each
-    arm had had one more reward, the mean of all. by_tick: from the arms' effects within ticks instead, which are normal.
+    arm had had one more reward, the mean of all. by_tick: from the arms' effects within ticks instead, which are normal. If
+    all rewards are alike, no arm is.
     """
+    if counted.alike:  # the best would be the first, or one by rounding
+        return np.full(len(counted.n), 1 / len(counted.n))
     drawn = drawn_worth(counted, seed, proportion, draws, by_tick=by_tick)
     return np.asarray(np.bincount(drawn.argmax(axis=1), minlength=len(counted.n)) / draws)
 

@@ -82,7 +82,7 @@ def rewards_of(plan: Plan, metric: UnitMetric, logged: LoggedTick) -> ArmRewards
     positions = {name: i for i, name in enumerate(plan.arms)}
     arm = np.array([positions[name] for name in logged.arm], np.int64)
     value = logged.value if metric.better == "higher" else (1.0 if metric.of == "proportion" else 0.0) - logged.value
-    return ArmRewards.of(len(plan.arms), arm, value, logged.features)
+    return ArmRewards.of(len(plan.arms), arm, value, logged.features, logged.null)
 
 
 def update(pipeline: Pipeline, run: BanditRun, tick: Tick, platform: Platform) -> list[BanditState]:

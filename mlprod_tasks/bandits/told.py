@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mlprod_tasks.bandits.cost import Cost, cost_of
 from mlprod_tasks.bandits.run import Plan, plan_of
 from mlprod_tasks.bandits.state import at_version
+from mlprod_tasks.bandits.untold import untold
 from mlprod_tasks.documents.formatting import format_count, format_interval, format_number
 from mlprod_tasks.platform.bandit_entries import BanditRun, BanditState
 from mlprod_tasks.statistics.metrics import Estimate
@@ -54,6 +55,8 @@ def told(run: BanditRun, states: Sequence[BanditState]) -> str:
         best = "" if arm.best is None else f", the best with probability {probability(arm.best)}"
         share = "" if arm.share is None else f"; share {arm.share:.1%}"
         lines.append(f"  {arm.name}: {format_count(arm.rewards, 'reward')}{mean}{best}{share}")
+    if (why := untold(plan.bandit.reward, [state.rewards for state in states])) is not None:
+        return "\n".join([*lines, f"  {why}"])
     if (cost := cost_of(at_version(plan, states))) is not None:
         lines.append(f"  {cost_told(cost, unit)}")
     return "\n".join(lines)

@@ -29,7 +29,7 @@ class BanditRow:
     starts, ends: the first tick that is given arms, and the last one, if it was declared. ended: the first one that is not,
     if it was ended. version: how many ticks of rewards it knows; last: the newest of these. ticks: from which on each
     version's shares held; none if features choose. rows: from which it learns. may_end: whether rows or requests to come are
-    still given arms.
+    still given arms. untold: why rewards tell no arm from another, if they do not.
     """
 
     name: str
@@ -49,6 +49,7 @@ class BanditRow:
     ticks: tuple[str, ...]
     rows: str
     may_end: bool
+    untold: str
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from mlprod_tasks.bandits.untold import untold
 from mlprod_tasks.dashboard.bandit_schemas import ArmRow, BanditRow, DeclaredBandit
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.rhythm import TickName
@@ -54,6 +55,7 @@ def _row(pipeline: Pipeline, run: BanditRun, states: Sequence[BanditState], unti
         arms=tuple(_arm(name, i, states, _turned(metric)) for i, name in enumerate(run.plan["arms"])),
         ticks=tuple(str(one.tick) for one in shared), rows=run.plan.get("rows", "batch"),
         may_end=ended is None and (run.ends is None or pipeline.schedule.moment(pipeline.schedule.shift(run.ends, 1)) > until),
+        untold=untold(bandit["reward"], [one.rewards for one in states]) or "",
     )  # fmt: skip
 
 

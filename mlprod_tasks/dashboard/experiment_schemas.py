@@ -115,6 +115,7 @@ class ExperimentRow:
     paths: tuple[DifferencePath, ...]
     exposure: tuple[ExposurePath, ...]
     may_end: bool  # whether rows of ticks to come are still assigned
+    untold: tuple[str, ...]  # of each metric that does not decide and has no difference to test, why
 
 
 @dataclass(frozen=True)

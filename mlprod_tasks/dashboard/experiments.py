@@ -83,6 +83,7 @@ def _run(
         paths=tuple(_paths(readings, wanted["metric"])),
         exposure=tuple(_exposure(one) for one in shown.get("novelty", ())),
         may_end=ended is None and pipeline.schedule.moment(pipeline.schedule.shift(run.ends, 1)) > until,
+        untold=tuple(shown.get("untold", ())),
     )  # fmt: skip
 
 

@@ -12,8 +12,9 @@ from mlprod_tasks.declaration.experiment import Design, Rows, Then
 from mlprod_tasks.declaration.rhythm import TickName, tick_named
 from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.experiments.assignment import Variant, column_of_unit, unit_columns
+from mlprod_tasks.experiments.metric_sql import MetricFailed, null_for_all
 from mlprod_tasks.experiments.scored_rows import SOURCES
-from mlprod_tasks.experiments.units import delay_ticks, is_summed, moments, moments_of, open_units, opened
+from mlprod_tasks.experiments.units import UNITS, delay_ticks, is_summed, moments, moments_of, open_units, opened
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.statistics import sequential
 from mlprod_tasks.statistics.sample_size import smallest_difference, units_for_means
@@ -283,9 +284,14 @@ def _units(
     with opened(platform) as con:
         as_of = pipeline.schedule.last_at(platform.clock.now())
         new_since = history.first if wanted.fresh else None
-        open_units(
-            con, pipeline, (metric,), history, as_of, platform, rows=wanted.rows, new_since=new_since, covariates=covariates
-        )
+        try:
+            open_units(
+                con, pipeline, (metric,), history, as_of, platform, rows=wanted.rows, new_since=new_since, covariates=covariates
+            )
+        except MetricFailed as error:
+            raise CannotPlan(str(error)) from error
+        if null := null_for_all(con, (metric,), UNITS):
+            raise CannotPlan(f"{pipeline.name}: {history}: {null[metric.name]}")
         known = [f"c{j}" for j, _ in enumerate(covariates)]
         found = moments_of(con, ("a0", *known)) if known else moments(con, 0, metric)
     nothing = f"{pipeline.name}: no row of {history} has an outcome{' of a new unit' if wanted.fresh else ''}"

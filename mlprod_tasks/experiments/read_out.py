@@ -12,11 +12,11 @@ from mlprod_tasks.experiments.assignment import unit_columns
 from mlprod_tasks.experiments.checks import problems, sample_ratio
 from mlprod_tasks.experiments.compare import Compared, Looked, compare, for_several
 from mlprod_tasks.experiments.looks import Look, bound, complete_ticks, information, planned_looks
-from mlprod_tasks.experiments.metric_sql import MetricFailed
+from mlprod_tasks.experiments.metric_sql import MetricFailed, null_for_all
 from mlprod_tasks.experiments.novelty import Novelty, novelty
 from mlprod_tasks.experiments.plan import Plan, ticks_a_period
 from mlprod_tasks.experiments.run import last_of, plan_of, stop
-from mlprod_tasks.experiments.units import is_summed, moments, moments_of, open_units, opened
+from mlprod_tasks.experiments.units import UNITS, is_summed, moments, moments_of, open_units, opened
 from mlprod_tasks.experiments.verdict import ENDED, HARMFUL, RUNNING, VOID, decide
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.experiment_entries import ExperimentReading, ExperimentRun
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 BEFORE, BOTH = "units_before", "units_both"
 GUARDRAIL = "guardrail"  # who ends an experiment that does harm
+NULL_ROWS = 30  # without a value of a metric: less may just have none
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Reading:
     rows: scored rows of each variant, and how many of them have no outcome yet; units: those with an outcome.
     decided: the variant that is better or worse. final: whether the verdict stays, whatever comes later.
     novelty: how differences change with exposure, of units that come again. sample_ratio: how likely chance gives numbers of
-    units so far from the planned shares.
+    units so far from the planned shares. untold: of each metric that does not decide and has no difference to test, why.
     """
 
     tick: str
@@ -57,6 +58,7 @@ class Reading:
     novelty: tuple[Novelty, ...] = ()
     decided: str | None = None
     sample_ratio: float | None = None
+    untold: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The reading as plain JSON values."""
@@ -69,7 +71,8 @@ class Reading:
         rows = {variant: (int(n), int(missing)) for variant, (n, missing) in plain["rows"].items()}
         compared = tuple(Compared(**one) for one in plain["compared"])
         shown = tuple(Novelty.from_json(one) for one in plain.get("novelty", ()))
-        return cls(**{**plain, "rows": rows, "compared": compared, "problems": tuple(plain["problems"]), "novelty": shown})
+        words = {name: tuple(plain.get(name, ())) for name in ("problems", "untold")}
+        return cls(**{**plain, **words, "rows": rows, "compared": compared, "novelty": shown})
 
 
 def read_out(pipeline: Pipeline, run: ExperimentRun, tick: Tick, platform: Platform) -> Reading:
@@ -215,7 +218,11 @@ def _measured(
             return replace(reading, sentence=sentence, problems=(sentence,))
         before = _before(con, pipeline, planned, primary, position, run, platform)
         _, ratio = sample_ratio(con, planned)
-        wrong = tuple(problems(con, pipeline, planned, run, ticks, rows, before, platform))
+        null = null_for_all(con, metrics, UNITS)
+        wrong = (
+            *problems(con, pipeline, planned, run, ticks, rows, before, platform),
+            *_null(pipeline, primary, null, sum(n - waiting for n, waiting in rows.values())),
+        )
         found = {one.name: moments(con, i, one) for i, one in enumerate(metrics)}
         known = [f"c{j}" for j, _ in enumerate(covariates)]
         covariate = moments_of(con, ("a", "x", *known), BOTH) if before else {}
@@ -238,7 +245,24 @@ def _measured(
         problems=wrong,
         novelty=shown,
         sample_ratio=ratio,
+        untold=_untold(metrics, primary, compared, null) if units else (),
     )
+
+
+def _null(pipeline: Pipeline, primary: UnitMetric, null: Mapping[str, str], rows: int) -> list[str]:
+    """What voids the experiment of metrics that are null in all rows: one that decides, or that a guardrail watches."""
+    assert pipeline.experiments is not None
+    deciding = {primary.name, *(one.metric for one in pipeline.experiments.guardrails)}
+    return [why for name, why in null.items() if name in deciding] if rows >= NULL_ROWS else []
+
+
+def _untold(
+    metrics: Sequence[UnitMetric], primary: UnitMetric, compared: Sequence[Compared], null: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Why metrics that do not decide have no difference to test, each in a sentence."""
+    told = {primary.name, *(one.metric for one in compared)}
+    alike = "metric {!r} has no difference to test: all units are alike, or a variant has too few"
+    return tuple(null.get(one.name, alike.format(one.name)) for one in metrics if one.name not in told)
 
 
 def _looked(
@@ -314,6 +338,7 @@ def told(run: ExperimentRun, reading: Reading) -> str:
             lines.append(f"  {shown.variant}, without each unit's first period: {later}")
         if shown.sentence is not None:
             lines.append(f"  {shown.sentence} ({p_value(shown.p)})")
+    lines += [f"  {why}" for why in reading.untold]
     if run.conclusion:
         lines.append(f"  {run.conclusion}")
     return "\n".join(lines)

@@ -81,8 +81,9 @@ def open_units(
     new_since: only units without a row before that tick; None: all.
 
     The table has a row a unit and variant: the unit's columns as u0, u1, ...; variant; and for the i-th metric a<i> and b<i>,
-    numerator and denominator (1 where there is none). by_tick: the position of a metric whose numerators by unit and tick are
-    kept too, in the table AGES as a. arms: the variants are those of a bandit; read one tick, whose rows then stay in KNOWN.
+    numerator and denominator (1 where there is none), and n<i>, in how many rows it is not null. by_tick: the position of a
+    metric whose numerators by unit and tick are kept too, in the table AGES as a. arms: the variants are those of a bandit;
+    read one tick, whose rows then stay in KNOWN.
     covariates: features; the j-th of a unit's first row is c<j>, the mean where it has none.
 
     Returns: for each variant how many rows were scored, and how many of them have no outcome yet.
@@ -212,7 +213,7 @@ def _add_parts(
     wanted = {PARTS: f"SELECT {unit}, variant, {sums} FROM ({rows}) GROUP BY ALL"}
     if by_tick is not None:
         ours = f"SELECT {unit}, variant, tick, {sums_sql(by_tick, metrics[by_tick])} FROM ({rows}) GROUP BY ALL"
-        wanted[AGES] = f"SELECT * EXCLUDE (a{by_tick}, b{by_tick}), a{by_tick} AS a FROM ({ours})"
+        wanted[AGES] = f"SELECT * EXCLUDE (a{by_tick}, b{by_tick}, n{by_tick}), a{by_tick} AS a FROM ({ours})"
     try:
         for table, parts in wanted.items():
             con.execute(f"INSERT INTO {table} {parts}" if _exists(con, table) else f"CREATE TABLE {table} AS {parts}")

@@ -11,6 +11,7 @@ from mlprod_tasks.bandits.follow import ENDINGS
 from mlprod_tasks.bandits.run import Plan, every, plan_of
 from mlprod_tasks.bandits.state import at_version, recorded
 from mlprod_tasks.bandits.told import Arm, arms_of, choice, cost_told
+from mlprod_tasks.bandits.untold import untold
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.rhythm import day_or_moment
 from mlprod_tasks.documents.formatting import format_number
@@ -40,13 +41,14 @@ def _tell(pipeline: Pipeline, run: BanditRun, platform: Platform, links: Sequenc
     by = "" if run.ended_by in ENDINGS else f"{run.ended_by} stopped it"
     why = ": ".join(part for part in (by, run.end_reason) if part)
     read = f"It knows the rewards of {states[0].through} to {states[-1].through}." if states else "No reward was complete."
+    first = f"{why[:1].upper()}{why[1:]}."
     content = Content(
         subject=f"[{pipeline.name}] bandit {run.name}: ended",
         headline=f"Bandit {run.name} of {pipeline.name} ended.",
         paragraphs=(
-            f"{why[:1].upper()}{why[1:]}.",
+            first,
             f"{read} Units were shared by {choice(plan)}, rewarded by {plan.bandit.reward}.",
-            *_cost(plan, states),
+            *(one for one in _cost(plan, states) if one != first),
             NEXT[plan.acts],
         ),
         grids=(_grid(arms_of(run, states)),),
@@ -60,7 +62,9 @@ def _tell(pipeline: Pipeline, run: BanditRun, platform: Platform, links: Sequenc
 
 
 def _cost(plan: Plan, states: Sequence[BanditState]) -> tuple[str, ...]:
-    """What choosing cost, as a sentence; nothing if too little is known."""
+    """What choosing cost, as a sentence, or why rewards tell nothing; nothing if too little is known."""
+    if (why := untold(plan.bandit.reward, [state.rewards for state in states])) is not None:
+        return (f"{why[:1].upper()}{why[1:]}.",)
     cost = cost_of(at_version(plan, states))
     if cost is None:
         return ()

@@ -65,6 +65,7 @@ def _tell(
             f"{read} Planned were {run.plan['units']:,} units in the smallest variant, a smallest difference of "
             f"{format_number(wanted['difference'])} in {wanted['metric']}, and the design {wanted['design']}.",
             *(one["sentence"] for one in what.get("novelty", ()) if one.get("sentence")),
+            *(f"{why[:1].upper()}{why[1:]}." for why in what.get("untold", ())),
             _then(run, reading),
         ),
         grids=(_differences(what["compared"]),) if what["compared"] else (),

@@ -60,7 +60,7 @@
       h("dl", { class: "facts" }, [
         fact(one.rows === "requests" ? "Learns from requests" : "Learns from rows", one.ends ? `${one.starts} to ${one.ends}` : `from ${one.starts}`), fact("Policy", one.policy), one.last && fact("Rewards", `up to ${one.last}, version ${one.version}`),
         fact("By", one.by), one.reason && fact("Why", one.reason), ended].filter(Boolean)),
-      arms(one), h("div", { class: "charts" }, [shares(one)].filter(Boolean)), end && h("div", { class: "buttons" }, end));
+      one.untold && h("p", { class: "words bad" }, mlprod.prose(one.untold)), arms(one), h("div", { class: "charts" }, [shares(one)].filter(Boolean)), end && h("div", { class: "buttons" }, end));
   }
 
   // What experiments and bandits ask for alike.

@@ -92,7 +92,7 @@
       h("dl", { class: "facts" }, [
         fact(one.rows === "requests" ? "Requests of" : "Rows of", `${one.starts} to ${one.ends}`), one.last && fact("Read", `${one.first} to ${one.last}`), fact("Design", one.design.replace("_", "-")),
         fact("Significance, power", `${share(one.alpha)}, ${share(one.power)}`), fact("By", one.by), (one.fresh || one.traffic < 1) && fact("Units", [one.traffic < 1 && `${share(one.traffic)} of all`, one.fresh && "first seen after the start"].filter(Boolean).join(", ")), one.then !== "nothing" && fact("A verdict", THEN.find(([value]) => value === one.then)[1]), one.conclusion && fact("Afterwards", mlprod.prose(one.conclusion)), one.reason && fact("Why", one.reason), ended].filter(Boolean)),
-      progress(one), differences(one), h("div", { class: "charts" }, paths(one), exposure(one)), end && h("div", { class: "buttons" }, end));
+      progress(one), differences(one), one.untold.map((why) => h("p", { class: "sub" }, mlprod.prose(why))), h("div", { class: "charts" }, paths(one), exposure(one)), end && h("div", { class: "buttons" }, end));
   }
 
   // The fields of a plan.

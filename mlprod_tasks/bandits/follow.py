@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mlprod_tasks.bandits.arm_rewards import ArmRewards
+from mlprod_tasks.bandits.freeze import frozen_now
 from mlprod_tasks.bandits.policy import warming
 from mlprod_tasks.bandits.run import Plan, champion_now, every, plan_of, stop
 from mlprod_tasks.bandits.state import at_version, update
@@ -41,7 +42,7 @@ def follow_bandits(pipeline: Pipeline, tick: Tick, platform: Platform) -> list[s
             continue
         why: tuple[str, str] | None
         try:
-            why = _end(pipeline, run, update(pipeline, run, tick, platform), platform)
+            why = _end(pipeline, run, update(pipeline, run, tick, platform), tick, platform)
         except MetricFailed as error:
             why = METRIC, str(error)
         if run.ended is None and why is not None:
@@ -101,16 +102,18 @@ def leader(state: BanditState) -> tuple[str, float]:
     return arm, float(state.best[arm])
 
 
-def _end(pipeline: Pipeline, run: BanditRun, states: Sequence[BanditState], platform: Platform) -> tuple[str, str] | None:
-    """By whom and why a bandit ends now; None if it goes on."""
-    plan, rewards = plan_of(run), [state.rewards for state in states]
-    if all_null(rewards) and not warming(plan.bandit, at_version(plan, states).known):
-        return METRIC, untold(plan.bandit.reward, rewards) or ""
-    if (won := winner(plan, states)) is not None:
-        return RULE, f"{won[0]} is the best with probability {probability(won[1])}"
+def _end(
+    pipeline: Pipeline, run: BanditRun, states: Sequence[BanditState], tick: Tick, platform: Platform
+) -> tuple[str, str] | None:
+    """By whom and why a bandit ends now; None if it goes on. No rewards end one that is frozen."""
+    plan, frozen = plan_of(run), frozen_now(run, platform) is not None
+    if not frozen and (found := _by_rewards(plan, states)) is not None:
+        return found
     champion = champion_now(pipeline, platform)
     if not plan.acts and champion != plan.variants[0].version:
         return PROMOTION, f"version {champion} became champion: it chose among arms of version {plan.variants[0].version}"
+    if frozen:
+        return (LAST_DAY, "no arm won; it was frozen") if run.ends is not None and tick.name > run.ends else None
     if (arm := absent(plan, states)) is not None:
         return (
             ABSENT,
@@ -119,4 +122,14 @@ def _end(pipeline: Pipeline, run: BanditRun, states: Sequence[BanditState], plat
     if run.ends is not None and states and states[-1].through >= run.ends:
         arm, chance = leader(states[-1])
         return LAST_DAY, f"no arm won; {arm} is the best with probability {probability(chance)}"
+    return None
+
+
+def _by_rewards(plan: Plan, states: Sequence[BanditState]) -> tuple[str, str] | None:
+    """By whom and why a bandit ends by what is known of its arms; None if it goes on."""
+    rewards = [state.rewards for state in states]
+    if all_null(rewards) and not warming(plan.bandit, at_version(plan, states).known):
+        return METRIC, untold(plan.bandit.reward, rewards) or ""
+    if (won := winner(plan, states)) is not None:
+        return RULE, f"{won[0]} is the best with probability {probability(won[1])}"
     return None

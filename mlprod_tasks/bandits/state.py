@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlprod_tasks.bandits.arm_rewards import ArmRewards, remembered
+from mlprod_tasks.bandits.freeze import freezes, frozen_now, version_for
 from mlprod_tasks.bandits.logged import ArmLog, LoggedTick, logged_tick
 from mlprod_tasks.bandits.policy import RowShares, best_probabilities, shares
 from mlprod_tasks.bandits.run import Plan, plan_of
@@ -88,7 +89,8 @@ def rewards_of(plan: Plan, metric: UnitMetric, logged: LoggedTick) -> ArmRewards
 def update(pipeline: Pipeline, run: BanditRun, tick: Tick, platform: Platform) -> list[BanditState]:
     """Record the versions that are due at a tick and were not recorded yet; return all that were due by then, in order.
 
-    Those of ticks that were not scored, or whose outcomes are not published, wait, and so do the later ones.
+    While the bandit is frozen, none is recorded. Those of ticks that were not scored, or whose outcomes are not published,
+    wait, and so do the later ones.
 
     Raises: MetricFailed.
     """
@@ -97,7 +99,7 @@ def update(pipeline: Pipeline, run: BanditRun, tick: Tick, platform: Platform) -
     delay = delay_ticks(pipeline, metric)
     states = recorded(pipeline, run, platform)
     last = _last(pipeline, run, schedule.shift(tick.name, -delay))
-    if last >= run.starts and schedule.ticks_between(run.starts, last) + 1 > len(states):
+    if last >= run.starts and schedule.ticks_between(run.starts, last) + 1 > len(states) and not frozen_now(run, platform):
         done = list(complete(pipeline, plan.rows, run.starts, last, waits(pipeline, (metric,)), platform))
         for through in done[len(states) :]:
             states.append(_next(pipeline, run, plan, metric, states, through, delay, platform))
@@ -144,6 +146,8 @@ def newest_good(plan: Plan, states: Sequence[BanditState]) -> State:
 def for_tick(pipeline: Pipeline, run: BanditRun, tick: Tick, platform: Platform) -> State:
     """Return the state by which the rows of a tick are given their arms: the newest due, or the one that was used before.
 
+    In a tick at which the bandit was frozen, it is the one of then.
+
     If the rewards cannot be read, arms follow from those that were read before, and if a version cannot, from the one before:
     nothing goes unscored.
     """
@@ -153,14 +157,14 @@ def for_tick(pipeline: Pipeline, run: BanditRun, tick: Tick, platform: Platform)
     except Exception:
         log.exception("%s: bandit %s cannot read the rewards that are due at %s", pipeline.name, run.name, tick)
         states = [one for one in recorded(pipeline, run, platform) if one.tick <= tick.name]
+    version = version_for(tick.name, len(states), freezes(run, platform))
     if used is None:
         mine = BanditTick(
-            pipeline=pipeline.name, name=run.name, tick=tick.name, version=len(states), at=platform.clock.now()
+            pipeline=pipeline.name, name=run.name, tick=tick.name, version=version, at=platform.clock.now()
         )  # fmt: skip
         if not platform.ledger.add_once(mine):  # another process was first
             used = platform.ledger.get(BanditTick, pipeline.name, run.name, tick.name)
-    version = len(states) if used is None else used.version
-    return newest_good(plan_of(run), states[:version])
+    return newest_good(plan_of(run), states[: version if used is None else used.version])
 
 
 def _last(pipeline: Pipeline, run: BanditRun, due: TickName) -> TickName:

@@ -10,7 +10,7 @@ from mlprod_tasks.bandits.run import Plan, plan_of
 from mlprod_tasks.bandits.state import at_version
 from mlprod_tasks.bandits.untold import untold
 from mlprod_tasks.documents.formatting import format_count, format_interval, format_number
-from mlprod_tasks.platform.bandit_entries import BanditRun, BanditState
+from mlprod_tasks.platform.bandit_entries import BanditFreeze, BanditRun, BanditState
 from mlprod_tasks.statistics.metrics import Estimate
 
 
@@ -44,10 +44,11 @@ def arms_of(run: BanditRun, states: Sequence[BanditState]) -> list[Arm]:
     return found
 
 
-def told(run: BanditRun, states: Sequence[BanditState]) -> str:
-    """Tell what a bandit knows, in words. states: in order."""
+def told(run: BanditRun, states: Sequence[BanditState], frozen: BanditFreeze | None = None) -> str:
+    """Tell what a bandit knows, in words. states: in order; frozen: how it is frozen now."""
     plan = plan_of(run)
     lines = [f"{run.name}: {_standing(run)}; {_known(states)}"]
+    lines += [] if frozen is None else [f"  {frozen.sentence}"]
     metric = plan.metric
     unit = f" {metric.unit}" if metric.unit else ""
     for arm in arms_of(run, states):

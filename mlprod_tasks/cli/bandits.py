@@ -1,4 +1,4 @@
-"""`mlprod bandit`: start, show, stop and evaluate bandits."""
+"""`mlprod bandit`: start, show, freeze, stop and evaluate bandits."""
 
 from __future__ import annotations
 
@@ -68,6 +68,7 @@ def start(
 def status(name: Name, bandit: Annotated[str | None, typer.Argument(help="Its name; by default all.")] = None) -> None:
     """Show what a bandit knows as of now, and how units are shared among its arms; records the versions that are due."""
     from mlprod_tasks.bandits import run as bandits
+    from mlprod_tasks.bandits.freeze import frozen_now
     from mlprod_tasks.bandits.state import update
     from mlprod_tasks.bandits.told import told
 
@@ -77,7 +78,7 @@ def status(name: Name, bandit: Annotated[str | None, typer.Argument(help="Its na
         say(f"{name} has no bandit yet; start one with `mlprod bandit start {name} --help`")
     tick = pipeline.schedule.last_at(here.clock.now())
     for run in runs:
-        say(told(run, update(pipeline, run, tick, here)))
+        say(told(run, update(pipeline, run, tick, here), frozen_now(run, here)))
 
 
 @bandit_app.command()
@@ -88,6 +89,24 @@ def stop(name: Name, bandit: Called, by: By, reason: Reason = "") -> None:
     pipeline, here = opened(name)
     run = bandits.stop(pipeline, bandit, by, reason, here)
     say(f"{bandit} ended: {run.ended} is the first tick that it does not choose for")
+
+
+@bandit_app.command()
+def freeze(name: Name, bandit: Called, by: By, reason: Reason = "") -> None:
+    """Keep a bandit's shares as they are: it learns nothing until it is thawed. Requests follow within seconds."""
+    from mlprod_tasks.bandits import freeze as freezing
+
+    pipeline, here = opened(name)
+    say(f"{bandit}: {freezing.freeze(pipeline, bandit, by, reason, here).sentence}")
+
+
+@bandit_app.command()
+def thaw(name: Name, bandit: Called, by: By, reason: Reason = "") -> None:
+    """Let a frozen bandit learn again, also from the rewards that came meanwhile; shares change from the next tick on."""
+    from mlprod_tasks.bandits import freeze as freezing
+
+    pipeline, here = opened(name)
+    say(f"{bandit} learns again: {freezing.thaw(pipeline, bandit, by, reason, here).until} is the first tick with new shares")
 
 
 @bandit_app.command()

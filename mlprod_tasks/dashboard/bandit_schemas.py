@@ -30,6 +30,7 @@ class BanditRow:
     if it was ended. version: how many ticks of rewards it knows; last: the newest of these. ticks: from which on each
     version's shares held; none if features choose. rows: from which it learns. may_end: whether rows or requests to come are
     still given arms. untold: why rewards tell no arm from another, if they do not.
+    frozen: since when its shares stay as they are, and why, if they do.
     """
 
     name: str
@@ -50,6 +51,7 @@ class BanditRow:
     rows: str
     may_end: bool
     untold: str
+    frozen: str
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from mlprod_tasks.bandits.untold import untold
 from mlprod_tasks.dashboard.bandit_schemas import ArmRow, BanditRow, DeclaredBandit
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.rhythm import TickName
-from mlprod_tasks.platform.bandit_entries import BanditRun, BanditState
+from mlprod_tasks.platform.bandit_entries import BanditFreeze, BanditRun, BanditState
 
 MOST_BANDITS = 5
 
@@ -31,7 +31,12 @@ def bandits(session: Session, pipeline: Pipeline, until: datetime, last: TickNam
     for one in session.scalars(of_runs.order_by(BanditState.version)):
         if last is None or one.tick <= last:
             states[one.name].append(one)
-    return tuple(_row(pipeline, run, states[run.name], until) for run in runs)
+    frozen = {
+        one.name: one
+        for one in session.scalars(select(BanditFreeze).where(BanditFreeze.pipeline == pipeline.name, BanditFreeze.at <= until))
+        if one.thawed_at is None or one.thawed_at > until
+    }
+    return tuple(_row(pipeline, run, states[run.name], frozen.get(run.name), until) for run in runs)
 
 
 def declared_bandit(pipeline: Pipeline) -> DeclaredBandit | None:
@@ -40,7 +45,9 @@ def declared_bandit(pipeline: Pipeline) -> DeclaredBandit | None:
     return None if bandit is None else DeclaredBandit(type(bandit.policy).__name__, bandit.reward, bandit.actions)
 
 
-def _row(pipeline: Pipeline, run: BanditRun, states: Sequence[BanditState], until: datetime) -> BanditRow:
+def _row(
+    pipeline: Pipeline, run: BanditRun, states: Sequence[BanditState], frozen: BanditFreeze | None, until: datetime
+) -> BanditRow:
     bandit = run.plan["bandit"]
     declared = pipeline.experiments.metrics if pipeline.experiments is not None else ()
     metric = next((one for one in declared if one.name == bandit["reward"]), None)
@@ -56,6 +63,7 @@ def _row(pipeline: Pipeline, run: BanditRun, states: Sequence[BanditState], unti
         ticks=tuple(str(one.tick) for one in shared), rows=run.plan.get("rows", "batch"),
         may_end=ended is None and (run.ends is None or pipeline.schedule.moment(pipeline.schedule.shift(run.ends, 1)) > until),
         untold=untold(bandit["reward"], [one.rewards for one in states]) or "",
+        frozen="" if frozen is None or ended is not None else frozen.sentence,
     )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from mlprod_tasks.dashboard.served_schemas import RolloutRow, ServingDetail
 Light = Literal["red", "amber", "green", "grey"]
 ACTIONS = (
     "acknowledge", "mute", "unmute", "retrain", "rollback", "champion", "fallback", "bound", "unbound", "rollout", "ramp",
-    "review", "plan_experiment", "experiment", "end_experiment", "bandit", "end_bandit",
+    "review", "plan_experiment", "experiment", "end_experiment", "bandit", "end_bandit", "freeze_bandit", "thaw_bandit",
 )  # fmt: skip
 Numbers = tuple[float | None, ...]
 
@@ -345,7 +345,7 @@ class ActionRequest:
     share, automation, low and high (the band's), instead_of (the moment of the rollout that is in force): rollout. challenger:
     ramp. request_id, row, decision: review. experiment (its name), variants, metric, difference, design, periods (weeks;
     None for as few as can be), rows: plan_experiment and experiment. experiment (its name), variants (its arms), rows: bandit.
-    experiment: end_experiment and end_bandit.
+    experiment: end_experiment, end_bandit, freeze_bandit and thaw_bandit.
     """
 
     reason: str = ""

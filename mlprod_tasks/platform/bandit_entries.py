@@ -1,4 +1,4 @@
-"""The tables of the ledger about bandits: what they choose among, what each tick was given, and what was known by then."""
+"""The tables of the ledger about bandits: their arms, what each tick was given, what was known by then, and freezes."""
 
 from __future__ import annotations
 
@@ -55,3 +55,26 @@ class BanditTick(Row):
     tick: Mapped[TickName] = mapped_column(primary_key=True)
     version: Mapped[int]
     at: Mapped[datetime]
+
+
+class BanditFreeze(Row):
+    """When a bandit was frozen: from then on its shares stay those of one version of its state."""
+
+    __tablename__ = "bandit_freezes"
+    pipeline: Mapped[str] = mapped_column(String(63), primary_key=True)
+    name: Mapped[str] = mapped_column(String(63), primary_key=True)
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    by: Mapped[Line]
+    reason: Mapped[Line]
+    version: Mapped[int]  # that gives rows their arms
+    since: Mapped[TickName]  # the first tick that it gives them
+    until: Mapped[TickName | None] = mapped_column(default=None)  # the first one that it does not, once it is thawed
+    thawed_at: Mapped[datetime | None] = mapped_column(default=None)
+    thawed_by: Mapped[Line] = mapped_column(default="")
+    thaw_reason: Mapped[Line] = mapped_column(default="")
+
+    @property
+    def sentence(self) -> str:
+        """What holds while it is frozen."""
+        why = f": {self.reason}" if self.reason else ""
+        return f"{self.by} froze it at {self.since}{why}; shares stay those of version {self.version}, and nothing is learned"

@@ -19,7 +19,7 @@ from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.experiments.assignment import SCALE, first_hash, salted
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.bandit_entries import BanditRun, BanditState
+from mlprod_tasks.platform.bandit_entries import BanditFreeze, BanditRun, BanditState
 from mlprod_tasks.serving.experiments import Assignment, by_hash, unit_reader
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _by_features(
 class _Followed:
     """A bandit whose versions were read, in order.
 
-    split: by the newest that could be used; None if none could. tried: how many versions were there then; -1 before.
+    split: by the newest that could be used; None if none could. tried: how many versions might be used then; -1 before.
     """
 
     states: list[BanditState] = field(default_factory=list)
@@ -108,23 +108,31 @@ class FollowedBandits:
         going_on = [run for run in runs if run.ended is None and (run.ends is None or run.ends >= tick)]
         known = {(pipeline.name, run.name): run for run in going_on}
         self._followed = {key: one for key, one in self._followed.items() if key[0] != pipeline.name or key in known}
-        found = (self._split(pipeline, run, self._followed.setdefault(key, _Followed())) for key, run in known.items())
+        frozen = self._platform.ledger.all(BanditFreeze, BanditFreeze.thawed_at.is_(None), pipeline=pipeline.name)
+        held = {one.name: one.version for one in frozen} if known else {}
+        found = (
+            self._split(pipeline, run, self._followed.setdefault(key, _Followed()), held.get(run.name))
+            for key, run in known.items()
+        )
         return tuple(split for split in found if split is not None)
 
-    def _split(self, pipeline: Pipeline, run: BanditRun, followed: _Followed) -> BanditSplit | None:
+    def _split(self, pipeline: Pipeline, run: BanditRun, followed: _Followed, held: int | None) -> BanditSplit | None:
+        """Return what gives arms by the newest version that can be used. held: the last one that may be, if it is frozen."""
         new = self._platform.ledger.all(
             BanditState, BanditState.version > len(followed.states), pipeline=pipeline.name, name=run.name
         )
         followed.states += sorted(new, key=lambda one: one.version)
-        # The newest that can be used; those that were there before were tried.
-        for version in range(len(followed.states), followed.tried, -1):
+        newest = len(followed.states) if held is None else min(held, len(followed.states))
+        # The newest that can be used; those that were there before were tried, unless it was frozen at an earlier one.
+        tried = followed.tried if newest >= followed.tried else -1
+        for version in range(newest, tried, -1):
             try:
                 followed.split = split_of(pipeline, run, followed.states[:version])
                 log.info("%s: bandit %s gives arms by version %d", pipeline.name, run.name, version)
                 break
             except Exception:
                 log.exception("%s: version %d of bandit %s cannot be used", pipeline.name, version, run.name)
-        followed.tried = len(followed.states)
+        followed.tried = newest
         return followed.split
 
 

@@ -14,7 +14,7 @@ from mlprod_tasks.dashboard.report import write_report
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.pipeline import plain
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.bandit_entries import BanditRun, BanditState
+from mlprod_tasks.platform.bandit_entries import BanditFreeze, BanditRun, BanditState
 from tests.support.browser_look import look
 from tests.support.seeded_ledger import DAY, FIRST, fill, moment
 
@@ -86,10 +86,15 @@ def test_a_report_shows_it_as_it_stood_at_its_tick(platform: Platform, pipeline:
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")], ids=("screen", "phone in the dark"))
 def test_it_can_be_read(browser: Any, platform: Platform, pipeline: Pipeline, tmp_path: Path, width: int, scheme: str) -> None:
-    tick = pipeline.schedule.tick(STARTS + 21 * DAY)
+    tick, since = pipeline.schedule.tick(STARTS + 21 * DAY), STARTS + 19 * DAY
+    frozen = BanditFreeze(
+        pipeline=pipeline.name, name="sooner", at=moment(since), by="ada", reason="a sale", version=9, since=since
+    )
+    platform.ledger.put(frozen)
     look(browser, write_report(pipeline, tick, platform, tmp_path / "report.html").as_uri(), width, scheme)
     (shown,) = browser.find_elements("css selector", "#experiments [data-bandit=sooner]")
     assert "There has been no experiment yet" not in browser.find_element("css selector", "#experiments").text
+    assert f"ada froze it at {since}: a sale; shares stay those of version 9" in shown.text
     (row,) = shown.find_elements("css selector", '[data-arm="3@0.4"]')
     assert [cell.text for cell in row.find_elements("css selector", "th, td")][1:] == ["500 rewards", "0.1", "79 %", "60 %"]
     bands = shown.find_elements("css selector", "[data-shares] .cone svg rect")
@@ -124,7 +129,7 @@ def test_it_is_started_and_ended_in_a_dialog_that_asks_for_a_reason(
         """
         window.posted = [];
         const post = async (action, body) => { window.posted.push([action, body]); return "done"; };
-        const ask = mlprod.asker({ name: "flights", may: ["bandit", "end_bandit"] }, post, async () => {});
+        const ask = mlprod.asker({ name: "flights", may: ["bandit", "end_bandit", "freeze_bandit"] }, post, async () => {});
         const shown = mlprod.experiments(JSON.parse(document.querySelector("#board-data").textContent), ask);
         document.querySelector("#experiments").append(...shown.flat().filter(Boolean));
         """
@@ -146,9 +151,11 @@ def test_it_is_started_and_ended_in_a_dialog_that_asks_for_a_reason(
     dialog.find_element("css selector", "[name=reason]").send_keys("what is best?")
     dialog.find_element("css selector", submit).click()
     filled("end_bandit", reason="enough").find_element("css selector", submit).click()
-    (started, ended) = browser.execute_script("return window.posted")
+    filled("freeze_bandit", reason="a sale").find_element("css selector", submit).click()
+    (started, ended, frozen) = browser.execute_script("return window.posted")
     assert started[0] == "bandit"
     assert {name: started[1][name] for name in ("experiment", "variants", "rows", "reason")} == {
         "experiment": "sooner_2", "variants": "3, champion@0.4", "rows": "batch", "reason": "what is best?",
     }  # fmt: skip
     assert (ended[0], ended[1]["experiment"], ended[1]["reason"]) == ("end_bandit", "sooner", "enough")
+    assert (frozen[0], frozen[1]["experiment"], frozen[1]["reason"]) == ("freeze_bandit", "sooner", "a sale")

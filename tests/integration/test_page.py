@@ -560,6 +560,8 @@ def test_what_is_wrong_is_said(site: Site) -> None:
         ("POST", "api/pipelines/returns/end_experiment"): (422, "experiment"),
         ("POST", "api/pipelines/returns/bandit"): (422, "experiment"),
         ("POST", "api/pipelines/returns/end_bandit"): (422, "experiment"),
+        ("POST", "api/pipelines/returns/freeze_bandit"): (422, "experiment"),
+        ("POST", "api/pipelines/returns/thaw_bandit"): (422, "experiment"),
         ("GET", "api/pipelines/returns/predictions/1"): (404, "no predictions yet"),
         ("GET", "api/pipelines/returns/predictions?key=a,b%2Fc"): (404, "no predictions yet"),
         ("GET", "api/pipelines/returns/predictions?key=a&key=b"): (404, "has 1 column, order_id, but 2 values were given"),

@@ -14,10 +14,12 @@
     experiment: ["Start an experiment", "Rows of the next ticks are split between the champion and the variants, by the plan that follows from the history. The plan cannot be changed, only ended."],
     end_experiment: ["End the experiment", "The champion answers all rows from the next tick on. What it showed so far stays, without a verdict."],
     bandit: ["Start a bandit", "Rows of the next ticks, and requests, are given arms by chance: more and more the one that earns most. The arms cannot be changed, only ended."],
+    freeze_bandit: ["Freeze the bandit", "Its shares stay as they are, for requests within seconds, and it learns nothing until it is thawed. Rows are still given arms."],
+    thaw_bandit: ["Thaw the bandit", "It learns again, also from the rewards that came meanwhile. Its shares change from the next tick on."],
     end_bandit: ["End the bandit", "The champion answers all rows from the next tick on, and requests within seconds. What the arms earned stays."],
     rollout: ["Roll out", "All replicas of the service follow within seconds. A running ramp ends."],
   };
-  const REASONED = ["retrain", "rollback", "fallback", "champion", "bound", "rollout", "ramp", "experiment", "end_experiment", "bandit", "end_bandit"];
+  const REASONED = ["retrain", "rollback", "fallback", "champion", "bound", "rollout", "ramp", "experiment", "end_experiment", "bandit", "freeze_bandit", "thaw_bandit", "end_bandit"];
   const MODES = [["champion", "champion: it answers every request"], ["canary", "canary: the challenger answers a share of the entities"], ["shadow", "shadow: the challenger scores, the champion answers"], ["blue-green", "blue-green: the challenger answers every request"]];
   const AUTOMATION = [["full", "full: the service decides"], ["band", "band: uncertain scores go to people"], ["assist", "assist: every decision goes to people"], ["shadow", "shadow: no decision is given"]];
 
@@ -107,6 +109,8 @@
           end_experiment: { experiment: given.experiment },
           bandit: { experiment: String(entered.get("experiment") || ""), variants: String(entered.get("variants") || ""), rows: entered.get("rows") },
           end_bandit: { experiment: given.experiment },
+          freeze_bandit: { experiment: given.experiment },
+          thaw_bandit: { experiment: given.experiment },
           review: { request_id: given.request_id, row: given.row, decision: given.classes ? String(entered.get("class")) : given.decision },
         }[action];
         submit.disabled = true;

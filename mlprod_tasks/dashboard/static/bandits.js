@@ -53,14 +53,15 @@
 
   function run(one, ask) {
     const end = one.may_end && ask("end_bandit", "End it…", { experiment: one.name, title: one.name });
+    const freeze = one.may_end && (one.frozen ? ask("thaw_bandit", "Thaw it…", { experiment: one.name, title: one.name }) : ask("freeze_bandit", "Freeze it…", { experiment: one.name, title: one.name }));
     const fact = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, value));
     const ended = one.ended && fact("Ended", `before ${one.ended} by ${one.ended_by}${one.end_reason ? `: ${one.end_reason}` : ""}`);
     return h("article", { class: "experiment", "data-bandit": one.name },
-      h("h3", {}, one.name, " ", h("span", { class: "chip quiet" }, one.ended ? "ended" : "bandit")),
+      h("h3", {}, one.name, " ", h("span", { class: "chip quiet" }, one.ended ? "ended" : one.frozen ? "frozen" : "bandit")),
       h("dl", { class: "facts" }, [
         fact(one.rows === "requests" ? "Learns from requests" : "Learns from rows", one.ends ? `${one.starts} to ${one.ends}` : `from ${one.starts}`), fact("Policy", one.policy), one.last && fact("Rewards", `up to ${one.last}, version ${one.version}`),
         fact("By", one.by), one.reason && fact("Why", one.reason), ended].filter(Boolean)),
-      one.untold && h("p", { class: "words bad" }, mlprod.prose(one.untold)), arms(one), h("div", { class: "charts" }, [shares(one)].filter(Boolean)), end && h("div", { class: "buttons" }, end));
+      one.frozen && h("p", { class: "words" }, mlprod.prose(one.frozen)), one.untold && h("p", { class: "words bad" }, mlprod.prose(one.untold)), arms(one), h("div", { class: "charts" }, [shares(one)].filter(Boolean)), (end || freeze) && h("div", { class: "buttons" }, [freeze, end].filter(Boolean)));
   }
 
   // What experiments and bandits ask for alike.

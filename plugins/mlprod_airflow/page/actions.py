@@ -15,9 +15,11 @@ from mlprod_airflow.page.apart import ActionRefused, apart
 from mlprod_airflow.page.experimenting import (
     end_bandit,
     end_experiment,
+    freeze_bandit,
     plan_experiment,
     start_bandit,
     start_experiment,
+    thaw_bandit,
 )
 from mlprod_airflow.page.rolling_out import ramp, review, roll_out
 from mlprod_airflow.page.training import retrain
@@ -33,12 +35,12 @@ ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
 class ActionBody(BaseModel):
     """The body of an action, as the page sends it. Each field is followed by the actions that use it.
 
-    reason: retrain, rollback, fallback, champion, bound, unbound, rollout, ramp, experiment, end_experiment, bandit, end_bandit
-    (required). rule: acknowledge, mute, unmute. days: mute. version: rollback. as_of: retrain. what, slice, low, high: bound
-    and unbound. mode, challenger, share, automation, low and high (the band's), instead_of (the rollout in force, by its
-    moment): rollout. challenger: ramp. request_id, row, decision: review. experiment (its name), variants, metric, difference,
-    design, periods, rows, then, fresh, traffic: experiment and plan_experiment. experiment, variants (its arms), rows:
-    bandit. experiment: end_experiment and end_bandit.
+    reason: retrain, rollback, fallback, champion, bound, unbound, rollout, ramp, experiment, end_experiment, bandit,
+    end_bandit, freeze_bandit, thaw_bandit (required). rule: acknowledge, mute, unmute. days: mute. version: rollback. as_of:
+    retrain. what, slice, low, high: bound and unbound. mode, challenger, share, automation, low and high (the band's),
+    instead_of (the rollout in force, by its moment): rollout. challenger: ramp. request_id, row, decision: review. experiment
+    (its name), variants, metric, difference, design, periods, rows, then, fresh, traffic: experiment and plan_experiment.
+    experiment, variants (its arms), rows: bandit. experiment: end_experiment, end_bandit, freeze_bandit and thaw_bandit.
     """
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
@@ -186,6 +188,14 @@ def _end_bandit(call: _Call) -> str:
     return end_bandit(call.pipeline, call.body, call.by)
 
 
+def _freeze_bandit(call: _Call) -> str:
+    return freeze_bandit(call.pipeline, call.body, call.by)
+
+
+def _thaw_bandit(call: _Call) -> str:
+    return thaw_bandit(call.pipeline, call.body, call.by)
+
+
 _ACTIONS: Mapping[str, Callable[[_Call], str]] = MappingProxyType(
     {
         "acknowledge": _acknowledge,
@@ -205,6 +215,8 @@ _ACTIONS: Mapping[str, Callable[[_Call], str]] = MappingProxyType(
         "end_experiment": _end_experiment,
         "bandit": _bandit,
         "end_bandit": _end_bandit,
+        "freeze_bandit": _freeze_bandit,
+        "thaw_bandit": _thaw_bandit,
     }
 )
 NEEDED: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -226,6 +238,8 @@ NEEDED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "end_experiment": ("experiment", "reason"),
         "bandit": ("experiment", "reason"),
         "end_bandit": ("experiment", "reason"),
+        "freeze_bandit": ("experiment", "reason"),
+        "thaw_bandit": ("experiment", "reason"),
     }
 )
 

@@ -141,6 +141,19 @@ def _end_bandit(pipeline: Pipeline, here: Platform, *, name: str, by: str, reaso
     return f"{name} of {pipeline.name} is ended: {run.ended} is the first tick that it does not choose for"
 
 
+def _freeze_bandit(pipeline: Pipeline, here: Platform, *, name: str, by: str, reason: str) -> str:
+    from mlprod_tasks.bandits.freeze import freeze
+
+    return f"{name} of {pipeline.name}: {freeze(pipeline, name, by, reason, here).sentence}"
+
+
+def _thaw_bandit(pipeline: Pipeline, here: Platform, *, name: str, by: str, reason: str) -> str:
+    from mlprod_tasks.bandits.freeze import thaw
+
+    entry = thaw(pipeline, name, by, reason, here)
+    return f"{name} of {pipeline.name} learns again: {entry.until} is the first tick with new shares"
+
+
 def _run(pipeline: Pipeline, here: Platform, *, run_id: str) -> str:
     return here.registry.run_url(run_id, here.settings.mlflow_base_url)
 
@@ -156,6 +169,8 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "experiment": _experiment,
         "bandit": _bandit,
         "end_bandit": _end_bandit,
+        "freeze_bandit": _freeze_bandit,
+        "thaw_bandit": _thaw_bandit,
     }
 )
 # Errors that people can fix, by class name, because their modules are not loaded here.
@@ -169,6 +184,7 @@ STATUSES = MappingProxyType(
         "CannotSwitch": 409,
         "CannotPlan": 409,
         "CannotStart": 409,
+        "CannotFreeze": 409,
         "NoExperiment": 404,
         "NoBandit": 404,
         "SettingMissing": 503,

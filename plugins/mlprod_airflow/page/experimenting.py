@@ -37,6 +37,16 @@ def end_bandit(pipeline: Pipeline, body: Any, by: str) -> str:
     return str(apart("end_bandit", pipeline.name, name=body.experiment, by=by, reason=body.reason))
 
 
+def freeze_bandit(pipeline: Pipeline, body: Any, by: str) -> str:
+    """Keep a bandit's shares as they are, of requests within seconds. Raises: ActionRefused."""
+    return str(apart("freeze_bandit", pipeline.name, name=body.experiment, by=by, reason=body.reason))
+
+
+def thaw_bandit(pipeline: Pipeline, body: Any, by: str) -> str:
+    """Let a frozen bandit learn again; its shares change from the next tick on. Raises: ActionRefused."""
+    return str(apart("thaw_bandit", pipeline.name, name=body.experiment, by=by, reason=body.reason))
+
+
 def _wanted(body: Any) -> dict[str, Any]:
     return {
         "variants": variants_in(body.variants),

@@ -97,7 +97,7 @@ def start(
     """Plan an experiment and start it. The plan is recorded before the first row is assigned, and does not change."""
     from mlprod_tasks.experiments.plan import Wanted
     from mlprod_tasks.experiments.plan_text import told
-    from mlprod_tasks.experiments.run import plan_for
+    from mlprod_tasks.experiments.run import beside_told, plan_for
     from mlprod_tasks.experiments.run import start as begin
     from mlprod_tasks.experiments.units import delay_ticks
 
@@ -107,7 +107,10 @@ def start(
     planned = plan_for(pipeline, wanted, variant, here, periods)
     run = begin(pipeline, experiment, planned, by, reason, here, starts=first)
     say(told(pipeline, planned))
-    say(f"{experiment} runs from {run.starts} to {run.ends}; its outcomes are complete {delay_ticks(pipeline)} ticks later")
+    say(
+        f"{experiment} runs from {run.starts} to {run.ends}; its outcomes are complete {delay_ticks(pipeline)} ticks later"
+        f"{beside_told(pipeline, run, here)}"
+    )
 
 
 @experiment_app.command()

@@ -13,6 +13,8 @@ Then = Literal["nothing", "take_back", "promote"]  # what follows a verdict
 Rows = Literal["batch", "requests"]  # which scored rows units are compared by
 EXPERIMENT, VARIANT, PROPENSITY = "experiment", "variant", "propensity"  # columns of the predictions
 ASSIGNED = (EXPERIMENT, VARIANT, PROPENSITY)  # only together are they of experiments: a feature may be called so
+# Columns of the predictions for a row that two experiments assign: of the second one.
+SECOND = ("second_experiment", "second_variant", "second_propensity")
 LATER = "later"  # what SQL of a metric calls what happened after a row was scored
 CONTROL = "control"  # the variant of the champion as it is
 HOLD_OUT = "fallback"  # the variant that the champion's fallback answers

@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlprod_tasks.declaration import Column, Expression, Pipeline
+from mlprod_tasks.declaration.experiment import CONTROL
 
 if TYPE_CHECKING:
     from mlprod_tasks.platform.experiment_entries import ExperimentRun
@@ -37,11 +38,24 @@ class Variant:
     held_out: bool = False
 
 
+def combined(one: Variant, other: Variant) -> Variant:
+    """Return what answers a unit of two experiments: the version of the one that gives it another, the threshold likewise.
+
+    Only one of them may change each. Both controls together are the control.
+    """
+    if other.name == CONTROL:
+        return one
+    if one.name == CONTROL:
+        return other
+    first, second = (one, other) if one.threshold is None else (other, one)
+    return Variant(f"{first.name} and {second.name}", first.version, one.share * other.share, second.threshold)
+
+
 @dataclass(frozen=True)
 class UnitRange:
     """Which units take part in an experiment: those whose place by the layer's salt is in [low, high).
 
-    Experiments that share a layer have ranges that do not overlap, so no unit is in two.
+    Experiments that vary the same part of an answer have ranges that do not overlap, so no unit is in two of them.
     """
 
     salt: str

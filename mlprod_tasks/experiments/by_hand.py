@@ -9,7 +9,7 @@ from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.experiment import Design, Rows, Then
 from mlprod_tasks.experiments.plan import CannotPlan, Plan, Wanted
 from mlprod_tasks.experiments.plan_text import told
-from mlprod_tasks.experiments.run import plan_for, start, stop
+from mlprod_tasks.experiments.run import beside_told, plan_for, start, stop
 from mlprod_tasks.platform import Platform
 
 
@@ -49,7 +49,7 @@ def ask_experiment(pipeline: Pipeline, asked: AskedExperiment, platform: Platfor
     if asked.what == "plan":
         return told(pipeline, planned)
     run = start(pipeline, asked.name, planned, asked.by, asked.reason, platform)
-    return f"{asked.name} of {pipeline.name} runs from {run.starts} to {run.ends}"
+    return f"{asked.name} of {pipeline.name} runs from {run.starts} to {run.ends}{beside_told(pipeline, run, platform)}"
 
 
 def _planned(pipeline: Pipeline, asked: AskedExperiment, platform: Platform) -> Plan:

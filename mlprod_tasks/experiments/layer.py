@@ -1,6 +1,7 @@
-"""The layer of a use case: experiments that run at once, each with units of its own (Tang et al., KDD 2010).
+"""The layers of a use case: experiments that run at once (Tang et al., KDD 2010).
 
-What an experiment varies is what answers a row, and a row has one answer: all experiments of a use case share one layer.
+What answers a row has two parts, a version and a threshold, and each is a layer. Experiments that vary the same part have units
+of their own; those that vary different ones may have the same units, as each has a salt of its own.
 """
 
 from __future__ import annotations

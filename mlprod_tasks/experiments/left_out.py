@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlprod_tasks.declaration.rhythm import TickName
+from mlprod_tasks.experiments.assigned_sql import in_run
 from mlprod_tasks.experiments.assignment import units_of, units_of_run
 from mlprod_tasks.platform.experiment_entries import ExperimentRun
 from mlprod_tasks.platform.sql import quoted
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 def ticks_left_out(con: duckdb.DuckDBPyConnection, source: str, run: ExperimentRun, unit: Mapping[str, str]) -> list[TickName]:
     """Return the ticks of which no row was assigned, but should have been. unit: its columns, and what `source` calls them."""
-    query = f"SELECT tick FROM {source} GROUP BY tick HAVING count(*) FILTER (WHERE experiment = ?) = 0 ORDER BY tick"
-    ticks = [tick for (tick,) in con.execute(query, [run.name]).fetchall()]
+    query = f"SELECT tick FROM {source} GROUP BY tick HAVING count(*) FILTER (WHERE {in_run(run.name)}) = 0 ORDER BY tick"
+    ticks = [tick for (tick,) in con.execute(query).fetchall()]
     if not ticks or units_of_run(run).whole:
         return ticks
     # A tick with few rows may have none of a unit that takes part.
@@ -34,12 +35,11 @@ def rows_left_out(
     where: SQL of the rows that count, with the parameters `given`.
     """
     ((missing, rows),) = con.execute(
-        f"SELECT count(*) FILTER (WHERE experiment IS DISTINCT FROM ?), count(*) FROM {source} WHERE {where}",
-        [run.name, *given],
+        f"SELECT count(*) FILTER (WHERE NOT ({in_run(run.name)})), count(*) FROM {source} WHERE {where}", given
     ).fetchall()
     if not missing or units_of_run(run).whole:
         return missing, rows
-    others = _taking_part(con, source, run, unit, f"({where}) AND experiment IS DISTINCT FROM ?", [*given, run.name])
+    others = _taking_part(con, source, run, unit, f"({where}) AND NOT ({in_run(run.name)})", given)
     return others, rows - missing + others
 
 

@@ -15,6 +15,7 @@ from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.experiments.assignment import Variant
 from mlprod_tasks.experiments.layer import NoRoom, free_range
 from mlprod_tasks.experiments.plan import CannotPlan, Plan, Wanted, declared, plan, ticks_a_period
+from mlprod_tasks.experiments.plan_written import layers_of, variants_written
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.bandit_entries import BanditRun
 from mlprod_tasks.platform.experiment_entries import ROLLED_OUT, ExperimentRun
@@ -68,7 +69,7 @@ def start(
 ) -> ExperimentRun:
     """Write the plan to the ledger; rows are assigned from tick `starts` on, by default the next one.
 
-    Experiments that run at once share a layer: each has units of its own.
+    Experiments that run at once have units of their own, or vary different parts of the answer. See `experiments.layer`.
 
     Raises: CannotStart, also if other experiments leave too few units, or a rollout lets another version answer.
     """
@@ -104,7 +105,7 @@ def start(
 
 
 def _share_layer(pipeline: Pipeline, run: ExperimentRun, planned: Plan, known: Sequence[ExperimentRun], now: TickName) -> None:
-    """Give an experiment units that no other has while it runs.
+    """Give an experiment units that no other has while it runs, or if there are too few, none that varies the same.
 
     known: all others; now: the newest tick. Raises: CannotStart.
     """
@@ -117,14 +118,44 @@ def _share_layer(pipeline: Pipeline, run: ExperimentRun, planned: Plan, known: S
                 f"{where}: {one.name!r} runs until {lasts[one.name]}, and one of the two would make its winner champion, which "
                 "voids the other: plan both with another `then`, end it, or start after it"
             )
+    mine = layers_of(planned.variants)
+    rivals = [one for one in beside if layers_of(variants_written(one)) & mine]
     try:
-        taken = free_range(planned.wanted.traffic, [(one.units_from, one.units_to) for one in beside])
+        taken = _free(planned.wanted.traffic, beside, rivals)
     except NoRoom as error:
-        there = ", ".join(f"{one.name!r} has {one.units_to - one.units_from:.0%} until {lasts[one.name]}" for one in beside)
-        raise CannotStart(f"{where}: {error}: {there}. End one, start after it, or ask for less traffic") from error
+        there = ", ".join(f"{one.name!r} has {one.units_to - one.units_from:.0%} until {lasts[one.name]}" for one in rivals)
+        what = " and the ".join(sorted(mine, reverse=True))
+        raise CannotStart(
+            f"{where} varies the {what}: {error}: {there}. End one, start after it, or ask for less traffic"
+        ) from error
     # The ranges of a layer mean the same units as long as any experiment in it is not over; then they are drawn anew.
     run.layer_salt = next((one.layer_salt for one in known if one.layer_salt and lasts[one.name] >= now), run.layer_salt)
     run.units_from, run.units_to = taken
+
+
+def _free(traffic: float, beside: Sequence[ExperimentRun], rivals: Sequence[ExperimentRun]) -> tuple[float, float]:
+    """Return a range of units that none beside has, or else none of the rivals. Raises: NoRoom."""
+    try:
+        return free_range(traffic, [(one.units_from, one.units_to) for one in beside])
+    except NoRoom:
+        return free_range(traffic, [(one.units_from, one.units_to) for one in rivals])
+
+
+def on_same_units(pipeline: Pipeline, run: ExperimentRun, platform: Platform) -> list[str]:
+    """Return the experiments that vary something else on some of the same units, while this one runs."""
+    last = last_of(pipeline, run)
+    others = [one for one in every(pipeline, platform) if one.name != run.name]
+    at_once = (one for one in others if one.starts <= last and last_of(pipeline, one) >= run.starts)
+    return [one.name for one in at_once if one.units_from < run.units_to and run.units_from < one.units_to]
+
+
+def beside_told(pipeline: Pipeline, run: ExperimentRun, platform: Platform) -> str:
+    """Tell which experiments are on some of the same units, as a sentence; empty if none is."""
+    there = on_same_units(pipeline, run, platform)
+    what = "".join(layers_of(variants_written(run)))
+    return (
+        f"; it varies the {what}, on some of the same units as {', '.join(there)}, each by chance of its own" if there else ""
+    )
 
 
 def too_late(pipeline: Pipeline, first: TickName, platform: Platform) -> str | None:
@@ -209,15 +240,16 @@ def get(pipeline: Pipeline, name: str, platform: Platform) -> ExperimentRun:
 
 def every(pipeline: Pipeline, platform: Platform) -> list[ExperimentRun]:
     """Return all experiments, by their start."""
-    return sorted(platform.ledger.all(ExperimentRun, pipeline=pipeline.name), key=lambda run: run.starts)
+    return sorted(platform.ledger.all(ExperimentRun, pipeline=pipeline.name), key=lambda run: (run.starts, run.name))
 
 
 def in_force(pipeline: Pipeline, tick: Tick, platform: Platform) -> tuple[ExperimentRun, ...]:
-    """Return the experiments that assign the rows of a tick, each among units of its own."""
+    """Return the experiments that assign the rows of a tick, by their start."""
     runs = platform.ledger.all(
         ExperimentRun, ExperimentRun.starts <= tick.name, ExperimentRun.ends >= tick.name, pipeline=pipeline.name
     )
-    return tuple(run for run in runs if run.ended is None or tick.name < run.ended)
+    ordered = sorted(runs, key=lambda run: (run.starts, run.name))
+    return tuple(run for run in ordered if run.ended is None or tick.name < run.ended)
 
 
 def plan_of(run: ExperimentRun) -> Plan:

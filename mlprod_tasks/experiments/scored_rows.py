@@ -11,10 +11,12 @@ import pyarrow as pa
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange, UnitMetric
 from mlprod_tasks.declaration.checks.evaluation import words_of
-from mlprod_tasks.declaration.experiment import EXPERIMENT, PROPENSITY, Rows
+from mlprod_tasks.declaration.experiment import EXPERIMENT, PROPENSITY, VARIANT, Rows
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.declaration.task import PREDICTION
 from mlprod_tasks.documents.formatting import format_count
+from mlprod_tasks.experiments.answered import answered_otherwise
+from mlprod_tasks.experiments.assigned_sql import in_run, propensity_in, variant_in, with_second
 from mlprod_tasks.experiments.assignment import Variant, unit_columns
 from mlprod_tasks.experiments.left_out import rows_left_out, ticks_left_out
 from mlprod_tasks.platform import Platform, names
@@ -48,11 +50,15 @@ class ArmsRead:
         """What KNOWN calls the features."""
         return tuple(f"given by {i}" for i, _ in enumerate(self.features))
 
-    def sql(self, called: Mapping[str, str]) -> str:
+    def sql(self, name: str, called: Mapping[str, str]) -> str:
         """Return the columns of KNOWN that name arm, probability and features. called: what the table calls a feature."""
         both = zip(self.features, self.stored, strict=True)
         named = "".join(f", {quoted(called.get(one, one))} AS {quoted(stored)}" for one, stored in both)
-        return f"{quoted(self.column)} AS variant, {PROPENSITY}{named}"
+        return f"{self.arm(name)} AS variant, {propensity_in(name)} AS {PROPENSITY}{named}"
+
+    def arm(self, name: str) -> str:
+        """SQL of the arm of a row. name: of the bandit or experiment that gave it."""
+        return variant_in(name) if self.column == VARIANT else quoted(self.column)
 
 
 class ScoredRows(Protocol):
@@ -109,7 +115,7 @@ def note_seen(
     columns = ", ".join(f"{quoted(stored)} AS {quoted(name)}" for name, stored in named.items())
     schedule, source = pipeline.schedule, None
     if before > schedule.first:
-        source = _source(pipeline, rows, schedule.range(schedule.first, schedule.shift(before, -1)), platform)
+        source = _source(con, pipeline, rows, schedule.range(schedule.first, schedule.shift(before, -1)), platform)
     if source is None:
         columns = ", ".join(f"NULL::VARCHAR AS {quoted(name)}" for name in named)
         con.execute(f"CREATE OR REPLACE TABLE {SEEN} AS SELECT {columns} WHERE false")
@@ -130,43 +136,27 @@ def _read_columns(pipeline: Pipeline, metrics: Sequence[UnitMetric], covariates:
     return list(dict.fromkeys([*wanted, *(one for one in pipeline.feature_names if one in words)]))
 
 
-def _assigned(arms: ArmsRead | None, called: Mapping[str, str]) -> tuple[str, str]:
-    """Return SQL of what is read of an assignment, and of which rows have one, with the name as its parameter."""
-    own, column = ("variant", "variant") if arms is None else (arms.sql(called), quoted(arms.column))
-    return own, f"{EXPERIMENT} = ? AND {column} IS NOT NULL"
+def _assigned(name: str, arms: ArmsRead | None, called: Mapping[str, str]) -> tuple[str, str]:
+    """Return SQL of what is read of an assignment by an experiment or bandit, and of which rows have one."""
+    arm = variant_in(name) if arms is None else arms.arm(name)
+    own = f"{arm} AS variant" if arms is None else arms.sql(name, called)
+    return own, f"({in_run(name)}) AND {arm} IS NOT NULL"
 
 
 def _columns(con: duckdb.DuckDBPyConnection, source: str) -> set[str]:
     return {column for column, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
 
 
-def _source(pipeline: Pipeline, rows: ScoredRows, ticks: TickRange, platform: Platform) -> str | None:
-    """What follows FROM for the rows of some ticks; None if there are none."""
+def _source(
+    con: duckdb.DuckDBPyConnection, pipeline: Pipeline, rows: ScoredRows, ticks: TickRange, platform: Platform
+) -> str | None:
+    """What follows FROM for the rows of some ticks, with the columns of a second experiment; None if there are none."""
     name = rows.table(pipeline)
     files = platform.lake.files_if_any(name, ticks) if platform.lake.exists(name) else []
-    return f"read_parquet({listed(files)}, union_by_name = true, hive_partitioning = true)" if files else None
-
-
-def _answered_otherwise(
-    con: duckdb.DuckDBPyConnection,
-    source: str | None,
-    run: ExperimentRun,
-    variant: Variant,
-    another_version: str,
-    among: str = "true",
-) -> tuple[int, int, str]:
-    """How many rows of a variant something else than it answered, of how many, and what that was.
-
-    another_version: SQL of whether another version answered a row, with one parameter; among: SQL of the rows that count.
-    """
-    what, other = f"another version than {variant.version}", another_version
-    if variant.held_out:
-        what, other = f"something else than the fallback of version {variant.version}", "(model_version <> ? OR NOT fallback)"
-    ((others, rows),) = con.execute(
-        f"SELECT count(*) FILTER (WHERE {other}), count(*) FROM {source} WHERE experiment = ? AND variant = ? AND {among}",
-        [variant.version, run.name, variant.name],
-    ).fetchall()
-    return others, rows, what
+    if not files:
+        return None
+    source = f"read_parquet({listed(files)}, union_by_name = true, hive_partitioning = true)"
+    return with_second(source, _columns(con, source))
 
 
 class BatchRows:
@@ -197,7 +187,7 @@ class BatchRows:
         arms: ArmsRead | None = None,
         covariates: Sequence[str] = (),
     ) -> bool:
-        source = _source(pipeline, self, ticks, platform)
+        source = _source(con, pipeline, self, ticks, platform)
         there = set() if source is None else _columns(con, source)
         if not there or (experiment is not None and EXPERIMENT not in there):
             return False
@@ -208,16 +198,15 @@ class BatchRows:
         if experiment is None:
             # Rows without a unit would be assigned to no variant.
             whole = " AND ".join(f"{quoted(one)} IS NOT NULL" for one in unit_columns(pipeline) if one in there)
-            scored, given = f"SELECT {columns}, '' AS variant FROM {source} WHERE {whole}", []
+            scored = f"SELECT {columns}, '' AS variant FROM {source} WHERE {whole}"
         else:
-            own, of_row = _assigned(arms, {})
-            scored, given = f"SELECT {columns}, {own} FROM {source} WHERE {of_row}", [experiment]
+            own, of_row = _assigned(experiment, arms, {})
+            scored = f"SELECT {columns}, {own} FROM {source} WHERE {of_row}"
         con.register("outcomes_known", features.labels(pipeline, ticks, as_of, platform))
         by = ", ".join(map(quoted, key))
         con.execute(
             f"CREATE OR REPLACE TABLE {KNOWN} AS SELECT scored.*, label FROM ({scored}) AS scored "
-            f"LEFT JOIN outcomes_known USING ({by})",
-            given,
+            f"LEFT JOIN outcomes_known USING ({by})"
         )
         return True
 
@@ -230,9 +219,9 @@ class BatchRows:
         ticks: TickRange,
         platform: Platform,
     ) -> Iterator[str]:
-        source = _source(pipeline, self, ticks, platform)
+        source = _source(con, pipeline, self, ticks, platform)
         for one in variants:
-            others, rows, what = _answered_otherwise(con, source, run, one, "model_version <> ?")
+            others, rows, what = answered_otherwise(con, source, pipeline, run, one, "model_version <> ?", platform)
             if others:
                 yield f"{others:,} of {rows:,} rows of {one.name} were answered by {what}"
         # Ticks that assigned no row: the champion was another by then, or the fallback answered all.
@@ -286,7 +275,7 @@ class RequestRows:
         covariates: Sequence[str] = (),
     ) -> bool:
         asked = self._asked(pipeline, ticks)
-        source = _source(pipeline, self, asked, platform)
+        source = _source(con, pipeline, self, asked, platform)
         there = set() if source is None else _columns(con, source)
         if not there or (experiment is not None and EXPERIMENT not in there):
             return False
@@ -299,13 +288,11 @@ class RequestRows:
             chosen = " AND ".join(
                 f"{quoted(logged[name])} IS NOT NULL" for name in unit_columns(pipeline) if logged[name] in there
             )
-            variant, given = "'' AS variant", []
+            variant = "'' AS variant"
         else:
-            (variant, chosen), given = _assigned(arms, logged), [experiment]
+            variant, chosen = _assigned(experiment, arms, logged)
         own = f'tick AS asked, "at" AS answered, request_id AS request, "row" AS place, NOT {self.NOT_READ} AS scored'
-        con.execute(
-            f"CREATE OR REPLACE TABLE answered AS SELECT {columns}, {variant}, {own} FROM {source} WHERE {chosen}", given
-        )
+        con.execute(f"CREATE OR REPLACE TABLE answered AS SELECT {columns}, {variant}, {own} FROM {source} WHERE {chosen}")
         # Of requests about a row the last one of each variant counts, as a row that saw two voids an experiment; of a bandit,
         # which gives a row its arm anew with each version of its state, the last one of all.
         self._join(con, pipeline, ticks, asked, as_of, platform, of_one="" if arms is not None else ", variant")
@@ -361,12 +348,12 @@ class RequestRows:
         ticks: TickRange,
         platform: Platform,
     ) -> Iterator[str]:
-        source = _source(pipeline, self, ticks, platform)
+        source = _source(con, pipeline, self, ticks, platform)
         answered = f"NOT {self.NOT_READ}"
         for one in variants:
             # A row whose features let the fallback answer was given to no version: assigned is ''.
             version = "assigned <> '' AND (model_version <> ? OR fallback)"
-            others, rows, what = _answered_otherwise(con, source, run, one, version, answered)
+            others, rows, what = answered_otherwise(con, source, pipeline, run, one, version, platform, answered)
             if others > MOST_OTHERS * rows:
                 yield f"{others:,} of {rows:,} requests of {one.name} were answered by {what}"
         until = None if run.ended_at is None else run.ended_at.isoformat()
@@ -379,8 +366,8 @@ class RequestRows:
                 "another version answer, or a replica could not read the ledger"
             )
         if pipeline.of_task.decides:
-            query = f"SELECT count(*) FROM {source} WHERE experiment = ? AND decision IS NULL AND {answered}"
-            ((left,),) = con.execute(query, [run.name]).fetchall()
+            query = f"SELECT count(*) FROM {source} WHERE ({in_run(run.name)}) AND decision IS NULL AND {answered}"
+            ((left,),) = con.execute(query).fetchall()
             if left:
                 yield f"{format_count(left, 'request')} {'was' if left == 1 else 'were'} left to people to decide"
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline
 from mlprod_tasks.declaration.bandit import ACTION, STATE
+from mlprod_tasks.declaration.experiment import SECOND
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.declaration.task import HIGH, LOW, PREDICTION, PROBABILITIES
 from mlprod_tasks.models.predicted_columns import ADAPTATION, RAW_PROBABILITIES, RAW_SCORE
@@ -35,7 +36,8 @@ class LoggedRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     '' if features or a switch decided instead. error: a model failed on it. experiment, variant: that its unit is in.
     propensity: the probability with which the hash of its unit, or of a canary its key, gave it who answers. key_values,
     features: in the order of the entity's key and of `Pipeline.feature_names`, one column each. of_task: what the task's
-    answers say besides, in the order of `columns_of_task`. of_bandit: the same in the order of `columns_of_bandit`.
+    answers say besides, in the order of `columns_of_task`. of_second, of_bandit: the same in the order of `columns_of_second`
+    and `columns_of_bandit`.
     """
 
     request_id: Annotated[str, pa.string()]
@@ -65,6 +67,7 @@ class LoggedRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     key_values: tuple[Any, ...]
     features: tuple[Any, ...]
     of_task: tuple[Any, ...] = ()
+    of_second: tuple[Any, ...] = ()
     of_bandit: tuple[Any, ...] = ()
 
 
@@ -72,7 +75,7 @@ class LoggedRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 ROW_COLUMNS: tuple[tuple[str, pa.DataType], ...] = tuple(
     (name, hint.__metadata__[0])
     for name, hint in get_type_hints(LoggedRow, include_extras=True).items()
-    if name not in ("key_values", "features", "of_task", "of_bandit")
+    if name not in ("key_values", "features", "of_task", "of_second", "of_bandit")
 )
 READERS = tuple(attrgetter(name) for name, _ in ROW_COLUMNS)
 
@@ -86,7 +89,7 @@ def log_schema(pipeline: Pipeline) -> pa.Schema:
     """Return the columns of the log.
 
     `row_columns`, then the entity's key as `key_<column>`, then the features as `feature_<name>`, then those of the task and
-    of its adaptation, and of a bandit. A personal key column holds the same hash as the lake.
+    of its adaptation, of a second experiment, and of a bandit. A personal key column holds the same hash as the lake.
     """
     entity = pipeline.entity_table
     kinds = {name: "text" if entity.column(name).personal == "hash" else entity.column(name).kind for name in entity.key}
@@ -99,6 +102,7 @@ def log_schema(pipeline: Pipeline) -> pa.Schema:
             *features,
             *columns_of_task(pipeline),
             *columns_of_adaptation(pipeline),
+            *columns_of_second(pipeline),
             *columns_of_bandit(pipeline),
         ]
     )
@@ -113,6 +117,11 @@ def columns_of_task(pipeline: Pipeline) -> list[tuple[str, pa.DataType]]:
     ends = [] if pipeline.model.coverage is None else [(LOW, pa.float64()), (HIGH, pa.float64())]
     classes = [(PREDICTION, pa.string()), (PROBABILITIES, pa.string())]
     return {"binary": [], "regression": ends, "multiclass": classes}[pipeline.task]
+
+
+def columns_of_second(pipeline: Pipeline) -> list[tuple[str, pa.DataType]]:
+    """Return what the log has besides if experiments are declared: a second one that the unit is in, as of the first one."""
+    return [] if pipeline.experiments is None else list(zip(SECOND, (pa.string(), pa.string(), pa.float64()), strict=True))
 
 
 def columns_of_bandit(pipeline: Pipeline) -> list[tuple[str, pa.DataType]]:
@@ -160,6 +169,7 @@ class TableBuilder:
             *zip(*(row.key_values for row in rows), strict=True),
             *zip(*(row.features for row in rows), strict=True),
             *zip(*(row.of_task for row in rows), strict=True),
+            *zip(*(row.of_second for row in rows), strict=True),
             *zip(*(row.of_bandit for row in rows), strict=True),
         ]
         if len(READERS) + len(self._keys_and_features) != len(schema):

@@ -182,16 +182,15 @@ def _with_variants(
 
     versions = np.full(built.table.num_rows, champions.model_version, np.int32)
     answer = replace(champions, versions=versions, assigned=experiment)
-    for position, variant in enumerate(experiment.variants):
-        rows = experiment.of_row == position
-        if variant.name == CONTROL or not rows.any():
+    for variant, named, rows in experiment.answering():
+        if variant.name == CONTROL:
             continue
         try:
             treated = _variant_predictions(pipeline, tick, variant, model, built, rows, platform)
         except Exception:
             log.exception(
                 "%s: %s: %s of experiment %s cannot score its %d rows: the champion scores them",
-                pipeline.name, tick, variant.name, experiment.named[position], int(rows.sum()),
+                pipeline.name, tick, variant.name, named, int(rows.sum()),
             )  # fmt: skip
             answer = replace(answer, assigned=experiment.failed(rows))
             continue

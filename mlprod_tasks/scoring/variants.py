@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,9 @@ from mlprod_tasks.bandits import run as bandits
 from mlprod_tasks.bandits.give import give
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.declaration.bandit import ACTION, STATE
-from mlprod_tasks.declaration.experiment import ASSIGNED, EXPERIMENT, PROPENSITY, VARIANT
+from mlprod_tasks.declaration.experiment import ASSIGNED, CONTROL, SECOND
 from mlprod_tasks.experiments import run as experiments
-from mlprod_tasks.experiments.assignment import Variant, assign, unit_columns, units_of, units_of_run
+from mlprod_tasks.experiments.assignment import Variant, assign, combined, unit_columns, units_of, units_of_run
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.bandit_entries import BanditRun
 
@@ -34,7 +35,8 @@ class Assigned:
     of each row's variant, (rows,), -1 for none. without: the experiment or bandit of rows without a variant, of the one that
     has all units. propensities: (rows,) with which probability a bandit gave each row what it got; None if these are the
     variants' shares. state: the version of the bandit's state. actions: (rows,) what is to be done with each row, of a bandit
-    with actions.
+    with actions. second_of_row: the position of a second variant, (rows,), -1 for none: of an experiment that varies another
+    part of the answer. Of two, the first one is not the control unless both are: a row is the champion's own if the first is.
     """
 
     variants: tuple[Variant, ...]
@@ -44,6 +46,15 @@ class Assigned:
     propensities: NDArray[np.float64] | None = None
     state: int | None = None
     actions: tuple[str | None, ...] | None = None
+    second_of_row: NDArray[np.int64] | None = None
+
+    def answering(self) -> Iterator[tuple[Variant, str, NDArray[np.bool_]]]:
+        """Yield what answers rows, whose experiment that is, and which rows, (rows,)."""
+        second = np.full_like(self.of_row, -1) if self.second_of_row is None else self.second_of_row
+        for one, other in np.unique(np.column_stack([self.of_row, second]), axis=0).tolist():
+            if one >= 0:
+                both = self.variants[one] if other < 0 else combined(self.variants[one], self.variants[other])
+                yield both, self.named[one], (self.of_row == one) & (second == other)
 
     def held_out(self) -> NDArray[np.bool_]:
         """Which rows the fallback answers because they are held out, (rows,)."""
@@ -51,20 +62,32 @@ class Assigned:
 
     def columns(self) -> dict[str | None, Any]:
         """The columns that record the assignment; null where there is none."""
-        names, named = [one.name for one in self.variants] + [None], [*self.named, self.without]
         without = self.of_row < 0
-        shares = np.array([one.share for one in self.variants] + [np.nan])
-        chances = shares[self.of_row] if self.propensities is None else self.propensities
-        columns: dict[str | None, Any] = {
-            EXPERIMENT: pa.array([named[position] for position in self.of_row], pa.string()),
-            VARIANT: pa.array([names[position] for position in self.of_row], pa.string()),
-            PROPENSITY: pa.array(chances, pa.float64(), mask=without),
-        }
+        columns = self._columns(ASSIGNED, self.of_row, self.without, self.propensities)
+        if self.second_of_row is not None:
+            columns |= self._columns(SECOND, self.second_of_row, None, None)
         if self.state is not None:
             columns[STATE] = pa.array(np.full(len(without), self.state, np.int32), mask=without)
         if self.actions is not None:
             columns[ACTION] = pa.array(self.actions, pa.string(), mask=without)
         return columns
+
+    def _columns(
+        self,
+        called: tuple[str, str, str],
+        of_row: NDArray[np.int64],
+        otherwise: str | None,
+        propensities: NDArray[np.float64] | None,
+    ) -> dict[str | None, Any]:
+        """Experiment, variant and propensity of rows. otherwise: the experiment of rows without a variant."""
+        names, named = [one.name for one in self.variants] + [None], [*self.named, otherwise]
+        shares = np.array([one.share for one in self.variants] + [np.nan])
+        experiment, variant, propensity = called
+        return {
+            experiment: pa.array([named[position] for position in of_row], pa.string()),
+            variant: pa.array([names[position] for position in of_row], pa.string()),
+            propensity: pa.array(shares[of_row] if propensities is None else propensities, pa.float64(), mask=of_row < 0),
+        }
 
     def failed(self, rows: NDArray[np.bool_]) -> Assigned:
         """The same after a variant could not answer its rows, (rows,): a bandit does not learn from what it did not give.
@@ -77,8 +100,8 @@ class Assigned:
 def assigned(pipeline: Pipeline, tick: Tick, rows: pa.Table, champion: int, platform: Platform) -> Assigned | None:
     """Assign the rows of a tick; None without an experiment or bandit.
 
-    Each unit is in one of several experiments at most. The champion is the control of a plan, or it assigns no rows: what was
-    planned is not what would be compared.
+    Each unit is in one of several experiments, or in two that vary different parts of the answer. The champion is the control
+    of a plan, or it assigns no rows: what was planned is not what would be compared.
     """
     runs = experiments.in_force(pipeline, tick, platform)
     if not runs:
@@ -86,17 +109,25 @@ def assigned(pipeline: Pipeline, tick: Tick, rows: pa.Table, champion: int, plat
     units = units_of(rows, unit_columns(pipeline))
     variants: list[Variant] = []
     named: list[str] = []
-    of_row, without = np.full(len(units), -1, np.int64), None
+    first, second = np.full((2, len(units)), -1, np.int64)
+    without = None
     for run in runs:
         planned, among = experiments.plan_of(run), units_of_run(run)
         if planned.control.version != champion:
             continue
         found = assign(units, run.salt, planned.variants, among)
-        of_row = np.where(found < 0, of_row, found + len(variants))
+        # Of two the one that is not the control comes first.
+        instead = (first >= 0) & (found > 0) & np.isin(first, [i for i, one in enumerate(variants) if one.name == CONTROL])
+        found = np.where(found < 0, found, found + len(variants))
+        second = np.where(instead, first, np.where((first >= 0) & (found >= 0), found, second))
+        first = np.where(instead | (first < 0), found, first)
         variants += planned.variants
         named += [run.name] * len(planned.variants)
-        without = run.name if among.whole else without
-    return Assigned(tuple(variants), tuple(named), without, of_row) if variants else None
+        without = run.name if among.whole and without is None else without
+    if not variants:
+        return None
+    two = second if (second >= 0).any() else None
+    return Assigned(tuple(variants), tuple(named), without, first, second_of_row=two)
 
 
 def chosen(pipeline: Pipeline, tick: Tick, rows: pa.Table, champion: int, platform: Platform) -> Assigned | None:
@@ -126,12 +157,20 @@ def row_thresholds(pipeline: Pipeline, rows: pa.Table, platform: Platform) -> li
     if not set(ASSIGNED) <= set(rows.column_names):
         return [None] * rows.num_rows
     thresholds: dict[tuple[str | None, str | None], float | None] = {(None, None): None}
-    found = []
-    for of in zip(rows[EXPERIMENT].to_pylist(), rows[VARIANT].to_pylist(), strict=True):
-        if of not in thresholds:
-            thresholds |= {(of[0], one.name): one.threshold for one in _variants_of(pipeline, of[0], platform)}
-        found.append(thresholds[of])
-    return found
+
+    def threshold(of: tuple[str | None, str | None]) -> float | None:
+        if of not in thresholds and of[0] is not None:
+            thresholds.update({(of[0], one.name): one.threshold for one in _variants_of(pipeline, of[0], platform)})
+        return thresholds.get(of)
+
+    pairs = [_pairs(rows, ASSIGNED), *([_pairs(rows, SECOND)] if set(SECOND) <= set(rows.column_names) else [])]
+    # Only one of two experiments varies the threshold.
+    return [next((own for of in row if (own := threshold(of)) is not None), None) for row in zip(*pairs, strict=True)]
+
+
+def _pairs(rows: pa.Table, called: tuple[str, str, str]) -> list[tuple[str | None, str | None]]:
+    """The experiment and the variant of each row."""
+    return list(zip(rows[called[0]].to_pylist(), rows[called[1]].to_pylist(), strict=True))
 
 
 def _variants_of(pipeline: Pipeline, name: str, platform: Platform) -> tuple[Variant, ...]:

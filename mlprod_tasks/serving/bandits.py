@@ -49,6 +49,7 @@ class BanditSplit:
     ends: tuple[bytes, ...] = ()
     by_row: RowShares | None = None
     places: tuple[int, ...] = ()
+    layers: frozenset[str] = frozenset()  # a bandit runs alone
 
     @cached_property
     def of(self) -> Callable[[str | None, Sequence[Any]], Assignment]:

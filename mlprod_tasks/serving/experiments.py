@@ -10,23 +10,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration.experiment import CONTROL
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.experiments.assignment import (
     SEPARATOR,
     UnitRange,
     Variant,
     column_of_unit,
+    combined,
     first_hash,
     salted,
     shares_end,
     unit_columns,
     units_of_run,
 )
+from mlprod_tasks.experiments.plan_written import layers_of
 from mlprod_tasks.online.fields import EPOCH_DAY
 from mlprod_tasks.online.plan import EPOCH, MICROSECOND
 from mlprod_tasks.platform import Platform
@@ -43,11 +46,15 @@ AS_IN_LAKE: dict[str, Callable[[Any], Any]] = {
 UnitOf = Callable[[Mapping[str, Any]], str | None]
 
 
+NO_SECOND = (None, None, None)
+
+
 class Assignment(msgspec.Struct, frozen=True):
     """The variant that a row's unit has.
 
     experiment: None if none assigns the row. variant, name, propensity: None of a row without a unit, too. state: of a bandit,
     the version of its state; action: what it chose, if arms are actions: the rollout decides then which version answers.
+    second: experiment, variant and propensity of a second experiment, with which together `variant` is what answers.
     """
 
     experiment: str | None
@@ -56,6 +63,7 @@ class Assignment(msgspec.Struct, frozen=True):
     propensity: float | None = None
     state: int | None = None
     action: str | None = None
+    second: tuple[str | None, str | None, float | None] = NO_SECOND
 
     @property
     def held_out(self) -> str:
@@ -94,7 +102,7 @@ class RequestSplit:
 
     salted: the hash before a unit; among: which units take part, None for all; control: the version that must be champion;
     first, last: the ticks whose requests are assigned; ends: the first hash beyond the share of each variant but the last;
-    assignments: of each variant.
+    assignments: of each variant; layers: what they vary of an answer.
     """
 
     experiment: str
@@ -105,6 +113,7 @@ class RequestSplit:
     ends: tuple[bytes, ...]
     assignments: tuple[Assignment, ...]
     among: HashRange | None = None
+    layers: frozenset[str] = frozenset()
 
     @cached_property
     def of(self) -> Callable[[str | None, Sequence[Any]], Assignment]:
@@ -130,12 +139,59 @@ def within(
 def first_that_assigns(
     each: Sequence[Callable[[str | None, Sequence[Any]], Assignment]],
 ) -> Callable[[str | None, Sequence[Any]], Assignment]:
-    """Return what asks several experiments in turn: no unit takes part in two."""
+    """Return what asks several experiments in turn, of which no unit takes part in two."""
 
     def of(unit: str | None, values: Sequence[Any] = ()) -> Assignment:
         return next((found for one in each if (found := one(unit, values)).experiment is not None), NOT_ASSIGNED)
 
     return of
+
+
+def both_that_assign(
+    each: Sequence[Callable[[str | None, Sequence[Any]], Assignment]],
+) -> Callable[[str | None, Sequence[Any]], Assignment]:
+    """Return what asks several experiments, of which a unit takes part in two at most."""
+    together: dict[tuple[str | None, ...], Assignment] = {}
+
+    def of(unit: str | None, values: Sequence[Any] = ()) -> Assignment:
+        found = [one for ask in each if (one := ask(unit, values)).experiment is not None]
+        if len(found) < 2 or unit is None:
+            return found[0] if found else NOT_ASSIGNED
+        key = (found[0].experiment, found[0].name, found[1].experiment, found[1].name)
+        if key not in together:
+            together[key] = _together(found[0], found[1])
+        return together[key]
+
+    return of
+
+
+def _together(one: Assignment, other: Assignment) -> Assignment:
+    """The assignment of a unit that is in two experiments: the one that is not the control comes first, as in a batch."""
+    first, second = (other, one) if one.name == CONTROL and other.name != CONTROL else (one, other)
+    assert first.variant is not None
+    assert second.variant is not None
+    both = combined(first.variant, second.variant)
+    beside = second.experiment, second.name, second.propensity
+    return Assignment(first.experiment, both, first.name, first.propensity, second=beside)
+
+
+class Split(Protocol):
+    """What assigns units of requests. layers: what it varies of an answer."""
+
+    @property
+    def of(self) -> Callable[[str | None, Sequence[Any]], Assignment]: ...
+
+    @property
+    def layers(self) -> frozenset[str]: ...
+
+
+def of_all(splits: Sequence[Split]) -> Callable[[str | None, Sequence[Any]], Assignment] | None:
+    """Return what assigns units by all of some splits; None if there are none."""
+    each = [one.of for one in splits]
+    if len(each) < 2:
+        return each[0] if each else None
+    apart = frozenset.intersection(*(one.layers for one in splits))
+    return first_that_assigns(each) if apart else both_that_assign(each)
 
 
 def by_hash(
@@ -171,7 +227,17 @@ def split_of(run: ExperimentRun, variants: Sequence[Variant]) -> RequestSplit:
     ends = [first_hash(end) for end in shares_end(variants)[:-1]]
     assignments = tuple(Assignment(run.name, one, one.name, one.share) for one in variants)
     among = _hash_range(units_of_run(run))
-    return RequestSplit(run.name, salted(run.salt), variants[0].version, run.starts, run.ends, tuple(ends), assignments, among)
+    return RequestSplit(
+        run.name,
+        salted(run.salt),
+        variants[0].version,
+        run.starts,
+        run.ends,
+        tuple(ends),
+        assignments,
+        among,
+        layers_of(variants),
+    )
 
 
 def _hash_range(units: UnitRange) -> HashRange | None:

@@ -20,12 +20,12 @@ from mlprod_tasks.online.fields import EPOCH_DAY
 from mlprod_tasks.online.plan import EPOCH, MICROSECOND, micros
 from mlprod_tasks.rollout import routing
 from mlprod_tasks.rollout.routing import Routing
-from mlprod_tasks.scoring.log_row import LoggedRow, columns_of_bandit
+from mlprod_tasks.scoring.log_row import LoggedRow, columns_of_bandit, columns_of_second
 from mlprod_tasks.scoring.prediction_log import PredictionLog
 from mlprod_tasks.serving.adapter import NOT_THE_CHAMPIONS, Logged
 from mlprod_tasks.serving.bandits import BanditSplit
 from mlprod_tasks.serving.error_place import error_place
-from mlprod_tasks.serving.experiments import NOT_ASSIGNED, Assignment, RequestSplit, first_that_assigns, unit_reader
+from mlprod_tasks.serving.experiments import NOT_ASSIGNED, Assignment, RequestSplit, of_all, unit_reader
 from mlprod_tasks.serving.messages import ValidRequest
 from mlprod_tasks.serving.model_loader import LoadedModels, LoadedVersion, ModelLoader
 from mlprod_tasks.serving.row_decision import NO_SHADOW, RouteChoice, RowDecision, RowResult, ShadowScore
@@ -74,6 +74,7 @@ class Scorer:
         self._split_tick: TickName | None = None
         self._splits: Sequence[RequestSplit | BanditSplit] = ()
         self._split: Callable[[str | None, Sequence[Any]], Assignment] | None = None
+        self._logs_second = bool(columns_of_second(pipeline))
         self._logs_bandit = bool(columns_of_bandit(pipeline))
         self._adapts = pipeline.adapt is not None
         entity = pipeline.entity_table
@@ -126,8 +127,7 @@ class Scorer:
         """
         if tick is not self._split_tick or loaded.splits is not self._splits:  # most requests share both
             self._split_tick, self._splits = tick, loaded.splits
-            each = [one.of for one in loaded.splits if one.first <= tick <= one.last]
-            self._split = None if not each else each[0] if len(each) == 1 else first_that_assigns(each)
+            self._split = of_all([one for one in loaded.splits if one.first <= tick <= one.last])
         return NOT_ASSIGNED if self._split is None or self._unit is None else self._split(self._unit(row), values)
 
     def choose_route(self, entity: str, loaded: LoadedModels, assigned: Assignment = NOT_ASSIGNED) -> RouteChoice:
@@ -190,6 +190,7 @@ class Scorer:
             key_values=tuple([row[name] for name in key]),
             features=features.values,
             of_task=(*self.answers.logged(scored), *decided.own) if self._adapts else self.answers.logged(scored),
+            of_second=assigned.second if self._logs_second else (),
             of_bandit=(assigned.state, assigned.action) if self._logs_bandit else (),
         )
         return RowResult(scored, logged)

@@ -70,6 +70,21 @@ def shop(scored_home: Path, tmp_path: Path) -> Shop:
 
 
 @pytest.fixture(scope="session")
+def eager_home(scored_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with version 2, which acts on nearly every order."""
+    from mlprod_tasks.evaluation.gate import gate
+    from mlprod_tasks.steps import register
+
+    folder = tmp_path_factory.mktemp("eager")
+    shop = ready(scored_home, folder).declared(value=ml.CostMatrix(true_positive=10, false_positive=-0.1))
+    shop.trained("two", "2024-02-11")
+    gate(shop.pipeline, "two", shop.platform)
+    assert register(shop.pipeline, "two", shop.platform).version == 2
+    shop.platform.ledger.engine.dispose()
+    return folder / "var"
+
+
+@pytest.fixture(scope="session")
 def never_home(scored_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with experiment 'never', planned for a week: the champion against never acting; its week is scored."""
     from mlprod_tasks.experiments.plan import Wanted

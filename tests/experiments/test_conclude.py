@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.evaluation.gate import gate
 from mlprod_tasks.experiments import run as experiments
 from mlprod_tasks.experiments.conclude import conclude
 from mlprod_tasks.experiments.follow import follow
@@ -17,25 +16,12 @@ from mlprod_tasks.experiments.run import CannotStart, plan_for, start
 from mlprod_tasks.platform.experiment_entries import ExperimentRun
 from mlprod_tasks.platform.ledger import PromotionKind, Training
 from mlprod_tasks.promotion import history
-from mlprod_tasks.steps import register
 from tests.experiments.conftest import ready
 from tests.support.trained_shop import Shop
 
 FIRST, LAST, END = date(2024, 1, 25), date(2024, 1, 31), "2024-02-02"
 ACTED = ml.UnitMetric("acted", "decision", "orders that were acted on", of="proportion")
 WANTED = Wanted("acted", difference=0.2, then="promote")
-
-
-@pytest.fixture(scope="session")
-def eager_home(scored_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with version 2, which acts on nearly every order."""
-    folder = tmp_path_factory.mktemp("eager")
-    shop = ready(scored_home, folder).declared(value=ml.CostMatrix(true_positive=10, false_positive=-0.1))
-    shop.trained("two", "2024-02-11")
-    gate(shop.pipeline, "two", shop.platform)
-    assert register(shop.pipeline, "two", shop.platform).version == 2
-    shop.platform.ledger.engine.dispose()
-    return folder / "var"
 
 
 @pytest.fixture

@@ -177,6 +177,7 @@ def test_only_rows_of_units_that_take_part_are_missed(shop):
     rows = ", ".join(f"('{unit}', {1 + (i >= 100)}, {given[i]})" for i, unit in enumerate(units))
     with opened(shop.platform) as con:
         con.execute(f"CREATE TABLE log AS SELECT * FROM (VALUES {rows}, (NULL, 1, NULL)) AS t(u, tick, experiment)")
+        con.execute("ALTER TABLE log ADD COLUMN second_experiment VARCHAR")
         lost = sum(taken for i, taken in enumerate(mine) if i >= 90)
         assert rows_left_out(con, "log", run, {"unit": "u"}, "true", []) == (lost, sum(mine))
         assert ticks_left_out(con, "log", run, {"unit": "u"}) == [2]

@@ -10,7 +10,7 @@ from mlprod_tasks.declaration.checks.evaluation import words_of
 from mlprod_tasks.declaration.checks.features import sql_problems
 from mlprod_tasks.declaration.checks.population import later_problems
 from mlprod_tasks.declaration.checks.tables import IDENTIFIER, listed, repeated
-from mlprod_tasks.declaration.experiment import EXPERIMENT, LATER, PROPENSITY, VARIANT
+from mlprod_tasks.declaration.experiment import ASSIGNED, LATER, SECOND
 
 if TYPE_CHECKING:
     from mlprod_tasks.declaration.experiment import UnitMetric
@@ -39,7 +39,7 @@ def experiment_problems(pipeline: Pipeline) -> Iterator[str]:
         if guardrail.loss < 0:
             yield f"experiments: guardrail {guardrail.metric!r}: loss {guardrail.loss} must be at least 0"
     columns = (*pipeline.entity_table.key, *pipeline.feature_names)
-    for name in (EXPERIMENT, VARIANT, PROPENSITY):
+    for name in (*ASSIGNED, *SECOND):
         if name in columns:
             yield f"experiments: predictions get a column {name!r}, which is also a key or feature here: give that another name"
     for name in experiments.unit:

@@ -19,6 +19,7 @@ from demo.mail_catcher import MailCatcher
 from demo.stack import PRELOADED
 from mlprod_tasks import steps, workflows
 from mlprod_tasks.declaration import Pipeline, load
+from mlprod_tasks.experiments import run as experiments
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Rollout, RolloutCheck
 from mlprod_tasks.platform.settings import from_environment
@@ -34,6 +35,8 @@ from tests.support.returns_lake import fill
 
 DAG = "returns.rollout"
 # Looked at often, so that the trial is short.
+EXPERIMENT = "returns.experiment"
+EXPERIMENTS = "ml.Experiments((ml.UnitMetric('saved', 'value', 'what acting saved'),))"
 SERVING = "ml.Serving(log_seconds=0.2, ramp=ml.Ramp(shares=(0.5, 1.0), hold=ml.hours(0), rows=100))"
 
 
@@ -110,7 +113,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     home = tmp_path_factory.mktemp("rollout")
     shutil.copytree(REPOSITORY / "dags", home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
     (home / "pipelines").mkdir()
-    returns_pipeline.write(home / "pipelines", approval="None", serving=SERVING)
+    returns_pipeline.write(home / "pipelines", approval="None", serving=SERVING, experiments=EXPERIMENTS)
     with MailCatcher(home / "outbox") as catcher:
         variables = {
             "MLPROD_HOME": str(home / "var"),
@@ -129,11 +132,41 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             home / "airflow", dags=home / "dags", plugins=plugins, preload=PRELOADED, environment=variables, cores=2
         ) as airflow:
             api = airflow.api
-            wanted = {DAG, "returns.train"}
+            wanted = {DAG, EXPERIMENT, "returns.train"}
             poll(lambda: True if api.dag_ids() >= wanted else None, seconds=90, waiting_for=lambda: str(api.import_errors()))
             for dag in wanted:
                 api.unpause(dag)
             yield Running(pipeline, platform, catcher, api, service)
+
+
+def test_an_experiment_is_planned_started_and_ended_by_its_own_dag(running: Running) -> None:
+    api, pipeline, platform = running.api, running.pipeline, running.platform
+    for tick in pipeline.schedule.range("2024-01-15", "2024-01-21"):
+        steps.score(pipeline, tick, platform)
+
+    def ran(run: str, **asked: Any) -> tuple[str, str]:
+        conf = {"variants": "2", "metric": "saved", "difference": 3.0, "reason": "a test", "name": "newer", **asked}
+        state = api.wait_for_run(EXPERIMENT, api.trigger(EXPERIMENT, conf=conf, run_id=run))["state"]
+        return state, api.task_log(EXPERIMENT, run, "carry_out")
+
+    state, log = ran("planned", what="plan")
+    assert state == "success", log
+    assert "in 2024-01-15 to 2024-01-21: " in log
+    assert experiments.every(pipeline, platform) == []
+    state, log = ran("too_small", what="plan", difference=0.001)
+    assert state == "failed"
+    assert "Ask for a greater difference" in log
+    assert ran("started", what="start")[0] == "success"
+    (run,) = experiments.every(pipeline, platform)
+    assert (run.name, run.reason, run.plan["wanted"]["difference"]) == ("newer", "a test", 3.0)
+    assert run.by
+    state, log = ran("again", what="start")
+    assert state == "failed"
+    assert "there was one of that name" in log
+    assert ran("ended", what="stop", reason="enough")[0] == "success"
+    (run,) = experiments.every(pipeline, platform)
+    assert (run.ended, run.end_reason) == (run.starts, "enough")
+    assert running.mails() == [], "who asked for what was refused reads why"
 
 
 def test_a_version_that_is_no_worse_goes_through_all_shares_and_becomes_champion(running: Running) -> None:

@@ -10,7 +10,7 @@ from mlprod_tasks.documents.formatting import format_count, p_value
 from mlprod_tasks.experiments.assignment import unit_columns
 from mlprod_tasks.experiments.plan import Plan
 from mlprod_tasks.experiments.scored_rows import SOURCES
-from mlprod_tasks.experiments.units import UNITS
+from mlprod_tasks.experiments.units import UNITS, moments_of
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.experiment_entries import ExperimentRun
 from mlprod_tasks.platform.ledger import Scoring
@@ -43,6 +43,7 @@ def problems(
     yield from _declared_anew(pipeline, ticks, platform)
     yield from _outcomes_missing(planned, rows)
     yield from _differed_before(planned, before)
+    yield from _differ_in_covariates(con, pipeline, planned)
 
 
 def sample_ratio(con: duckdb.DuckDBPyConnection, planned: Plan) -> tuple[list[int], float]:
@@ -94,3 +95,20 @@ def _differed_before(planned: Plan, before: Mapping[str, Moments]) -> Iterator[s
             continue
         if p < CERTAIN:
             yield f"units of {one.name} differed from the control before the start ({p_value(p)}): they are not alike"
+
+
+def _differ_in_covariates(con: duckdb.DuckDBPyConnection, pipeline: Pipeline, planned: Plan) -> Iterator[str]:
+    """What units were by their first row, which no variant can have changed. So it is told of units that come once, too."""
+    assert pipeline.experiments is not None
+    covariates = pipeline.experiments.covariates
+    for j, name in enumerate(covariates):
+        found = moments_of(con, (f"c{j}",))
+        for one in planned.treated:
+            if planned.control.name not in found or one.name not in found:
+                continue
+            try:
+                p = of_means(found[planned.control.name], found[one.name]).p
+            except NoEffect:
+                continue
+            if p < CERTAIN / len(covariates):
+                yield f"units of {one.name} differ from the control in covariate {name!r} ({p_value(p)}): they are not alike"

@@ -321,7 +321,8 @@ def told(run: ExperimentRun, reading: Reading) -> str:
     """Tell a reading in words."""
     lines = [f"{run.name}: {reading.verdict}: {reading.sentence}"]
     if reading.last is not None:
-        of = ", ".join(f"{name} {format_count(n, 'unit')}" for name, n in reading.units.items())
+        rows = {name: f" of {format_count(n, 'row')}" for name, (n, _) in reading.rows.items()}
+        of = ", ".join(f"{name} {format_count(n, 'unit')}{rows.get(name, '')}" for name, n in reading.units.items())
         ratio = "" if reading.sample_ratio is None else f"; sample ratio p {p_value(reading.sample_ratio)}"
         lines.append(f"  rows of {reading.first} to {reading.last}: {of}{ratio}")
     for one in reading.compared:

@@ -6,6 +6,7 @@ from math import ceil, sqrt
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from mlprod_tasks import features
@@ -81,3 +82,18 @@ def test_with_covariates_in_the_plan_the_adjusted_difference_decides(shop):
     assert decided.sentence.endswith("difference 0.5 [0.2, 0.8], given amount")
     raw = decide(declared.pipeline, replace(planned, covariates=()), primary, [noisy], (), Looked(None, True), units)
     assert raw.verdict == ALIKE
+
+
+def test_variants_that_are_told_apart_by_a_covariate_void_the_verdict(never):
+    """As a split by what units are, and not by chance: units that come once have no past that would tell."""
+    shop: Shop = never.declared(experiments=replace(never.pipeline.experiments, covariates=("amount", "items")))
+    ticks = shop.pipeline.schedule.range(FIRST, LAST)
+    rows = shop.platform.lake.rows(names.predictions(shop.pipeline), list(ticks.names))
+    amount = rows["amount"].to_numpy()
+    split = pa.array(np.where(amount > np.nanmedian(amount), "champion@1.0", "control"))
+    changed = rows.set_column(rows.column_names.index("variant"), "variant", split)
+    shop.platform.lake.replace_ticks(names.predictions(shop.pipeline), ticks, changed)
+    reading = read_out(shop.pipeline, get(shop.pipeline, "never", shop.platform), shop.tick(END), shop.platform)
+    assert reading.verdict == "void"
+    assert "units of champion@1.0 differ from the control in covariate 'amount' (< 0.001)" in reading.sentence
+    assert "'items'" not in reading.sentence

@@ -24,8 +24,8 @@ def untold(metric: str, rewards: Sequence[Mapping[str, Any]]) -> str | None:
         )
     if nulls == n:
         return f"metric {metric!r} is null for all {format_count(round(n), 'reward')}: check its sql, and what it reads"
-    squares = _sum(rewards, "squares")
-    if squares - _sum(rewards, "total") ** 2 / n <= ALIKE * squares:
+    squares, of_mean = _sum(rewards, "squares"), _sum(rewards, "total") ** 2 / n
+    if abs(squares - of_mean) <= ALIKE * max(squares, of_mean):
         return f"all {format_count(round(n), 'reward')} are alike: they tell no arm from another"
     return None
 

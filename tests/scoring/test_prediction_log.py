@@ -32,7 +32,8 @@ def test_every_field_of_a_row_is_a_column_of_its_own_name_and_type(tmp_path: Pat
     assert log.flush()
     written = read(tmp_path / "log")
     assert written.schema.equals(SMALL)
-    names = [name for name in LoggedRow.__struct_fields__ if name not in ("key_values", "features", "of_task", "of_bandit")]
+    several = ("key_values", "features", "of_task", "of_second", "of_bandit")
+    names = [name for name in LoggedRow.__struct_fields__ if name not in several]
     assert [name for name, _ in ROW_COLUMNS] == names
     rows = written.to_pylist()
     assert [[row[name] for name in names] for row in rows] == [[getattr(one, name) for name in names] for one in some]

@@ -107,10 +107,9 @@ def start(
     planned = plan_for(pipeline, wanted, variant, here, periods)
     run = begin(pipeline, experiment, planned, by, reason, here, starts=first)
     say(told(pipeline, planned))
-    say(
-        f"{experiment} runs from {run.starts} to {run.ends}; its outcomes are complete {delay_ticks(pipeline)} ticks later"
-        f"{beside_told(pipeline, run, here)}"
-    )
+    say(f"{experiment} runs from {run.starts} to {run.ends}; its outcomes are complete {delay_ticks(pipeline)} ticks later")
+    if said := beside_told(pipeline, run, here):
+        say(said)
 
 
 @experiment_app.command()
@@ -126,6 +125,8 @@ def status(name: Name, experiment: Annotated[str | None, typer.Argument(help="It
     tick = pipeline.schedule.last_at(here.clock.now())
     for run in runs:
         say(told(run, read_out(pipeline, run, tick, here)))
+        if said := experiments.beside_told(pipeline, run, here):
+            say(f"  {said}")
 
 
 @experiment_app.command()

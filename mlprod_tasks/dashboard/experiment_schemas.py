@@ -115,6 +115,7 @@ class ExperimentRow:
     paths: tuple[DifferencePath, ...]
     exposure: tuple[ExposurePath, ...]
     may_end: bool  # whether rows of ticks to come are still assigned
+    beside: tuple[str, ...]  # experiments that run on some of the same units, as they vary another part of the answer
     untold: tuple[str, ...]  # of each metric that does not decide and has no difference to test, why
 
 

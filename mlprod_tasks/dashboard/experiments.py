@@ -49,7 +49,7 @@ def experiments(
             readings[one.name].append(one)
     return ExperimentsDetail(
         metrics=tuple((metric.name, metric.doc, metric.unit) for metric in declared),
-        runs=tuple(_run(pipeline, run, readings[run.name], known, until) for run in runs),
+        runs=tuple(_run(pipeline, run, runs, readings[run.name], known, until) for run in runs),
         bandits=chosen,
         bandit=declared_bandit(pipeline),
     )
@@ -58,6 +58,7 @@ def experiments(
 def _run(
     pipeline: Pipeline,
     run: ExperimentRun,
+    runs: Sequence[ExperimentRun],
     readings: Sequence[ExperimentReading],
     known: Mapping[str, UnitMetric],
     until: datetime,
@@ -83,8 +84,21 @@ def _run(
         paths=tuple(_paths(readings, wanted["metric"])),
         exposure=tuple(_exposure(one) for one in shown.get("novelty", ())),
         may_end=ended is None and pipeline.schedule.moment(pipeline.schedule.shift(run.ends, 1)) > until,
+        beside=tuple(other.name for other in runs if other.name != run.name and _meet(run, other)),
         untold=tuple(shown.get("untold", ())),
     )  # fmt: skip
+
+
+def _meet(one: ExperimentRun, other: ExperimentRun) -> bool:
+    """Whether two experiments assign some of the same units at once."""
+    same = one.units_from < other.units_to and other.units_from < one.units_to
+    return same and (_begins_within(one, other) or _begins_within(other, one))
+
+
+def _begins_within(one: ExperimentRun, other: ExperimentRun) -> bool:
+    """Whether an experiment begins while another one runs."""
+    before_its_end = one.starts <= other.ends and (other.ended is None or one.starts < other.ended)
+    return one.starts != one.ended and other.starts <= one.starts and before_its_end
 
 
 def _variant(planned: Mapping[str, Any], shown: Mapping[str, Any]) -> VariantRow:

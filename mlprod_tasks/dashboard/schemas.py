@@ -343,9 +343,9 @@ class ActionRequest:
 
     rule: acknowledge, mute, unmute. days: mute. version: rollback. what, slice, low, high: bound and unbound. mode, challenger,
     share, automation, low and high (the band's), instead_of (the moment of the rollout that is in force): rollout. challenger:
-    ramp. request_id, row, decision: review. experiment (its name), variants, metric, difference, design, periods (weeks;
-    None for as few as can be), rows: plan_experiment and experiment. experiment (its name), variants (its arms), rows: bandit.
-    experiment: end_experiment, end_bandit, freeze_bandit and thaw_bandit.
+    ramp. request_id, row, decision: review. experiment (its name), variants, metric, difference, alpha, power, design,
+    periods (weeks; None for as few as can be), rows: plan_experiment and experiment. experiment (its name), variants (its
+    arms), rows: bandit. experiment: end_experiment, end_bandit, freeze_bandit and thaw_bandit.
     """
 
     reason: str = ""
@@ -368,6 +368,8 @@ class ActionRequest:
     variants: str = ""
     metric: str = ""
     difference: float | None = None
+    alpha: float = 0.05
+    power: float = 0.8
     design: str = "fixed"
     periods: int | None = None
     rows: str = "batch"

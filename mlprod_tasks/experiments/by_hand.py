@@ -29,6 +29,8 @@ class AskedExperiment:
     variants: tuple[str, ...] | list[str] = ()
     metric: str = ""
     difference: float | None = None
+    alpha: float = 0.05
+    power: float = 0.8
     design: Design = "fixed"
     periods: int | None = None
     rows: Rows = "batch"
@@ -49,14 +51,15 @@ def ask_experiment(pipeline: Pipeline, asked: AskedExperiment, platform: Platfor
     if asked.what == "plan":
         return told(pipeline, planned)
     run = start(pipeline, asked.name, planned, asked.by, asked.reason, platform)
-    return f"{asked.name} of {pipeline.name} runs from {run.starts} to {run.ends}{beside_told(pipeline, run, platform)}"
+    done = f"{asked.name} of {pipeline.name} runs from {run.starts} to {run.ends}"
+    return "; ".join(filter(None, (done, beside_told(pipeline, run, platform))))
 
 
 def _planned(pipeline: Pipeline, asked: AskedExperiment, platform: Platform) -> Plan:
     if asked.difference is None:
         raise CannotPlan("give the smallest difference that matters, in the unit of the metric")
     wanted = Wanted(
-        asked.metric, asked.difference, design=asked.design, rows=asked.rows, then=asked.then, fresh=asked.fresh,
-        traffic=asked.traffic,
+        asked.metric, asked.difference, asked.alpha, asked.power, design=asked.design, rows=asked.rows, then=asked.then,
+        fresh=asked.fresh, traffic=asked.traffic,
     )  # fmt: skip
     return plan_for(pipeline, wanted, asked.variants, platform, asked.periods)

@@ -100,7 +100,7 @@ def _differed_before(planned: Plan, before: Mapping[str, Moments]) -> Iterator[s
 def _differ_in_covariates(con: duckdb.DuckDBPyConnection, pipeline: Pipeline, planned: Plan) -> Iterator[str]:
     """What units were by their first row, which no variant can have changed. So it is told of units that come once, too."""
     assert pipeline.experiments is not None
-    covariates = pipeline.experiments.covariates
+    covariates = planned.covariates or pipeline.experiments.covariates
     for j, name in enumerate(covariates):
         found = moments_of(con, (f"c{j}",))
         for one in planned.treated:

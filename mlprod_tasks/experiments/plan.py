@@ -378,5 +378,5 @@ def _too_little(pipeline: Pipeline, wanted: Wanted, metric: UnitMetric, longest:
         f"{pipeline.name}: a difference of {format_number(wanted.difference)}{unit} in {metric.name} needs {longest.units:,} "
         f"units in the smallest variant; {format_count(longest.periods, period)} have {longest.expected:,}, which show a "
         f"difference of {format_number(longest.seen)}{unit}. Ask for a greater difference, "
-        + (f"more {period}s" if periods else "or plan again when there is more history")
+        + (f"or more {period}s" if periods else "or plan again when there is more history")
     )

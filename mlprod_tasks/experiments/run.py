@@ -153,9 +153,7 @@ def beside_told(pipeline: Pipeline, run: ExperimentRun, platform: Platform) -> s
     """Tell which experiments are on some of the same units, as a sentence; empty if none is."""
     there = on_same_units(pipeline, run, platform)
     what = "".join(layers_of(variants_written(run)))
-    return (
-        f"; it varies the {what}, on some of the same units as {', '.join(there)}, each by chance of its own" if there else ""
-    )
+    return f"it varies the {what}, on some of the same units as {', '.join(there)}, each by chance of its own" if there else ""
 
 
 def too_late(pipeline: Pipeline, first: TickName, platform: Platform) -> str | None:

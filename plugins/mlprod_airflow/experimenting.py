@@ -55,6 +55,12 @@ def experiment_params(pipeline: Pipeline) -> dict[str, Param]:
         "difference": Param(
             None, type=["null", "number"], exclusiveMinimum=0, description="The smallest difference in it that matters."
         ),
+        "alpha": Param(
+            0.05, type="number", exclusiveMinimum=0, exclusiveMaximum=1, description="The probability of a false alarm."
+        ),
+        "power": Param(
+            0.8, type="number", exclusiveMinimum=0, exclusiveMaximum=1, description="The probability of finding the difference."
+        ),
         "design": Param("fixed", type="string", enum=list(get_args(Design)), description="When it may be read."),
         "periods": Param(
             None, type=["null", "integer"], minimum=1, description="How many weeks (months, if there is no tick a week); "

@@ -143,7 +143,7 @@ def test_a_plan_is_read_in_the_dialog_before_it_is_started(browser: Any, address
     def press(text: str) -> None:
         next(one for one in dialog.find_elements("css selector", "button") if one.text == text).click()
 
-    for name, value in {"variants": "3, fallback=10%", "difference": "0.8", "traffic": "40"}.items():
+    for name, value in {"variants": "3, fallback=10%", "difference": "0.8", "alpha": "1", "traffic": "40"}.items():
         dialog.find_element("css selector", f'[name="{name}"]').send_keys(value)
     press("Only plan")
     assert dialog.find_element("css selector", ".plan").text == "needs 1,030 units"
@@ -157,6 +157,8 @@ def test_a_plan_is_read_in_the_dialog_before_it_is_started(browser: Any, address
         "variants": "3, fallback=10%",
         "metric": "saved",
         "difference": 0.8,
+        "alpha": 0.01,
+        "power": 0.8,
         "design": "fixed",
         "periods": None,
         "rows": "batch",

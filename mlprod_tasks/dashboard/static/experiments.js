@@ -91,7 +91,7 @@
       h("p", { class: "words" }, mlprod.prose(one.sentence)),
       h("dl", { class: "facts" }, [
         fact(one.rows === "requests" ? "Requests of" : "Rows of", `${one.starts} to ${one.ends}`), one.last && fact("Read", `${one.first} to ${one.last}`), fact("Design", one.design.replace("_", "-")),
-        fact("Significance, power", `${share(one.alpha)}, ${share(one.power)}`), fact("By", one.by), (one.fresh || one.traffic < 1) && fact("Units", [one.traffic < 1 && `${share(one.traffic)} of all`, one.fresh && "first seen after the start"].filter(Boolean).join(", ")), one.then !== "nothing" && fact("A verdict", THEN.find(([value]) => value === one.then)[1]), one.conclusion && fact("Afterwards", mlprod.prose(one.conclusion)), one.reason && fact("Why", one.reason), ended].filter(Boolean)),
+        fact("Significance, power", `${share(one.alpha)}, ${share(one.power)}`), fact("By", one.by), (one.fresh || one.traffic < 1) && fact("Units", [one.traffic < 1 && `${share(one.traffic)} of all`, one.fresh && "first seen after the start"].filter(Boolean).join(", ")), one.beside.length > 0 && fact("On the same units", one.beside.join(", ")), one.then !== "nothing" && fact("A verdict", THEN.find(([value]) => value === one.then)[1]), one.conclusion && fact("Afterwards", mlprod.prose(one.conclusion)), one.reason && fact("Why", one.reason), ended].filter(Boolean)),
       progress(one), differences(one), one.untold.map((why) => h("p", { class: "sub" }, mlprod.prose(why))), h("div", { class: "charts" }, paths(one), exposure(one)), end && h("div", { class: "buttons" }, end));
   }
 
@@ -103,6 +103,9 @@
     h("div", { class: "pair" },
       h("label", {}, "Smallest difference that matters ", h("input", { name: "difference", type: "number", step: "any", min: 0, required: true })),
       h("label", {}, "Weeks (empty: as few as can be) ", h("input", { name: "periods", type: "number", min: 1, max: 26 }))),
+    h("div", { class: "pair" },
+      h("label", {}, "Probability of a false alarm, in % ", h("input", { name: "alpha", type: "number", step: "any", min: 0, max: 100, placeholder: "5" })),
+      h("label", {}, "Probability of finding that difference, in % ", h("input", { name: "power", type: "number", step: "any", min: 0, max: 100, placeholder: "80" }))),
     h("div", { class: "pair" },
       h("label", {}, "Design ", h("select", { name: "design" }, DESIGNS.map(([value, text]) => h("option", { value }, text)))),
       h("label", {}, "Rows ", h("select", { name: "rows" }, ROWS.map(([value, text]) => h("option", { value }, text))))),

@@ -39,8 +39,9 @@ class ActionBody(BaseModel):
     end_bandit, freeze_bandit, thaw_bandit (required). rule: acknowledge, mute, unmute. days: mute. version: rollback. as_of:
     retrain. what, slice, low, high: bound and unbound. mode, challenger, share, automation, low and high (the band's),
     instead_of (the rollout in force, by its moment): rollout. challenger: ramp. request_id, row, decision: review. experiment
-    (its name), variants, metric, difference, design, periods, rows, then, fresh, traffic: experiment and plan_experiment.
-    experiment, variants (its arms), rows: bandit. experiment: end_experiment, end_bandit, freeze_bandit and thaw_bandit.
+    (its name), variants, metric, difference, alpha, power, design, periods, rows, then, fresh, traffic: experiment and
+    plan_experiment. experiment, variants (its arms), rows: bandit. experiment: end_experiment, end_bandit, freeze_bandit and
+    thaw_bandit.
     """
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
@@ -66,6 +67,8 @@ class ActionBody(BaseModel):
     variants: str = Field("", max_length=300, pattern=ONE_LINE)
     metric: str = Field("", max_length=63, pattern=ONE_LINE)
     difference: FiniteFloat | None = None
+    alpha: FiniteFloat = 0.05
+    power: FiniteFloat = 0.8
     design: str = Field("fixed", max_length=20)
     periods: int | None = Field(None, ge=1)
     rows: Literal["batch", "requests"] = "batch"

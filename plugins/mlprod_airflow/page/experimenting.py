@@ -52,6 +52,8 @@ def _wanted(body: Any) -> dict[str, Any]:
         "variants": variants_in(body.variants),
         "metric": body.metric,
         "difference": body.difference,
+        "alpha": body.alpha,
+        "power": body.power,
         "design": body.design,
         "periods": body.periods,
         "rows": body.rows,

@@ -31,7 +31,7 @@ def told(pipeline: Pipeline, planned: Plan) -> str:
             f"  significance {wanted.alpha:.0%}, power {wanted.power:.0%}, design {wanted.design}",
             f"variants: {shares}" + _among(wanted),
             f"needs {format_count(planned.units, 'unit')} in the smallest variant: {length}, in which "
-            f" {format_count(planned.expected, 'unit')} are expected",
+            f"{format_count(planned.expected, 'unit')} are expected",
             *_without(pipeline, planned),
             f"with them, a difference of {format_number(planned.seen)}{unit} is found with that power",
             f"a verdict: {AFTER[wanted.then]}",

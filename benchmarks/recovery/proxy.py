@@ -1,4 +1,4 @@
-"""A proxy in front of PostgreSQL whose connections break after a number of bytes, where a trial says so."""
+"""A proxy in front of a database whose connections break after a number of bytes, where a trial says so."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from benchmarks.replicas import LOOPBACK
 
 
 class Proxy:
-    """Passes bytes on, and counts those that come from the server."""
+    """Passes bytes on, and counts those that come from the server: at a path, or at a port of this machine."""
 
-    def __init__(self, server: Path) -> None:
+    def __init__(self, server: Path | int) -> None:
         self._server = server
         self._listener = socket.create_server((LOOPBACK, 0))
         self.port: int = self._listener.getsockname()[1]
@@ -57,11 +57,17 @@ class Proxy:
                 if self._broken:
                     client.close()
                     continue
-                server = socket.socket(socket.AF_UNIX)
-                server.connect(str(self._server))
+                server = self._connect()
                 self._open |= {client, server}
                 threading.Thread(target=self._pass, args=(client, server, False), daemon=True).start()
                 threading.Thread(target=self._pass, args=(server, client, True), daemon=True).start()
+
+    def _connect(self) -> socket.socket:
+        if isinstance(self._server, int):
+            return socket.create_connection((LOOPBACK, self._server))
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(str(self._server))
+        return server
 
     def _pass(self, given: socket.socket, taken: socket.socket, counted: bool) -> None:
         with suppress(OSError):

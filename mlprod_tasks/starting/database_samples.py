@@ -6,7 +6,9 @@ from typing import Any
 
 import pyarrow as pa
 from sqlalchemy import Engine, MetaData, Table, inspect, select
+from sqlalchemy.dialects.mysql import TINYINT
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.types import TypeEngine
 
 from mlprod_tasks.platform.arrow_values import as_arrow
 from mlprod_tasks.platform.database import open_database, reason
@@ -39,7 +41,7 @@ def _table(engine: Engine, name: str, connection: str) -> Sample:
     with engine.connect() as opened:
         found = opened.execute(select(table).limit(SAMPLED_ROWS + 1)).fetchmany(SAMPLED_ROWS + 1)
     columns = list(zip(*found[:SAMPLED_ROWS], strict=True)) or [()] * len(table.columns)
-    rows = pa.table({column.name: _array(values) for column, values in zip(table.columns, columns, strict=True)})
+    rows = pa.table({column.name: _array(column.type, values) for column, values in zip(table.columns, columns, strict=True)})
     return Sample(
         name_of(name),
         f"table {name}",
@@ -55,6 +57,8 @@ def _table(engine: Engine, name: str, connection: str) -> Sample:
     )
 
 
-def _array(values: Any) -> pa.Array:
+def _array(kind: TypeEngine[Any], values: Any) -> pa.Array:
+    if isinstance(kind, TINYINT) and kind.display_width == 1 and {0, 1} >= set(values) - {None} != set():
+        return pa.array([None if value is None else bool(value) for value in values])  # how MariaDB keeps a boolean
     array = as_arrow(values)
     return array.cast(pa.string()) if pa.types.is_null(array.type) else array

@@ -12,11 +12,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sqlalchemy import text
 from typer.testing import CliRunner
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.cli.main import app
 from mlprod_tasks.declaration import Lookup, Trailing
+from mlprod_tasks.platform.database import open_database
 from mlprod_tasks.platform.settings import Settings, from_environment
 from mlprod_tasks.starting.guess_personal import is_card, is_iban
 from mlprod_tasks.starting.init_pipeline import Declared, init_pipeline
@@ -240,6 +242,23 @@ def test_tables_of_a_database_are_joined_by_its_keys(tmp_path: Path) -> None:
     (lookup,) = (feature for feature in declared.pipeline.features if isinstance(feature, Lookup))
     assert (lookup.on, lookup.columns) == ({"buyer": "id"}, {"segment": "segment"})
     assert declared.pipeline.table("customers").column("last_name").personal == "drop"
+
+
+def test_what_mariadb_keeps_as_tinyint_1_is_a_boolean_if_it_holds_nothing_else(tmp_path: Path, mariadb_database: str) -> None:
+    with open_database(mariadb_database, writes=True).begin() as connection:
+        made = "no varchar(9) PRIMARY KEY, placed_at datetime, back bool, gift bool, stars tinyint(1), level tinyint"
+        connection.execute(text(f"CREATE TABLE orders ({made})"))
+        rows = [
+            {"no": r["Order ID"], "at": r["placed_at"], "back": r["returned"] == "yes", "gift": None if i % 7 == 0 else i % 2,
+             "stars": i % 6, "level": i % 2}
+            for i, r in enumerate(orders())
+        ]  # fmt: skip
+        connection.execute(text("INSERT INTO orders VALUES (:no, :at, :back, :gift, :stars, :level)"), rows)
+    declared = started(tmp_path, mariadb_database, predict="back")
+    found = kinds(declared)
+    assert {name: found[name] for name in ("back", "gift", "stars", "level")} == {
+        "back": "bool", "gift": "bool", "stars": "int", "level": "int",
+    }  # fmt: skip
 
 
 def test_a_large_file_is_read_in_part_and_that_is_said(tmp_path: Path) -> None:

@@ -246,8 +246,10 @@ def _compare_data(pipeline: Pipeline, record: _Record, rebuilt: Assembled, platf
 
 
 def _counts(assembled: Assembled, window: str) -> str:
-    """The rows of a window, and how many are positive, or the mean of numbers with all its digits."""
+    """The rows of a window, and how many are positive or of each class, or the mean of numbers with all its digits."""
     rows = f"{assembled.rows[window]:,}"
+    if assembled.classes is not None:
+        return ", ".join([rows, *(f"{count:,} {name!r}" for name, count in sorted(assembled.classes[window].items()))])
     if assembled.means is not None:
         return f"{rows}, mean outcome {assembled.means[window]!r}"
     return f"{rows}, {assembled.positives[window]:,} positive"

@@ -186,3 +186,6 @@ def test_a_model_of_classes_is_promoted_and_reproduced(shop_of):
     promoted = shop.promoted("one")
     again = reproduce(shop.pipeline, promoted.model_version, shop.platform)
     assert again.identical
+    (of_test,) = (one for one in again.compared if one.what == "rows test")
+    assert all(f"{name!r}" in of_test.recorded for name in CLASSES)
+    assert "positive" not in again.text()

@@ -14,6 +14,7 @@ from mlprod_tasks.documents.plot_style import png
 from mlprod_tasks.evaluation.results import BacktestResult, Fold
 from mlprod_tasks.reporting.plots import backtest as plots
 from mlprod_tasks.reporting.report_context import ReportContext
+from mlprod_tasks.training.records import classes_in_words
 
 
 def backtest(context: ReportContext) -> Section:
@@ -104,11 +105,16 @@ def _champion(result: BacktestResult) -> list[Block]:
     return []
 
 
+def _outcomes(fold: Fold) -> str:
+    if fold.classes is not None:
+        return classes_in_words(fold.classes)
+    share = f"{fold.positives / fold.rows:.1%} positive"
+    return share if fold.mean_outcome is None else f"mean outcome {number(fold.mean_outcome)}"
+
+
 def _row(fold: Fold, shown: Sequence[str], other: bool) -> tuple[str, ...]:
     tested = fold.part or f"{fold.as_of}\ntested on {window(fold.windows.test)}"
-    share = f"{fold.positives / fold.rows:.1%} positive"
-    mean = share if fold.mean_outcome is None else f"mean outcome {number(fold.mean_outcome)}"
-    cells = [tested, f"{fold.rows:,}\n{mean}"]
+    cells = [tested, f"{fold.rows:,}\n{_outcomes(fold)}"]
     for name in shown:
         beside = [f"constant {number(fold.baseline[name].value if name in fold.baseline else None)}"]
         if other:

@@ -313,7 +313,10 @@ def print_part(
 
 
 def chosen(year: Year, courses: Sequence[Course], ways: Mapping[str, tuple[Scores, ...]], ticks: Sequence[int]) -> str:
-    """The policy with the fewest trainings of those that are not worse than the best one for certain, scores adapted."""
+    """The policy with the fewest trainings on some ticks of those that are not worse than the best for certain, scores adapted.
+
+    Of equally many, the one with the most value there.
+    """
     n = by_tick(year, np.ones(len(year.outcome)), ticks)
     best = max(courses, key=lambda one: by_tick(year, ways[one.policy][1].value, ticks).sum())
     block = min(BLOCK, max(1, len(ticks) // 6))
@@ -322,7 +325,11 @@ def chosen(year: Year, courses: Sequence[Course], ways: Mapping[str, tuple[Score
         less = by_tick(year, ways[best.policy][1].value - ways[one.policy][1].value, ticks)
         return one is best or ratio(less, n, block).low <= 0
 
-    return min(filter(not_worse, courses), key=lambda one: len(one.trained)).policy
+    def cost(one: Course) -> tuple[int, float]:
+        trainings = sum(year.days.index(day) in ticks for day in one.trained)
+        return trainings, -float(by_tick(year, ways[one.policy][1].value, ticks).sum())
+
+    return min(filter(not_worse, courses), key=cost).policy
 
 
 def losses(pipeline: Pipeline, outcome: NDArray[np.float64], score: NDArray[np.float64]) -> NDArray[np.float64]:

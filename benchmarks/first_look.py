@@ -1,11 +1,12 @@
-"""What `mlprod try` of the shipped flights costs: 2013 is ingested, a model trained and judged, the last ticks are monitored.
+"""What `mlprod try` of a shipped use case costs: a year is ingested, a model trained and judged, the last ticks are monitored.
 
-`python -m benchmarks.first_look`: processor seconds of each phase, with those of child processes, in which other work on the
-machine does not count; and what the steps took, by the clock.
+`python -m benchmarks.first_look [--use household_spend]`: processor seconds of each phase, with those of child processes, in
+which other work on the machine does not count; and what the steps took, by the clock.
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import logging
 import resource
@@ -20,7 +21,7 @@ from pathlib import Path
 from sqlalchemy import select
 
 from benchmarks.size import SMALL
-from demo.business_database import fill
+from demo import business_database, grocery_database
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform
@@ -29,6 +30,7 @@ from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.starting.try_pipeline import try_pipeline
 
 REPOSITORY = Path(__file__).parents[1]
+SOURCES = {"flight_delays": ("business", business_database.fill), "household_spend": ("grocery", grocery_database.fill)}
 GOAL = 120  # seconds, by the clock of an idle machine
 
 
@@ -43,6 +45,10 @@ class Moment:
 
 def main() -> int:
     """Print a line for each phase and step, and the sum."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--use", choices=SOURCES, default="flight_delays")
+    use = parser.parse_known_args()[0].use
+    connection, fill = SOURCES[use]
     logging.basicConfig(level=logging.ERROR)
     for library in ("great_expectations", "mlflow", "alembic"):
         logging.getLogger(library).setLevel(logging.ERROR)
@@ -51,11 +57,11 @@ def main() -> int:
             {
                 "MLPROD_HOME": f"{folder}/home",
                 "MLPROD_PIPELINES": str(REPOSITORY / "pipelines"),
-                "MLPROD_CONNECTION_BUSINESS": f"sqlite:///{folder}/business.db",
+                f"MLPROD_CONNECTION_{connection.upper()}": f"sqlite:///{folder}/source.db",
             }
         )
-        fill(settings.connection("business"))
-        pipeline = tried(ml.load(REPOSITORY / "pipelines" / "flight_delays.py"))
+        fill(settings.connection(connection))
+        pipeline = tried(ml.load(REPOSITORY / "pipelines" / f"{use}.py"))
         moments = [moment("look for the history")]
         trial, _ = try_pipeline(
             pipeline,
@@ -65,7 +71,7 @@ def main() -> int:
             most_ticks=2 if SMALL else None,
         )
         moments.append(moment(""))
-        print(f"{sum(trial.rows.values()):,} rows of {len(trial.history.ticks)} ticks, {trial.rows['flights']:,} of flights;")
+        print(f"{sum(trial.rows.values()):,} rows of {len(trial.history.ticks)} ticks;")
         print(f"{len(trial.history.replayed)} ticks are scored and monitored\n")
         print("| phase | processor seconds | seconds |\n| --- | ---: | ---: |")
         for begun, ended in itertools.pairwise(moments):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -262,14 +263,20 @@ def unit_reader(pipeline: Pipeline) -> UnitOf | None:
     return _one_part(*parts[0]) if len(parts) == 1 else _several_parts(parts)
 
 
-def _text_of(kind: str, personal: str | None) -> Callable[[Any], str]:
-    as_in_lake = AS_IN_LAKE.get("text" if personal else kind)
+def _text_of(kind: str, personal: str | None) -> Callable[[Any], str] | None:
+    """What gives a value of a request as text; None if it is text."""
+    if personal or kind == "text":
+        return None
+    as_in_lake = AS_IN_LAKE.get(kind)
     if as_in_lake is None:
         return str
     return lambda value: str(as_in_lake(value))
 
 
-def _one_part(name: str, text: Callable[[Any], str]) -> UnitOf:
+def _one_part(name: str, text: Callable[[Any], str] | None) -> UnitOf:
+    if text is None:
+        return itemgetter(name)
+
     def unit(row: Mapping[str, Any]) -> str | None:
         value = row[name]
         return None if value is None else text(value)
@@ -277,11 +284,11 @@ def _one_part(name: str, text: Callable[[Any], str]) -> UnitOf:
     return unit
 
 
-def _several_parts(parts: Sequence[tuple[str, Callable[[Any], str]]]) -> UnitOf:
+def _several_parts(parts: Sequence[tuple[str, Callable[[Any], str] | None]]) -> UnitOf:
     def unit(row: Mapping[str, Any]) -> str | None:
         values = [row[name] for name, _ in parts]
         if None in values:
             return None
-        return SEPARATOR.join([text(value) for value, (_, text) in zip(values, parts, strict=True)])
+        return SEPARATOR.join([value if text is None else text(value) for value, (_, text) in zip(values, parts, strict=True)])
 
     return unit

@@ -128,7 +128,8 @@ class Scorer:
         if tick is not self._split_tick or loaded.splits is not self._splits:  # most requests share both
             self._split_tick, self._splits = tick, loaded.splits
             self._split = of_all([one for one in loaded.splits if one.first <= tick <= one.last])
-        return NOT_ASSIGNED if self._split is None or self._unit is None else self._split(self._unit(row), values)
+        of, unit = self._split, self._unit
+        return NOT_ASSIGNED if of is None or unit is None else of(unit(row), values)
 
     def choose_route(self, entity: str, loaded: LoadedModels, assigned: Assignment = NOT_ASSIGNED) -> RouteChoice:
         """Choose the version for an entity, by its key as `joined` writes it, or by the variant of its unit."""

@@ -60,14 +60,15 @@ PIPELINE = ml.Pipeline(
     ),
 )  # fmt: skip
 LAST = FIRST + timedelta(days=DAYS - 1)
+NAMES = ("one", "two", "three")  # of experiments
 
 
 def opened(home: Path) -> Platform:
     return Platform(from_environment({"MLPROD_HOME": str(home), "MLPROD_PIPELINES": str(home)}))
 
 
-def fill(platform: Platform) -> None:
-    """Write scored rows and outcomes of two weeks, and the experiment that assigned them."""
+def fill(platform: Platform, experiments: int) -> None:
+    """Write scored rows and outcomes of two weeks, and the experiments that assigned them: each has its own customers."""
     random, a_day = np.random.default_rng(1), ROWS // DAYS
     at = datetime(2024, 1, 1, tzinfo=UTC)
     for n in range(DAYS):
@@ -81,7 +82,7 @@ def fill(platform: Platform) -> None:
             "order_id": keys, "placed_at": moment, "tick": ticks, "predict_at": moment, "score": score,
             "decision": score > np.where(treated, 0.7, 0.8), "fallback": np.zeros(a_day, bool),
             "model_version": np.ones(a_day, np.int32), "features_digest": [PIPELINE.digest] * a_day,
-            "experiment": ["one"] * a_day, "variant": np.where(treated, "champion@0.7", "control"),
+            "experiment": np.array(NAMES)[customer // 2 % experiments], "variant": np.where(treated, "champion@0.7", "control"),
             "propensity": np.full(a_day, 0.5), "customer": customer, "amount": random.gamma(2, 40, a_day),
         }  # fmt: skip
         platform.lake.replace_ticks(names.predictions(PIPELINE), PIPELINE.schedule.range(day), pa.table(scored))
@@ -104,21 +105,22 @@ def fill(platform: Platform) -> None:
     )
     variants = (Variant("control", 1, 0.5), Variant("champion@0.7", 1, 0.5, 0.7))
     plan = Plan(Wanted("saved", 0.5), variants, 2, 1000, ROWS // 10, 0.1, Usual(FIRST, LAST, ROWS // 5, 1.0, 1.0))
-    platform.ledger.put(
-        ExperimentRun(
-            pipeline="orders", name="one", at=at, by="a benchmark", reason="", plan=plan.as_json(), salt="0", starts=FIRST,
-            ends=LAST,
-        )
-    )  # fmt: skip
+    for i, name in enumerate(NAMES[:experiments]):
+        platform.ledger.put(
+            ExperimentRun(
+                pipeline="orders", name=name, at=at, by="a benchmark", reason="", plan=plan.as_json(), salt="0", starts=FIRST,
+                ends=LAST, layer_salt="1", units_from=i / experiments, units_to=(i + 1) / experiments,
+            )
+        )  # fmt: skip
 
 
 def read_ours(platform: Platform) -> str:
-    run = platform.ledger.get(ExperimentRun, "orders", "one")
-    assert run is not None
-    tick = PIPELINE.schedule.tick(LAST + timedelta(days=DELAY))
-    reading = read_out(PIPELINE, run, tick, platform)
-    assert reading.final, reading.sentence
-    return f"{reading.verdict}, {reading.compared[0].difference:.6f}"
+    tick, shown = PIPELINE.schedule.tick(LAST + timedelta(days=DELAY)), []
+    for run in platform.ledger.all(ExperimentRun, pipeline="orders"):
+        reading = read_out(PIPELINE, run, tick, platform)
+        assert reading.final, reading.sentence
+        shown.append(f"{reading.verdict}, {reading.compared[0].difference:.6f}")
+    return "; ".join(shown)
 
 
 def read_pandas(platform: Platform) -> str:
@@ -137,7 +139,12 @@ def read_pandas(platform: Platform) -> str:
     return f"{means['champion@0.7'] - means['control']:.6f}"
 
 
-WAYS: dict[str, Callable[[Platform], str]] = {"reading with all checks": read_ours, "pandas, the difference alone": read_pandas}
+# What reads, and how many experiments assigned the rows.
+WAYS: dict[str, tuple[Callable[[Platform], str], int]] = {
+    "reading with all checks": (read_ours, 1),
+    "pandas, the difference alone": (read_pandas, 1),
+    "reading each of three experiments in the same rows": (read_ours, 3),
+}
 
 
 def measured(way: str, home: Path) -> dict[str, float | str]:
@@ -159,18 +166,22 @@ def main() -> int:
     if given.way:
         platform, began = opened(given.home), time.perf_counter()
         before = time.process_time()
-        found = WAYS[given.way](platform)
+        found = WAYS[given.way][0](platform)
         seconds, cpu = time.perf_counter() - began, time.process_time() - before
         print(json.dumps({"seconds": seconds, "cpu": cpu, "memory": peak_gb(), "found": found}))
         return 0
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder) / "home"
-        fill(opened(home))
-        print(f"### Reading an experiment of {ROWS:,} rows\n\n| way | seconds | processor seconds | peak memory GB | found |")
-        print("| --- | ---: | ---: | ---: | --- |")
-        ours, *_ = rows = [measured(way, home) for way in WAYS]
-    for way, row in zip(WAYS, rows, strict=True):
-        print(f"| {way} | {row['seconds']:.1f} | {row['cpu']:.1f} | {row['memory']:.1f} | {row['found']} |")
+    print(f"### Reading an experiment of {ROWS:,} rows\n\n| way | seconds | processor seconds | peak memory GB | found |")
+    print("| --- | ---: | ---: | ---: | --- |")
+    rows = {}
+    for experiments in (1, 3):
+        with tempfile.TemporaryDirectory() as folder:
+            home = Path(folder) / "home"
+            fill(opened(home), experiments)
+            for way in (one for one, (_, n) in WAYS.items() if n == experiments):
+                rows[way] = row = measured(way, home)
+                told = f"{row['seconds']:.1f} | {row['cpu']:.1f} | {row['memory']:.1f} | {row['found']}"
+                print(f"| {way} | {told} |", flush=True)
+    ours = next(iter(rows.values()))
     met = float(ours["seconds"]) <= MOST_SECONDS and float(ours["memory"]) <= MOST_GB
     print(f"\nGoal: at most {MOST_SECONDS} s and {MOST_GB} GB; {'met' if met else 'MISSED'}.\n")
     return 0

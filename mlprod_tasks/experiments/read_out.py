@@ -212,6 +212,7 @@ def _measured(
             new_since=run.starts if planned.wanted.fresh else None,
             by_tick=again,
             covariates=covariates,
+            variants=[one.name for one in planned.variants],
         )
         if not rows:
             sentence = f"no row of {ticks} was assigned"

@@ -28,7 +28,7 @@ from mlprod_tasks.experiments.scored_rows import KNOWN, SOURCES, ArmsRead, leave
 from mlprod_tasks.models.kpi import with_value
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
-from mlprod_tasks.platform.sql import quoted
+from mlprod_tasks.platform.sql import literal, quoted
 from mlprod_tasks.statistics.quantile_effect import moments_of_quantile, neighbours
 from mlprod_tasks.statistics.treatment_effect import Moments
 
@@ -74,6 +74,7 @@ def open_units(
     by_tick: int | None = None,
     arms: ArmsRead | None = None,
     covariates: Sequence[str] = (),
+    variants: Sequence[str] = (),
 ) -> dict[str, tuple[int, int]]:
     """Create a table of the units of scored rows with a known outcome, and count the rows of each variant.
 
@@ -84,7 +85,8 @@ def open_units(
     numerator and denominator (1 where there is none), and n<i>, in how many rows it is not null. by_tick: the position of a
     metric whose numerators by unit and tick are kept too, in the table AGES as a. arms: the variants are those of a bandit;
     read one tick, whose rows then stay in KNOWN.
-    covariates: features; the j-th of a unit's first row is c<j>, the mean where it has none.
+    covariates: features; the j-th of a unit's first row is c<j>, the mean where it has none. variants: all that rows may have,
+    if that is known: they take less memory then.
 
     Returns: for each variant how many rows were scored, and how many of them have no outcome yet.
 
@@ -92,6 +94,10 @@ def open_units(
     """
     counts: dict[str, tuple[int, int]] = {}
     con.execute(f"DROP TABLE IF EXISTS {PARTS}")
+    kind = "VARCHAR"
+    if variants:
+        kind = "one_of_variants"
+        con.execute(f"CREATE OR REPLACE TYPE {kind} AS ENUM ({', '.join(map(literal, variants))})")
     if new_since is not None:
         note_seen(con, pipeline, SOURCES[rows], new_since, platform)
     for some in _chunks(pipeline, rows, ticks, platform):
@@ -100,7 +106,7 @@ def open_units(
         )
         if known is not None and known.num_rows:
             later = _later(con, pipeline, metrics, known, some, as_of, platform)
-            _add_parts(con, pipeline, metrics, known, later, by_tick, covariates)
+            _add_parts(con, pipeline, metrics, known, later, by_tick, covariates, kind)
     _sum_up(con, pipeline, metrics, table, covariates)
     return counts
 
@@ -193,10 +199,11 @@ def _add_parts(
     later: Mapping[int, pa.ChunkedArray],
     by_tick: int | None,
     covariates: Sequence[str],
+    kind: str,
 ) -> None:
     """Add what labelled rows of some ticks give their units.
 
-    later: what happened to each row after it was scored, by position of the metric that reads it.
+    later: what happened to each row after it was scored, by position of the metric that reads it. kind: the type of variants.
     """
     import duckdb
 
@@ -210,9 +217,10 @@ def _add_parts(
     for i, metric in enumerate(metrics):
         rows = rows_sql(i, metric, rows)
     # Not in order, which would take as long again: the rows of each group are added up in the order of `known`.
-    wanted = {PARTS: f"SELECT {unit}, variant, {sums} FROM ({rows}) GROUP BY ALL"}
+    whose = f"{unit}, variant::{kind} AS variant"
+    wanted = {PARTS: f"SELECT {whose}, {sums} FROM ({rows}) GROUP BY ALL"}
     if by_tick is not None:
-        ours = f"SELECT {unit}, variant, tick, {sums_sql(by_tick, metrics[by_tick])} FROM ({rows}) GROUP BY ALL"
+        ours = f"SELECT {whose}, tick, {sums_sql(by_tick, metrics[by_tick])} FROM ({rows}) GROUP BY ALL"
         wanted[AGES] = f"SELECT * EXCLUDE (a{by_tick}, b{by_tick}, n{by_tick}), a{by_tick} AS a FROM ({ours})"
     try:
         for table, parts in wanted.items():

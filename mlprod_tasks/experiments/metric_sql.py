@@ -34,7 +34,7 @@ def rows_sql(position: int, metric: UnitMetric, rows: str) -> str:
 
 def sums_sql(position: int, metric: UnitMetric) -> str:
     """SQL of a metric's two sums over rows, as a<i> and b<i>, and of how many rows have one, as n<i>: null counts as 0."""
-    known = f"count(v{position}) AS n{position}"
+    known = f"count(v{position})::UINTEGER AS n{position}"
     if metric.of == "proportion":
         # What is no number would be true; it stays what it is, to be refused.
         true = f"CASE WHEN isfinite(v{position}) THEN (v{position} <> 0)::DOUBLE ELSE v{position} - v{position} END"

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -158,10 +158,16 @@ def evidence_of(replayed: Replay, year: Year, version: int, last: int) -> Eviden
         of = schedule.ticks_between(year.days[0], day)
         for at in range(of + 1, of + delay + 1):
             start = schedule.tick(schedule.shift(day, at - of)).start
-            known = mine.filter(pc.less(mine["label_known_at"], pa.scalar(start, mine.schema.field("label_known_at").type)))
+            known = mine.filter(known_by(pipeline, mine, start))
             sums = kind.summed(known["score"].to_numpy(), outcome_of(known))
             found.setdefault(at, {})[of] = KnownTick(n, known.num_rows, sums, at == of + delay)
     return found
+
+
+def known_by(pipeline: Pipeline, rows: pa.Table, moment: datetime) -> pa.ChunkedArray:
+    """Which rows' outcomes are known at a moment: an event strictly before it, a window that is over by then."""
+    at = pa.scalar(moment, rows.schema.field("label_known_at").type)
+    return (pc.less_equal if isinstance(pipeline.label, ml.Outcome) else pc.less)(rows["label_known_at"], at)
 
 
 def last_tick(rows: pa.Table) -> np.datetime64:

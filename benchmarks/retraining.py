@@ -32,7 +32,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from benchmarks import features as flights_in_lake
-from benchmarks.adaptation import Scores, Year, adapted, shown
+from benchmarks.adaptation import Scores, Year, adapted, known_by, shown
 from benchmarks.power import Watched
 from benchmarks.power_tasks import with_predictions
 from benchmarks.simple_rules import PIPELINES, new_platform
@@ -64,7 +64,6 @@ NEVER, MONTHLY, DRIFT, ESTIMATED, REALISED = (
 ADAPT = sized(ml.Adapt(), ml.Adapt(half_life=3.0, fewest=2, window=4))
 BLOCK = 14
 MONTH = sized(timedelta(days=30), timedelta(days=2))
-KNOWN = pa.timestamp("us", "UTC")
 # What stands for the estimated loss where a use case has no such rule: bounds learned from the reference's ticks.
 ESTIMATES: Mapping[str, tuple[ml.Watch, ...]] = {
     "binary": tuple(ml.Watch(what, learned=ml.Learned()) for what in ("estimated_roc_auc", "estimated_value")),
@@ -134,7 +133,7 @@ class World:
         if day not in self.as_of:
             began, tick = time.perf_counter(), self.pipeline.schedule.tick(day)
             windows = windows_of(self.pipeline, tick, self.platform)
-            known = self.every.filter(pc.less(self.every["label_known_at"], pa.scalar(tick.start, KNOWN)))
+            known = self.every.filter(known_by(self.pipeline, self.every, tick.start))
             train, validation, test = (between(known, one.first, one.last) for _, one in windows.named())
             model = segments.fit_all(self.pipeline, train, validation, ModelFacts())
             version = self.as_of[day] = len(self.models)

@@ -169,4 +169,21 @@ pipeline = ml.Pipeline(
         ml.Rule("ranking is poor", "roc_auc", "retrain", breaches=2, of=3),
     ),
     retraining=ml.Retraining(cooldown=ml.days(28)),
+    # A household gets the same variant in every campaign. What it spent before the first one is no effect of it.
+    experiments=ml.Experiments(
+        unit=("household_id",),
+        metrics=(
+            ml.UnitMetric("earned", "value", "dollars that writing to a household earns", unit="USD"),
+            ml.UnitMetric("redeemed", "outcome", "households that redeem a coupon", of="proportion"),
+            ml.UnitMetric(
+                "spent",
+                "later",
+                "dollars that a household spends in the four weeks after a campaign starts",
+                unit="USD",
+                later=ml.Outcome("baskets", HOUSEHOLD, ml.Sum("amount"), within=ml.days(28)),
+            ),
+        ),
+        guardrails=(ml.Guardrail("spent", loss=20),),
+        covariates=("shopping_sum_amount_28d",),
+    ),
 )

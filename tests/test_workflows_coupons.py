@@ -13,6 +13,8 @@ from benchmarks.simple_rules import compared
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import workflows
 from mlprod_tasks.declaration import Pipeline, load
+from mlprod_tasks.experiments.plan import Wanted
+from mlprod_tasks.experiments.run import plan_for
 from mlprod_tasks.online.fill import fill_online
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Measurement, Training
@@ -20,12 +22,14 @@ from mlprod_tasks.rollout.rows import read
 from mlprod_tasks.scoring.collect import collect
 from mlprod_tasks.serving.run import build_service
 from mlprod_tasks.training.workspace import TrainingFolder, read_window
+from tests.support.clock import SetClock
 from tests.support.grocery import grocery_platform, needs_groceries, raw
 from tests.support.paths import REPOSITORY
 from tests.support.service import request
 
 needs_groceries()
 TRAINED, STARTED, QUIET = date(2018, 1, 1), date(2017, 11, 15), date(2017, 11, 14)
+EARLIER = date(2017, 10, 30)  # another campaign starts
 COMPLETE = date(2017, 12, 29)  # when the outcomes of STARTED are
 PAIR = ["household_id", "campaign_id"]
 
@@ -44,7 +48,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     schedule = pipeline.schedule
     workflows.ingest(pipeline, schedule.range(schedule.starts, schedule.ends), platform)
     workflows.train(pipeline, schedule.tick(TRAINED), "for the test", platform)
-    ticks = [schedule.tick(day) for day in (QUIET, STARTED, COMPLETE)]
+    ticks = [schedule.tick(day) for day in (EARLIER, QUIET, STARTED, COMPLETE)]
     workflows.score(pipeline, ticks, platform)
     workflows.monitor(pipeline, ticks, platform)
     return Home(pipeline, platform)
@@ -96,7 +100,8 @@ def test_the_features_of_a_pair_are_those_of_pandas(home: Home) -> None:
 
 def test_a_day_without_campaigns_is_scored_as_empty_and_the_other_judged_by_what_came_true(home: Home) -> None:
     scored = home.platform.lake.rows(names.predictions(home.pipeline)).to_pandas()
-    assert set(scored["tick"]) == {STARTED}
+    assert set(scored["tick"]) == {EARLIER, STARTED}
+    scored = scored[scored["tick"] == STARTED]
     pairs = sent()
     of_day = pairs[pairs["start_date"] == pd.Timestamp(STARTED)]
     assert len(scored) == len(of_day) == 130
@@ -153,3 +158,16 @@ def test_the_benchmark_compares_it_with_simple_rules(home: Home) -> None:
     aucs = {who: figures["ROC AUC"] for who, figures in found.items()}
     assert aucs["model"] == training.metrics["roc_auc"] == max(aucs.values())
     assert all(0.5 < auc < 0.95 for auc in aucs.values())
+
+
+def test_an_experiment_is_planned_for_households_and_what_they_spent_before(home: Home) -> None:
+    on_time = Platform(home.platform.settings, clock=SetClock(datetime(2017, 12, 29, 12, tzinfo=UTC)))
+    plan = plan_for(home.pipeline, Wanted("spent", difference=80), ["fallback"], on_time, periods=1)
+    written_to = (pairs := sent())[pairs["start_date"] == pd.Timestamp(STARTED)]["household_id"].unique()
+    bought = raw("transactions")
+    inside = bought[bought["transaction_timestamp"].between("2017-11-15 05:00", "2017-12-13 04:59:59")]  # midnight in New York
+    spent = inside.groupby("household_id")["sales_value"].sum().reindex(written_to, fill_value=0.0)
+    assert plan.usual.units == len(written_to)
+    assert plan.usual.mean == pytest.approx(spent.mean())
+    assert plan.usual.sd == pytest.approx(spent.std(ddof=1))
+    assert 0 < plan.usual.explained < 1

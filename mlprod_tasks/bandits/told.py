@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mlprod_tasks.bandits.cost import Cost, cost_of
 from mlprod_tasks.bandits.run import Plan, plan_of
-from mlprod_tasks.bandits.state import at_version
+from mlprod_tasks.bandits.state import at_version, newest_good
 from mlprod_tasks.bandits.untold import untold
 from mlprod_tasks.documents.formatting import format_count, format_interval, format_number
 from mlprod_tasks.platform.bandit_entries import BanditFreeze, BanditRun, BanditState
@@ -49,18 +49,27 @@ def told(run: BanditRun, states: Sequence[BanditState], frozen: BanditFreeze | N
     plan = plan_of(run)
     lines = [f"{run.name}: {_standing(run)}; {_known(states)}"]
     lines += [] if frozen is None else [f"  {frozen.sentence}"]
-    metric = plan.metric
-    unit = f" {metric.unit}" if metric.unit else ""
+    metric, unit = plan.metric, _unit(plan)
     for arm in arms_of(run, states):
         mean = "" if arm.mean is None else f", {metric.name} {format_number(arm.mean)}{unit}"
         best = "" if arm.best is None else f", the best with probability {probability(arm.best)}"
         share = "" if arm.share is None else f"; share {arm.share:.1%}"
         lines.append(f"  {arm.name}: {format_count(arm.rewards, 'reward')}{mean}{best}{share}")
-    if (why := untold(plan.bandit.reward, [state.rewards for state in states])) is not None:
-        return "\n".join([*lines, f"  {why}"])
-    if (cost := cost_of(at_version(plan, states))) is not None:
-        lines.append(f"  {cost_told(cost, unit)}")
-    return "\n".join(lines)
+    why = untold(plan.bandit.reward, [state.rewards for state in states]) or cost_so_far(run, states)
+    return "\n".join([*lines, f"  {why}"] if why else lines)
+
+
+def cost_so_far(run: BanditRun, states: Sequence[BanditState]) -> str:
+    """Tell what choosing among the arms cost so far; empty during the warm-up, or if rewards tell no arm from another."""
+    plan = plan_of(run)
+    if untold(plan.bandit.reward, [state.rewards for state in states]) is not None:
+        return ""
+    cost = cost_of(newest_good(plan, states))
+    return "" if cost is None else cost_told(cost, _unit(plan))
+
+
+def _unit(plan: Plan) -> str:
+    return f" {plan.metric.unit}" if plan.metric.unit else ""
 
 
 def cost_told(cost: Cost, unit: str) -> str:

@@ -30,7 +30,8 @@ class BanditRow:
     if it was ended. version: how many ticks of rewards it knows; last: the newest of these. ticks: from which on each
     version's shares held; none if features choose. rows: from which it learns. may_end: whether rows or requests to come are
     still given arms. untold: why rewards tell no arm from another, if they do not.
-    frozen: since when its shares stay as they are, and why, if they do.
+    frozen: since when its shares stay as they are, and why, if they do. cost: what choosing among the arms cost so far, with
+    intervals, as a sentence; empty while it cannot be told.
     """
 
     name: str
@@ -52,6 +53,7 @@ class BanditRow:
     may_end: bool
     untold: str
     frozen: str
+    cost: str
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,17 @@ def _row(
         may_end=ended is None and (run.ends is None or pipeline.schedule.moment(pipeline.schedule.shift(run.ends, 1)) > until),
         untold=untold(bandit["reward"], [one.rewards for one in states]) or "",
         frozen="" if frozen is None or ended is not None else frozen.sentence,
+        cost=_cost(run, states),
     )  # fmt: skip
+
+
+def _cost(run: BanditRun, states: Sequence[BanditState]) -> str:
+    if not states:
+        return ""
+    # Only now: what is known of arms is computed, and most pages have none.
+    from mlprod_tasks.bandits.told import cost_so_far
+
+    return cost_so_far(run, states)
 
 
 def _turned(metric: object) -> tuple[float, float]:

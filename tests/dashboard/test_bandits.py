@@ -1,13 +1,17 @@
 """Bandits on the page are those of the ledger: their arms, and how units were shared among them over time."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mlprod_tasks import declaration as ml
+from mlprod_tasks.bandits.arm_rewards import ArmRewards
+from mlprod_tasks.bandits.told import told as in_the_shell
 from mlprod_tasks.dashboard.bandit_schemas import BanditRow, DeclaredBandit
 from mlprod_tasks.dashboard.data import detail
 from mlprod_tasks.dashboard.report import write_report
@@ -35,7 +39,7 @@ def platform(make_ledger: Callable[..., Platform], pipeline: Pipeline) -> Platfo
     platform = make_ledger(FIRST + 27 * DAY)
     fill(platform, pipeline, 28)
     assert pipeline.experiments is not None
-    plan = {"bandit": plain(pipeline.experiments.bandit), "arms": list(ARMS), "variants": []}
+    plan = {"bandit": plain(pipeline.experiments.bandit), "metric": plain(LATE), "arms": list(ARMS), "variants": []}
     run = BanditRun(
         pipeline=pipeline.name, name="sooner", at=moment(STARTS - DAY), by="ada", reason="which is best?", plan=plan,
         salt="1f2e3d4c5b6a7988", starts=STARTS, ends=None,
@@ -43,7 +47,7 @@ def platform(make_ledger: Callable[..., Platform], pipeline: Pipeline) -> Platfo
     states = [
         BanditState(
             pipeline=pipeline.name, name="sooner", version=i + 1, through=STARTS + i * DAY, tick=STARTS + (i + 2) * DAY,
-            at=moment(STARTS + (i + 2) * DAY), rewards={"n": [100, 50, 0], "total": [80, 45, 0]},
+            at=moment(STARTS + (i + 2) * DAY), rewards=rewards((80, 100), (45, 50), (0, 0)),
             best=dict(zip(ARMS, (0.2, 0.79, 0.01), strict=True)),
             shares=dict(zip(ARMS, (0.5 - i / 30, 0.3 + i / 30, 0.2), strict=True)),
         )
@@ -51,6 +55,13 @@ def platform(make_ledger: Callable[..., Platform], pipeline: Pipeline) -> Platfo
     ]  # fmt: skip
     platform.ledger.put(run, *states)
     return platform
+
+
+def rewards(*good_of_all: tuple[int, int]) -> dict[str, Any]:
+    """What a tick tells of each arm: how many rewards were good, of how many."""
+    arm = np.repeat(np.arange(len(ARMS)), [every for _, every in good_of_all])
+    good = [n < of_arm for of_arm, every in good_of_all for n in range(every)]
+    return ArmRewards.of(len(ARMS), arm, np.array(good, float)).as_json()
 
 
 def told(pipeline: Pipeline, platform: Platform, **how: Any) -> tuple[BanditRow, ...]:
@@ -70,6 +81,19 @@ def test_what_is_shown_is_the_ledgers_own(platform: Platform, pipeline: Pipeline
     assert [arm.mean for arm in one.arms] == [pytest.approx(0.2), pytest.approx(0.1), None]
     assert one.ticks == tuple(str(STARTS + (i + 2) * DAY) for i in range(10))
     assert one.arms[1].shares == pytest.approx([0.3 + i / 30 for i in range(10)])
+
+
+def test_what_choosing_cost_is_told_as_the_command_tells_it(platform: Platform, pipeline: Pipeline) -> None:
+    (one,) = told(pipeline, platform)
+    assert one.cost == "", "an arm has no reward yet"
+    (run,) = platform.ledger.all(BanditRun)
+    states = sorted(platform.ledger.all(BanditState), key=lambda state: state.version)
+    for state in states:
+        state.rewards = rewards((80, 100), (45, 50), (5, 10))
+    platform.ledger.put(*states)
+    (one,) = told(pipeline, platform)
+    assert re.fullmatch(r"so far .+ \[.+\] less than the best arm alone, .+ \[.+\] more than an A/B test .+", one.cost)
+    assert one.cost in in_the_shell(run, states)
 
 
 def test_a_report_shows_it_as_it_stood_at_its_tick(platform: Platform, pipeline: Pipeline) -> None:

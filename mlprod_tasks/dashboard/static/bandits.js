@@ -61,7 +61,7 @@
       h("dl", { class: "facts" }, [
         fact(one.rows === "requests" ? "Learns from requests" : "Learns from rows", one.ends ? `${one.starts} to ${one.ends}` : `from ${one.starts}`), fact("Policy", one.policy), one.last && fact("Rewards", `up to ${one.last}, version ${one.version}`),
         fact("By", one.by), one.reason && fact("Why", one.reason), ended].filter(Boolean)),
-      one.frozen && h("p", { class: "words" }, mlprod.prose(one.frozen)), one.untold && h("p", { class: "words bad" }, mlprod.prose(one.untold)), arms(one), h("div", { class: "charts" }, [shares(one)].filter(Boolean)), (end || freeze) && h("div", { class: "buttons" }, [freeze, end].filter(Boolean)));
+      one.frozen && h("p", { class: "words" }, mlprod.prose(one.frozen)), one.untold && h("p", { class: "words bad" }, mlprod.prose(one.untold)), arms(one), one.cost && h("p", { class: "sub", "data-cost": one.name }, `By what the arms may be worth now: ${one.cost}.`), h("div", { class: "charts" }, [shares(one)].filter(Boolean)), (end || freeze) && h("div", { class: "buttons" }, [freeze, end].filter(Boolean)));
   }
 
   // What experiments and bandits ask for alike.

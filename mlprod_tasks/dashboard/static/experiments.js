@@ -75,7 +75,7 @@
   function progress(one) {
     const what = (variant) => variant.held_out ? `fallback of v${variant.version}` : `v${variant.version}${variant.threshold === null ? "" : ` from ${mlprod.number(variant.threshold)}`}`;
     return h("ul", { class: "progress" }, one.variants.map((variant, i) => h("li", { "data-units": variant.units },
-      h("span", { class: `key n${i % 6}` }), h("b", {}, variant.name), ` ${what(variant)}, ${share(variant.share)} of the units: ${mlprod.count(variant.units, "unit")}`,
+      h("span", { class: `key n${i % 6}` }), h("b", {}, variant.name), ` ${what(variant)}, ${share(variant.share)} of the units: ${mlprod.count(variant.units, "unit")}${variant.rows > variant.units ? ` with ${mlprod.count(variant.rows, "row")}` : ""}`,
       variant.waiting > 0 && h("span", { class: "sub" }, `, ${mlprod.count(variant.waiting, "row")} without an outcome yet`),
       s("svg", { viewBox: "0 0 100 4", preserveAspectRatio: "none", "aria-hidden": "true" }, s("rect", { class: "rest", x: 0, y: 0, width: 100, height: 4 }), s("rect", { class: `n${i % 6}`, x: 0, y: 0, width: Math.min(100, (100 * variant.units) / one.units), height: 4 })))),
       h("li", { class: "sub" }, `Planned: ${mlprod.count(one.units, "unit")} in the smallest variant, to see a difference of ${mlprod.number(one.difference, "number", one.unit)} in ${one.metric}.`),

@@ -323,7 +323,8 @@ def told(run: ExperimentRun, reading: Reading) -> str:
     lines = [f"{run.name}: {reading.verdict}: {reading.sentence}"]
     if reading.last is not None:
         rows = {name: f" of {format_count(n, 'row')}" for name, (n, _) in reading.rows.items()}
-        of = ", ".join(f"{name} {format_count(n, 'unit')}{rows.get(name, '')}" for name, n in reading.units.items())
+        there = [one.name for one in plan_of(run).variants if one.name in reading.units]
+        of = ", ".join(f"{name} {format_count(reading.units[name], 'unit')}{rows.get(name, '')}" for name in there)
         ratio = "" if reading.sample_ratio is None else f"; sample ratio p {p_value(reading.sample_ratio)}"
         lines.append(f"  rows of {reading.first} to {reading.last}: {of}{ratio}")
     for one in reading.compared:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -76,7 +77,8 @@ def test_a_verdict_is_read_and_told(mlprod: Callable[..., Result]) -> None:
     done = mlprod("status", "returns")
     assert done.exit_code == 0, done.output
     assert done.output.startswith("never: worse: champion@1.0: saved ")
-    assert "rows of 2024-01-25 to 2024-01-31: champion@1.0 " in done.output
+    of_each = r"control \d+ units of \d+ rows, champion@1.0 \d+ units of \d+ rows"
+    assert re.search(rf"^  rows of 2024-01-25 to 2024-01-31: {of_each}", done.output, re.M), done.output
     assert mlprod("status", "returns", "never").output == done.output
 
 

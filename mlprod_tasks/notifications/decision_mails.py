@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from email.utils import getaddresses
 
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.documents.formatting import format_number
@@ -88,7 +89,7 @@ def _told_by_others(pipeline: Pipeline, tick: Tick, news: _News, platform: Platf
         others = [name for name in one.use_cases if name != pipeline.name]
         mails = [mail for name in others for mail in platform.ledger.all(Mail, pipeline=name, about=MailAbout.DECISION)]
         near = [mail for mail in mails if mail.kind not in (SHARED, OVER) and mail.tick and same_time(mail.tick, tick.name)]
-        recipients = {to for mail in near for to in mail.recipients.split(", ")}
+        recipients = {address for _, address in getaddresses([mail.recipients for mail in near])}  # each is a line To
         told = recipients if told is None else told & recipients
     return told or set()
 

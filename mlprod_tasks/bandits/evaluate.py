@@ -118,6 +118,14 @@ def replayed(pipeline: Pipeline, arms: Sequence[str], tick: Tick, platform: Plat
     return None
 
 
+def replay_told(pipeline: Pipeline, run: BanditRun, platform: Platform) -> str:
+    """Tell what a bandit that is started would have earned on units that were given the same arms before."""
+    before = replayed(pipeline, bandits.plan_of(run).arms, pipeline.schedule.last_at(platform.clock.now()), platform)
+    if before is None:
+        return "no log of these arms to replay it on"
+    return f"replayed on the units of {before[0]}:\n{told(before[1])}"
+
+
 def told(evaluated: Evaluated) -> str:
     """Tell what a policy would have earned, in words."""
     value, metric = evaluated.value, evaluated.metric

@@ -48,7 +48,7 @@ def start(
 
     If an experiment or bandit had the same arms before, it tells what this one would have earned on its units.
     """
-    from mlprod_tasks.bandits.evaluate import replayed, told
+    from mlprod_tasks.bandits.evaluate import replay_told
     from mlprod_tasks.bandits.run import plan_of
     from mlprod_tasks.bandits.run import start as begin
 
@@ -56,12 +56,7 @@ def start(
     first = None if starts is None else pipeline.schedule.tick(starts).name
     run = begin(pipeline, bandit, arm or [], by, reason, here, rows=rows, starts=first)
     say(f"{bandit} chooses among {', '.join(plan_of(run).arms)} from {run.starts} on")
-    before = replayed(pipeline, plan_of(run).arms, pipeline.schedule.last_at(here.clock.now()), here)
-    say(
-        "no log of these arms to replay it on"
-        if before is None
-        else f"replayed on the units of {before[0]}:\n{told(before[1])}"
-    )
+    say(replay_told(pipeline, run, here))
 
 
 @bandit_app.command()

@@ -18,6 +18,7 @@ from mlprod_tasks.bandits.evaluate import CannotEvaluate, evaluate
 from mlprod_tasks.bandits.follow import absent, follow_bandits
 from mlprod_tasks.bandits.state import recorded
 from mlprod_tasks.cli import main
+from mlprod_tasks.cli.arguments import opened
 from mlprod_tasks.declaration.source_text import source_text
 from mlprod_tasks.platform import names
 from mlprod_tasks.platform.bandit_entries import BanditState
@@ -159,7 +160,7 @@ def mlprod(make_shop, scored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return call
 
 
-def test_a_shell_shows_evaluates_and_stops_it(mlprod: Callable[..., Result]) -> None:
+def test_a_shell_shows_evaluates_and_stops_it(mlprod: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
     shown = mlprod("status", "returns")
     assert shown.exit_code == 0, shown.output
     assert "saving: runs from 2024-01-25; knows the rewards of 2024-01-25 to 2024-01-27 (version 3)" in shown.output
@@ -176,6 +177,11 @@ def test_a_shell_shows_evaluates_and_stops_it(mlprod: Callable[..., Result]) -> 
     assert "less than the best arm alone" in shown
     again = mlprod("start", "returns", "again", "--arm", NEVER, "--by", "Ann")
     assert "replayed on the units of saving:\nsaved of a unit in a tick, 2024-01-25 to 2024-01-27" in again.output, again.output
+    mlprod("stop", "returns", "again", "--by", "Ann")
+    monkeypatch.syspath_prepend(str(REPOSITORY / "plugins"))
+    on_page = import_module("mlprod_airflow.page.apart").FUNCTIONS["bandit"]
+    done = on_page(*opened("returns"), name="third", arms=[NEVER], rows="batch", by="Ann", reason="which is best?")
+    assert done.partition("\n")[2] == again.output.partition("\n")[2].rstrip(), "the page replays it, too"
     assert isinstance(mlprod("status", "returns", "gone").exception, bandits.NoBandit)
     assert "give an arm and its share" in mlprod("evaluate", "returns", "saving", "--share", "control").output
 
@@ -198,7 +204,8 @@ def test_the_page_starts_and_ends_one_as_the_shell_does(make_shop, monkeypatch):
     shop = make_shop(SAVING)
     given = {"arms": [NEVER], "rows": "requests", "by": "ada", "reason": "which is best?"}
     done = apart.FUNCTIONS["bandit"](shop.pipeline, shop.platform, name="saving", **given)
-    assert done == f"saving of returns chooses among control, {NEVER} from 2024-01-25 on"
+    chooses = f"saving of returns chooses among control, {NEVER} from 2024-01-25 on"
+    assert done == f"{chooses}\nno log of these arms to replay it on"
     run = run_of(shop)
     assert (run.by, run.reason, bandits.plan_of(run).rows) == ("ada", "which is best?", "requests")
     with pytest.raises(bandits.CannotStart) as refused:

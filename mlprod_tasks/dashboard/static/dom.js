@@ -38,14 +38,14 @@ const mlprod = {};
   mlprod.prose = (sentence) =>
     sentence.split(/(\d{4}-\d\d-\d\d)/).map((part, i) => (i % 2 ? mlprod.h("span", { class: "day" }, part) : part));
 
-  // Announces a sentence to screen readers, and shows it for some seconds.
+  // Announces a sentence to screen readers, and shows it for some seconds, or as long as it takes to read more of them.
   mlprod.announce = (sentence, bad) => {
     const place = document.getElementById("status");
     place.textContent = sentence;
     place.classList.toggle("bad", Boolean(bad));
     place.classList.add("shown");
     clearTimeout(mlprod.announce.timer);
-    mlprod.announce.timer = setTimeout(() => place.classList.remove("shown"), bad ? 12000 : 6000);
+    mlprod.announce.timer = setTimeout(() => place.classList.remove("shown"), Math.max(bad ? 12000 : 6000, 60 * sentence.length));
   };
 
   // The only tooltip: `lines` are nodes; it stays inside the window, beside its point or element. `holder` is an element that was

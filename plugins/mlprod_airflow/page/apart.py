@@ -128,10 +128,12 @@ def _experiment(pipeline: Pipeline, here: Platform, **asked: Any) -> str:
 def _bandit(
     pipeline: Pipeline, here: Platform, *, name: str, arms: list[str], rows: Any, by: str, reason: str
 ) -> str:  # fmt: skip
+    from mlprod_tasks.bandits.evaluate import replay_told
     from mlprod_tasks.bandits.run import plan_of, start
 
     run = start(pipeline, name, arms, by, reason, here, rows=rows)
-    return f"{name} of {pipeline.name} chooses among {', '.join(plan_of(run).arms)} from {run.starts} on"
+    chooses = f"{name} of {pipeline.name} chooses among {', '.join(plan_of(run).arms)} from {run.starts} on"
+    return f"{chooses}\n{replay_told(pipeline, run, here)}"
 
 
 def _end_bandit(pipeline: Pipeline, here: Platform, *, name: str, by: str, reason: str) -> str:

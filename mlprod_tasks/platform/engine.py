@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 # What users of a database leave in it: temporary ones go with their connection.
 MADE = (
     "SELECT 'VIEW', view_name FROM duckdb_views() WHERE NOT internal AND NOT temporary "
-    "UNION ALL SELECT 'TABLE', table_name FROM duckdb_tables() WHERE NOT temporary"
+    "UNION ALL SELECT 'TABLE', table_name FROM duckdb_tables() WHERE NOT temporary "
+    "UNION ALL SELECT 'TYPE', type_name FROM duckdb_types() WHERE NOT internal AND database_name = 'memory'"
 )
 _limit: int | None = None
 MOST_IDLE = 2  # of a task: one that may spill and one that may not
@@ -100,11 +101,14 @@ def _database(memory: str | None, spill: Path | None, keep: bool) -> Iterator[du
 
 
 def _empty(database: duckdb.DuckDBPyConnection) -> bool:
-    """Drop its tables and views, and what it remembers of files that were read."""
-    for kind, name in database.execute(MADE).fetchall():
-        database.execute(f"DROP {kind} {identifier(name)}")
-    database.execute("SET enable_external_file_cache = false")
-    database.execute("SET enable_external_file_cache = true")
+    """Drop its views, tables and types, and what it remembers of files that were read. Whether that could be done."""
+    try:
+        for kind, name in database.execute(MADE).fetchall():
+            database.execute(f"DROP {kind} {identifier(name)}")
+        database.execute("SET enable_external_file_cache = false")
+        database.execute("SET enable_external_file_cache = true")
+    except duckdb.Error:  # another connection still has a transaction: what was computed is good, but not the database
+        return False
     return True
 
 

@@ -28,12 +28,15 @@ def test_nothing_of_one_use_is_there_in_the_next() -> None:
         one.register("rows", pa.table({"a": [1]}))
         one.execute("CREATE VIEW seen AS SELECT 1; CREATE TABLE made AS SELECT 1; CREATE TEMP TABLE passing AS SELECT 1")
         one.execute("CREATE VIEW of_table AS SELECT * FROM made")
+        one.execute("CREATE TYPE mood AS ENUM ('glad', 'sad'); CREATE TABLE moods (one mood)")
         one.execute("SET preserve_insertion_order = true; SET disabled_optimizers = 'common_subexpressions'; SET threads = 2")
         first = database_of(one)
     with engine(threads=1) as other:
-        for name in ("rows", "seen", "made", "passing", "of_table", "counted"):
+        for name in ("rows", "seen", "made", "passing", "of_table", "moods", "counted"):
             with pytest.raises(duckdb.CatalogException):
                 other.execute(f"SELECT * FROM {name}")
+        with pytest.raises(duckdb.CatalogException):
+            other.execute("SELECT 'glad'::mood")
         assert other.execute(TOLD).fetchall() == settings
         assert database_of(other) > first  # or it was another, and none of this was tried
 
@@ -51,6 +54,18 @@ def test_one_whose_use_failed_is_not_used_again() -> None:
     with engine() as other:
         other.execute("CREATE TABLE half AS SELECT 2")
         assert other.execute("FROM half").fetchall() == [(2,)]
+
+
+def test_one_that_cannot_be_emptied_is_not_used_again_and_no_error_of_what_was_computed() -> None:
+    with engine() as one:
+        one.execute("CREATE TABLE held AS SELECT 1 AS a")
+        beside = one.cursor()
+        beside.execute("BEGIN; INSERT INTO held VALUES (2)")
+        found = one.execute("FROM held").fetchall()
+    assert found == [(1,)]
+    with engine() as other, pytest.raises(duckdb.CatalogException):
+        other.execute("FROM held")
+    beside.close()
 
 
 def test_a_file_that_was_written_anew_is_read_anew(tmp_path: Path) -> None:

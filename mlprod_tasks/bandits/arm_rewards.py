@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlprod_tasks.bandits.untold import are_alike
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-ALIKE = 1e-13  # of the sum of squares: less around the mean is rounding
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,7 @@ class ArmRewards:
     @property
     def alike(self) -> bool:
         """Whether all rewards are the same, but for rounding: they tell no arm from another."""
-        n, total, squares = (float(one.sum()) for one in (self.n, self.total, self.squares))
-        return n > 0 and squares - total**2 / n <= ALIKE * squares
+        return are_alike(*(float(one.sum()) for one in (self.n, self.total, self.squares)))
 
     def as_json(self) -> dict[str, Any]:
         """The sums as plain JSON values."""

@@ -8,7 +8,7 @@ from typing import Any
 from mlprod_tasks.documents.formatting import format_count
 
 NO_REWARD_TICKS = 3  # of one tick alone outcomes may be missing
-ALIKE = 1e-13  # as of `ArmRewards.alike`, without its libraries
+ALIKE = 1e-13  # of the sum of squares: less around the mean is rounding
 
 
 def untold(metric: str, rewards: Sequence[Mapping[str, Any]]) -> str | None:
@@ -24,10 +24,14 @@ def untold(metric: str, rewards: Sequence[Mapping[str, Any]]) -> str | None:
         )
     if nulls == n:
         return f"metric {metric!r} is null for all {format_count(round(n), 'reward')}: check its sql, and what it reads"
-    squares, of_mean = _sum(rewards, "squares"), _sum(rewards, "total") ** 2 / n
-    if abs(squares - of_mean) <= ALIKE * max(squares, of_mean):
+    if are_alike(n, _sum(rewards, "total"), _sum(rewards, "squares")):
         return f"all {format_count(round(n), 'reward')} are alike: they tell no arm from another"
     return None
+
+
+def are_alike(n: float, total: float, squares: float) -> bool:
+    """Whether numbers are the same, but for rounding. n, total, squares: how many, their sum, and that of their squares."""
+    return n > 0 and squares - total**2 / n <= ALIKE * squares
 
 
 def all_null(rewards: Sequence[Mapping[str, Any]]) -> bool:

@@ -20,6 +20,7 @@ from mlprod_tasks.dashboard.experiment_schemas import (
 )
 from mlprod_tasks.declaration import Pipeline, UnitMetric
 from mlprod_tasks.declaration.rhythm import TickName
+from mlprod_tasks.experiments.layer import share_units
 from mlprod_tasks.platform.experiment_entries import ExperimentReading, ExperimentRun
 
 MOST_EXPERIMENTS = 10
@@ -84,21 +85,9 @@ def _run(
         paths=tuple(_paths(readings, wanted["metric"])),
         exposure=tuple(_exposure(one) for one in shown.get("novelty", ())),
         may_end=ended is None and pipeline.schedule.moment(pipeline.schedule.shift(run.ends, 1)) > until,
-        beside=tuple(other.name for other in runs if other.name != run.name and _meet(run, other)),
+        beside=tuple(other.name for other in runs if other.name != run.name and share_units(run, other)),
         untold=tuple(shown.get("untold", ())),
     )  # fmt: skip
-
-
-def _meet(one: ExperimentRun, other: ExperimentRun) -> bool:
-    """Whether two experiments assign some of the same units at once."""
-    same = one.units_from < other.units_to and other.units_from < one.units_to
-    return same and (_begins_within(one, other) or _begins_within(other, one))
-
-
-def _begins_within(one: ExperimentRun, other: ExperimentRun) -> bool:
-    """Whether an experiment begins while another one runs."""
-    before_its_end = one.starts <= other.ends and (other.ended is None or one.starts < other.ended)
-    return one.starts != one.ended and other.starts <= one.starts and before_its_end
 
 
 def _variant(planned: Mapping[str, Any], shown: Mapping[str, Any]) -> VariantRow:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mlprod_tasks.platform.experiment_entries import ExperimentRun
+
 LEAST = 1e-9  # of the units: less is rounding
 
 
@@ -27,3 +29,15 @@ def free_range(share: float, taken: Sequence[tuple[float, float]]) -> tuple[floa
             return at, min(low, at + share)
         at = max(at, high)
     raise NoRoom(f"it asks for {share:.0%} of the units, and the widest range that is free has {max(0.0, widest):.0%}")
+
+
+def share_units(one: ExperimentRun, other: ExperimentRun) -> bool:
+    """Whether two experiments of a use case assign some of the same units at once."""
+    same = one.units_from < other.units_to and other.units_from < one.units_to
+    return same and (_begins_within(one, other) or _begins_within(other, one))
+
+
+def _begins_within(one: ExperimentRun, other: ExperimentRun) -> bool:
+    """Whether an experiment begins while another one runs; one that was ended before its first tick never did."""
+    before_its_end = one.starts <= other.ends and (other.ended is None or one.starts < other.ended)
+    return one.starts != one.ended and other.starts <= one.starts and before_its_end

@@ -13,7 +13,7 @@ from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.declaration.experiment import CONTROL, HOLD_OUT
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.experiments.assignment import Variant
-from mlprod_tasks.experiments.layer import NoRoom, free_range
+from mlprod_tasks.experiments.layer import NoRoom, free_range, share_units
 from mlprod_tasks.experiments.plan import CannotPlan, Plan, Wanted, declared, plan, ticks_a_period
 from mlprod_tasks.experiments.plan_written import layers_of, variants_written
 from mlprod_tasks.platform import Platform, names
@@ -143,10 +143,7 @@ def _free(traffic: float, beside: Sequence[ExperimentRun], rivals: Sequence[Expe
 
 def on_same_units(pipeline: Pipeline, run: ExperimentRun, platform: Platform) -> list[str]:
     """Return the experiments that vary something else on some of the same units, while this one runs."""
-    last = last_of(pipeline, run)
-    others = [one for one in every(pipeline, platform) if one.name != run.name]
-    at_once = (one for one in others if one.starts <= last and last_of(pipeline, one) >= run.starts)
-    return [one.name for one in at_once if one.units_from < run.units_to and run.units_from < one.units_to]
+    return [one.name for one in every(pipeline, platform) if one.name != run.name and share_units(one, run)]
 
 
 def beside_told(pipeline: Pipeline, run: ExperimentRun, platform: Platform) -> str:

@@ -24,6 +24,8 @@ def bandits(session: Session, pipeline: Pipeline, until: datetime, last: TickNam
     """
     mine = select(BanditRun).where(BanditRun.pipeline == pipeline.name, BanditRun.at <= until)
     runs = list(session.scalars(mine.order_by(BanditRun.at.desc()).limit(MOST_BANDITS)))
+    if not runs:
+        return ()
     of_runs = select(BanditState).where(
         BanditState.pipeline == pipeline.name, BanditState.name.in_([run.name for run in runs])
     )  # fmt: skip

@@ -22,7 +22,7 @@ from mlprod_tasks.dashboard.status import WORST_FIRST, Facts
 from mlprod_tasks.dashboard.titles import TITLES
 from mlprod_tasks.declaration import Pipeline, Schedule, Tick
 from mlprod_tasks.declaration.rhythm import TickName
-from mlprod_tasks.monitoring.incidents import incidents
+from mlprod_tasks.monitoring.incidents import incidents_of
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import (
     Audit,
@@ -135,12 +135,12 @@ def _detail(
         served=served(session, pipeline, view.until),
         experiments=experiments(session, pipeline, view.until, None if as_of is None else as_of.name),
         adaptation=adaptation(pipeline, shown, platform),
-        incidents=_incidents(pipeline, platform, as_of),
+        incidents=_incidents(facts.decided, platform),
     )
 
 
-def _incidents(pipeline: Pipeline, platform: Platform, as_of: Tick | None) -> tuple[IncidentRow, ...]:
-    found = incidents(pipeline, platform, None if as_of is None else as_of.name)
+def _incidents(decided: Decision | None, platform: Platform) -> tuple[IncidentRow, ...]:
+    found = () if decided is None else incidents_of(decided, platform)
     return tuple(IncidentRow(one.cause, one.alarms) for one in found)
 
 

@@ -19,12 +19,12 @@ from mlprod_tasks.declaration.reads import read_by, taken_from, words_in
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.declaration.table import Database, Table
 from mlprod_tasks.monitoring.kinds import KINDS
+from mlprod_tasks.monitoring.rules import NOTE
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision
 
 COLUMNS = "columns"  # of a rule that fired, in a decision
 SAME_TIME = timedelta(days=7)  # between ticks of use cases, at most: some are scored once a week
-NOT_RAISED = "note"
 
 
 @dataclass(frozen=True)
@@ -70,21 +70,27 @@ def columns_behind(pipeline: Pipeline, rule: Mapping[str, Any]) -> list[str]:
     return sorted(found)
 
 
-def incidents(pipeline: Pipeline, platform: Platform, at: TickName | None = None) -> tuple[Incident, ...]:
-    """Return the incidents that a use case shares with others, by its decision of a tick, or its newest one."""
-    decisions = {one.pipeline: one for one in _newest(platform)}
-    mine = decisions.pop(pipeline.name, None) if at is None else platform.ledger.get(Decision, pipeline.name, at)
-    decisions.pop(pipeline.name, None)
-    if mine is None:
-        return ()
-    near = [one for one in decisions.values() if same_time(one.tick, mine.tick)]
+def incidents(pipeline: Pipeline, platform: Platform) -> tuple[Incident, ...]:
+    """Return the incidents that a use case shares with others, by its newest decision."""
+    newest = _newest(platform)
+    mine = next((one for one in newest if one.pipeline == pipeline.name), None)
+    return () if mine is None else _shared(mine, newest)
+
+
+def incidents_of(decision: Decision, platform: Platform) -> tuple[Incident, ...]:
+    """Return the incidents that a decision shares with the newest ones of other use cases."""
+    return _shared(decision, _newest(platform)) if dict(_by_column(decision)) else ()
+
+
+def _shared(mine: Decision, newest: Sequence[Decision]) -> tuple[Incident, ...]:
+    near = [one for one in newest if one.pipeline != mine.pipeline and same_time(one.tick, mine.tick)]
     own = dict(_by_column(mine))
     shared: dict[str, dict[str, list[tuple[str, str]]]] = {}
     for column in own:
         others = [(one.pipeline, rule) for one in near for rule in dict(_by_column(one)).get(column, ())]
         if others:
             source, _, name = column.rpartition(".")
-            shared.setdefault(source, {})[name] = [*((pipeline.name, rule) for rule in own[column]), *others]
+            shared.setdefault(source, {})[name] = [*((mine.pipeline, rule) for rule in own[column]), *others]
     return tuple(
         Incident(source, tuple(sorted(columns)), tuple(dict.fromkeys(one for alarms in columns.values() for one in alarms)))
         for source, columns in sorted(shared.items())
@@ -97,7 +103,7 @@ def same_time(one: TickName, other: TickName) -> bool:
 
 
 def _newest(platform: Platform) -> Sequence[Decision]:
-    """The newest decision of each use case, if it raised an alarm."""
+    """The newest decision of each use case, by its name."""
     last = select(Decision.pipeline, func.max(Decision.tick).label("tick")).group_by(Decision.pipeline).subquery()
     same = and_(Decision.pipeline == last.c.pipeline, Decision.tick == last.c.tick)
     with platform.ledger.session() as session:
@@ -110,7 +116,7 @@ def _by_column(decision: Decision) -> Iterator[tuple[str, list[str]]]:
     """The rules that raised an alarm about each column."""
     found: dict[str, list[str]] = {}
     for rule in decision.rules:
-        if rule["action"] != NOT_RAISED:
+        if rule["action"] != NOTE:
             for column in rule.get(COLUMNS, ()):
                 found.setdefault(column, []).append(str(rule["rule"]))
     yield from found.items()

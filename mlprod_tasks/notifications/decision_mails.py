@@ -12,7 +12,7 @@ from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.documents.mail_content import Content, Grid
 from mlprod_tasks.monitoring.alarms import Alarm, alarms
 from mlprod_tasks.monitoring.diagnosis import remedy
-from mlprod_tasks.monitoring.incidents import Incident, incidents, same_time
+from mlprod_tasks.monitoring.incidents import Incident, incidents_of, same_time
 from mlprod_tasks.monitoring.mailed_ticks import SHARED, mailed_ticks
 from mlprod_tasks.monitoring.rules import ALERT, NOTE, RETRAIN
 from mlprod_tasks.notifications.events import send
@@ -56,7 +56,7 @@ def tell_decision(pipeline: Pipeline, tick: Tick, platform: Platform, links: Seq
     # Muting a rule silences its alarms, but not what it does to production.
     open_alarms = tuple(alarm for alarm in unmuted if alarm.open) or tuple(alarm for alarm in every if done and alarm.open)
     new = tuple(alarm for alarm in open_alarms if alarm.since == tick.name)
-    news = _News(decision, open_alarms, new, done, incidents(pipeline, platform, tick.name) if open_alarms else ())
+    news = _News(decision, open_alarms, new, done, incidents_of(decision, platform) if open_alarms else ())
     if open_alarms and (news.new or done or decision.trained):
         told = _told_by_others(pipeline, tick, news, platform) if not done and not decision.trained else set[str]()
         if told.issuperset(pipeline.alert_to):

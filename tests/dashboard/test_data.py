@@ -143,7 +143,7 @@ def test_only_the_kinds_and_ticks_shown_are_read(months: Platform, flights_pipel
         detail(flights_pipeline, months, (FIRST, LAST))
     finally:
         event.remove(months.ledger.engine, "before_cursor_execute", heard)
-    assert len(statements) == 2 * few <= 64, "as many statements for many ticks as for few"
+    assert len(statements) == 2 * few <= 60, "as many statements for many ticks as for few"
     (read, parameters), *_ = [one for one in statements if "measurements.sentence" in one[0]]
     with months.ledger.engine.connect() as connection:
         plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {read}", parameters).fetchall()

@@ -105,7 +105,7 @@
           bound: { what: given.what, slice: String(entered.get("slice") || ""), low: number("low"), high: number("high") },
           rollout: given.back ? switchedBack(given.now) : { mode: entered.get("mode"), challenger: number("challenger"), automation: entered.get("automation"), low: number("low"), high: number("high"), instead_of: given.now ? given.now.at : "", ...share },
           ramp: { challenger: number("challenger") },
-          experiment: { experiment: String(entered.get("experiment") || ""), variants: entered.get("variants"), metric: entered.get("metric"), difference: number("difference"), alpha: (number("alpha") || 5) / 100, power: (number("power") || 80) / 100, design: entered.get("design"), rows: entered.get("rows"), then: entered.get("then"), fresh: entered.get("fresh") !== null, traffic: (number("traffic") || 100) / 100, periods: number("periods") },
+          experiment: { experiment: String(entered.get("experiment") || ""), variants: entered.get("variants"), metric: entered.get("metric"), difference: number("difference"), alpha: (number("alpha") ?? 5) / 100, power: (number("power") ?? 80) / 100, design: entered.get("design"), rows: entered.get("rows"), then: entered.get("then"), fresh: entered.get("fresh") !== null, traffic: (number("traffic") ?? 100) / 100, periods: number("periods") },
           end_experiment: { experiment: given.experiment },
           bandit: { experiment: String(entered.get("experiment") || ""), variants: String(entered.get("variants") || ""), rows: entered.get("rows") },
           end_bandit: { experiment: given.experiment },

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from mlprod_tasks.declaration import Files, Pipeline, Table, TickRange
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.documents.formatting import format_count, format_exact, format_number
-from mlprod_tasks.ingest.batch_verdict import BatchRefused, BatchVerdict, FailedExpectation
+from mlprod_tasks.ingest.batch_verdict import MOST_TICKS, BatchRefused, BatchVerdict, FailedExpectation
 from mlprod_tasks.ingest.convert import as_text, convert
 from mlprod_tasks.ingest.expectations import bound, sentence, suite
 from mlprod_tasks.ingest.extract import shared_name, staging, write_staged
@@ -78,14 +78,16 @@ def audit(pipeline: Pipeline, table: str, ticks: TickRange, platform: Platform) 
 
     outcome = validate(declared, staged, starts, read, suite(pipeline, table, platform.settings.expectations))
     refused, reasons = _refused_rows(staged.num_rows, outcome.results, declared)
-    verdicts = []
+    verdicts: list[BatchVerdict] = []
+    told = 0
     for i, tick in enumerate(read.names):
         rows = slice(int(starts[i]), int(starts[i + 1]))
         may_be_empty = declared.may_be_empty_on(pipeline.schedule.day_of(tick))
         verdict = _verdict(i, tick, rows, outcome.results, refused, staged, declared, may_be_empty)
         if not verdict.passed:
             _refuse_batch(verdict, rows, refused, reasons)
-            verdict = _with_places(verdict, declared, platform)
+            if told < MOST_TICKS:  # for each, the files are read again
+                verdict, told = _with_places(verdict, declared, platform), told + 1
         verdicts.append(verdict)
 
     _quarantine(pipeline, table, read, staged, starts, refused, reasons, platform)

@@ -9,6 +9,8 @@ from typing import Any
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.documents.formatting import format_count
 
+MOST_TICKS = 5  # that a refusal tells in full
+
 
 @dataclass(frozen=True)
 class FailedExpectation:
@@ -57,15 +59,15 @@ class BatchRefused(ValueError):
             f"pipeline {self.pipeline!r}, table {self.table!r}: the audit refused the batch of "
             f"{format_count(len(self.refused), 'tick')}; none of their rows are published"
         ]
-        for verdict in self.refused[:5]:
+        for verdict in self.refused[:MOST_TICKS]:
             lines.append(f"tick {verdict.tick}: {format_count(verdict.read, 'row')} read")
             for failure in verdict.failures[:10]:
                 lines.append(f"  {failure.sentence}; found {failure.observed}")
                 places = failure.places or ("",) * len(failure.sample)
                 for place, row in zip(places[:2], failure.sample[:2], strict=True):
                     lines.append(f"    for example {place}{': ' if place else ''}{json.dumps(row)}")
-        if len(self.refused) > 5:
-            lines.append(f"and {len(self.refused) - 5} more ticks, last {self.refused[-1].tick}")
+        if len(self.refused) > MOST_TICKS:
+            lines.append(f"and {len(self.refused) - MOST_TICKS} more ticks, last {self.refused[-1].tick}")
         return [
             *lines,
             f"The rows with their reasons are in the lake: {self.pipeline}/quarantine/{self.table}. Correct the source, or "

@@ -11,7 +11,7 @@ import pytest
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.ingest.audit import audit
-from mlprod_tasks.ingest.batch_verdict import BatchRefused
+from mlprod_tasks.ingest.batch_verdict import MOST_TICKS, BatchRefused
 from mlprod_tasks.ingest.extract import extract
 from mlprod_tasks.platform import Platform
 
@@ -115,3 +115,15 @@ def test_a_file_that_is_gone_meanwhile_takes_only_the_places_along(from_files, t
     with pytest.raises(BatchRefused, match=r'for example \{"order_id": "7"') as error:
         audit(pipeline, "orders", ticks, platform)
     assert places(error.value)["amount"] == ("",)
+
+
+def test_of_many_refused_ticks_the_files_are_read_again_for_those_that_are_told(from_files, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(csv(*(NO_NUMBER.replace("03-14", f"03-{day:02}") for day in range(1, 15))))
+    pipeline, platform = from_files("a.csv")
+    ticks = pipeline.schedule.range("2024-03-02", "2024-03-15")
+    extract(pipeline, "orders", ticks, platform)
+    with pytest.raises(BatchRefused) as error:
+        audit(pipeline, "orders", ticks, platform)
+    assert len(error.value.refused) == 14
+    told = [{place for one in verdict.failures for place in one.places} for verdict in error.value.refused]
+    assert told == [*({f"a.csv, line {line}"} for line in range(2, 2 + MOST_TICKS)), *[set[str]()] * (14 - MOST_TICKS)]

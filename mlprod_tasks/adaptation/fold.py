@@ -50,9 +50,9 @@ class Folded:
     """What a layer is at a tick.
 
     parameters: as its kind writes them; chosen: the half-life by which they were fitted, or the learner that they are of;
-    learned: the positions of the ticks that
-    it learned from, and rows of them; tried: on how many ticks it was tried; gain: by which share the loss was lower there
-    than the champion's, None if it was not tried; shift: by how much it moves the mean score of the newest tick.
+    learned: the positions of the ticks that it learned from, and rows of them; tried: on how many ticks it was tried; gain: by
+    which share the loss was lower there than the champion's, None if it was not tried; shift: by how much it moves the mean
+    score of the newest tick.
     """
 
     parameters: Parameters

@@ -17,10 +17,10 @@ TINY = 1e-12  # of a probability: none moves further down, however small the cha
 
 
 class Layer(Protocol):
-    """Adapted scores of the champion's; a layer that reads features, too, names them in `features`."""
+    """Adapted scores of the champion's. What reads features, too, is a `row_by_row.RowByRowLayer`."""
 
     def __call__(self, score: Any) -> Any:
-        """Return adapted scores, (n,), or ClassScores. Those of a layer that reads features take these as well, (n,) each."""
+        """Return adapted scores, (n,), or ClassScores."""
 
     def single(self) -> Callable[[Any], Any]:
         """Return the same function, bit for bit, of one score, or of the probabilities of one row."""

@@ -56,11 +56,11 @@ class RowLearner:
             sgd.coef_ = weights[None, 1:].copy()
         else:
             sgd, y = SGDRegressor(loss="squared_error", **common), (rows[:, 2] - scales[0, 0]) / scales[0, 1]
-            y = np.clip(y, -2 * FURTHEST, 2 * FURTHEST)
+            x, y = (np.clip(one, -2 * FURTHEST, 2 * FURTHEST) for one in (x, y))
             sgd.coef_ = weights[1:].copy()
         sgd.intercept_, sgd.t_, sgd.n_features_in_ = weights[:1].copy(), 1.0, x.shape[1]
         try:
-            sgd.partial_fit(np.clip(x, -2 * FURTHEST, 2 * FURTHEST) if not self.yes_no else x, y)
+            sgd.partial_fit(x, y)
         except ValueError:  # the rate is so large that it diverges on these rows: they teach nothing
             return parameters
         learned = np.concatenate([sgd.intercept_, sgd.coef_.ravel()])

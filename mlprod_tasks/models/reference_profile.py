@@ -53,6 +53,14 @@ class ProfileColumn:
     def null_share(self) -> float:
         return self.counts[bins.NULL] / max(1, sum(self.counts))
 
+    @property
+    def of_one_tick(self) -> float:
+        """The share of the reference's rows that one of its ticks has.
+
+        Where the same keys come in each tick, all of its ticks together tell no more of how ticks differ than one of them.
+        """
+        return 1 / max(1, len(self.tick_psi))
+
 
 @dataclass(frozen=True)
 class JoinedTable:

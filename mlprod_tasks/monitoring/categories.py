@@ -48,11 +48,8 @@ def new(column: ProfileColumn, counts: Counts) -> Found | None:
 
 
 def _all_in_one_tick(rows: int, n: int, column: ProfileColumn) -> float:
-    """The probability that of two ticks, this one of n rows and one of the reference, this one has all `rows` of a kind.
-
-    One tick of the reference, because where the same keys come in each, all of them together tell no more.
-    """
-    other = sum(column.counts) / max(1, len(column.tick_psi))
+    """The probability that of two ticks, this one of n rows and one of the reference, this one has all `rows` of a kind."""
+    other = sum(column.counts) * column.of_one_tick
     left = np.arange(rows)
     return float(np.prod(np.maximum(0, n - left) / np.maximum(1, n + other - left)))
 

@@ -139,20 +139,12 @@ def _shifted(
     return _Shifted(column, float(counted.counts[NULL]), at, before) if len(at.rows) else None
 
 
-def _one_tick(column: ProfileColumn) -> float:
-    """The share of the reference's rows that one of its ticks has.
-
-    Where the same keys come in each tick, all of its ticks together tell no more of how ticks differ than one of them.
-    """
-    return 1 / max(1, len(column.tick_psi))
-
-
 def _certain(column: ProfileColumn, reference: Counts, now: Counts) -> bool:
     """Whether the shift is more than two ticks of so many rows differ by chance (`distances.psi_noise`)."""
     from scipy.special import chdtrc
 
     used = int(np.count_nonzero(reference + now))
-    noise = 1 / (reference.sum() * _one_tick(column)) + 1 / now.sum()
+    noise = 1 / (reference.sum() * column.of_one_tick) + 1 / now.sum()
     return used > 1 and float(chdtrc(used - 1, distances.psi(reference, now) / noise)) < BY_CHANCE
 
 
@@ -270,7 +262,7 @@ def _flood(one: _Shifted) -> tuple[float | None, str]:
     left = total - excess
     if usual > MOST_USUAL or excess < LEAST_FLOOD * total or excess > one.at.rows[at] or left < FEWEST_ROWS:
         return None, ""
-    if _by_chance(counts[place], total, usual, _one_tick(one.column) * (before.sum() - before[NULL])) >= BY_CHANCE:
+    if _by_chance(counts[place], total, usual, one.column.of_one_tick * (before.sum() - before[NULL])) >= BY_CHANCE:
         return None, ""
     rows = one.at.rows.copy()
     rows[at] -= excess

@@ -28,7 +28,7 @@ from tests.support.paths import FLIGHTS, REPOSITORY
 
 DAY = timedelta(days=1)
 HISTORY = (date(2013, 1, 2), date(2013, 2, 10))
-TICKS = [date(2013, 2, 11) + i * DAY for i in range(4)]
+TICKS = [date(2013, 2, 11) + i * DAY for i in range(6)]
 # What says when, where or how long, not what.
 CIRCUMSTANCES = {"at", "first_at", "seconds", "staging", "delta_version"}
 
@@ -125,7 +125,7 @@ def test_out_of_order_twice_and_four_at_a_time_leave_the_same_as_one_after_the_o
     for day in TICKS:
         bring_in(str(trained), day)
         watch(str(trained), day)
-    shuffled = [TICKS[i] for i in (2, 1, 3, 0)]
+    shuffled = [TICKS[i] for i in (4, 1, 5, 0, 3, 2)]
     four_at_a_time(bring_in, other, [*shuffled, *reversed(shuffled)])
     four_at_a_time(watch, other, [*shuffled, *reversed(shuffled)])
 

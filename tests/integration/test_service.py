@@ -126,7 +126,7 @@ def test_replicas_that_come_and_go_with_the_load_cost_no_request_and_no_row_of_t
         told = surge(Fleet(places), nginx.url, run, rate=RATE, times=8.0)
     assert max(told.replicas) == MOST
     assert told.replicas[-1] == 1
-    for outcome in (told.steady, told.surge):
+    for outcome in (told.warm, told.steady, told.surge):
         assert len(outcome) > 8 * RATE
         assert outcome.statuses() == {200: len(outcome)}
         logged, _ = service.wait_for_the_log(outcome)

@@ -142,6 +142,22 @@ def delete_abandoned(folder: Path, name: str | None = None) -> None:
                 shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
+def delete_unused(folder: Path, most: int, unused: timedelta) -> None:
+    """Delete folders in a folder: beyond the `most` that were used last, those not used for so long.
+
+    A folder's own time of change says when it was used: whoever uses one sets it (os.utime).
+    """
+    oldest = time.time() - unused.total_seconds()
+    used = []
+    for entry in os.scandir(folder):
+        with suppress(FileNotFoundError):  # another process has deleted it
+            if entry.is_dir(follow_symlinks=False) and not PART.fullmatch(entry.name):
+                used.append((entry.stat().st_mtime, entry.path))
+    for at, path in sorted(used)[: -most or None]:
+        if at < oldest:
+            shutil.rmtree(path, ignore_errors=True)
+
+
 @contextmanager
 def locked(path: Path, *, wait: bool = True, waiting: str = "") -> Iterator[None]:
     """Lock a file (created if missing) or a folder.

@@ -11,7 +11,8 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ from sqlalchemy import NullPool, create_engine
 
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.platform import digest, names
-from mlprod_tasks.platform.files import replacing_folder
+from mlprod_tasks.platform.files import delete_unused, replacing_folder
 from mlprod_tasks.platform.ledger import Promotion
 from mlprod_tasks.platform.ledger_store import Ledger
 from mlprod_tasks.platform.model_files import BrokenArtifact, ModelRef, holds, load_files
@@ -46,6 +47,8 @@ GOLDEN_TAG = "mlprod.canned_rows_sha256"
 GOLDEN = "canned_rows.parquet"
 EXISTS = "RESOURCE_ALREADY_EXISTS"
 LONGEST_VALUE = 5000  # characters of a tag's value
+# Local copies of a model's versions: so many are kept, and whatever a process may still be reading.
+MOST_COPIES, COPY_UNUSED = 20, timedelta(days=2)
 
 
 class RegistryUnreachable(ConnectionError):
@@ -265,13 +268,16 @@ class Registry:
         return stored
 
     def _copy(self, ref: ModelRef) -> Path:
-        """The local copy of a version's files, fetched if missing or damaged."""
+        """The local copy of a version's files, fetched if missing or damaged. The longest unused copies go."""
         folder = self.home / "models" / ref.name / f"{ref.version}-{ref.digest[:16]}"
+        with suppress(FileNotFoundError):
+            os.utime(folder)  # when it was last used
         if holds(folder, ref):
             return folder
         # Other processes never see half a model. If another one was faster, its copy stays, because it may be in use.
         with replacing_folder(folder, unless=lambda: holds(folder, ref)) as copy:
             self._fetch(ref, str(copy.parent)).rename(copy)
+        delete_unused(folder.parent, MOST_COPIES, COPY_UNUSED)
         return folder
 
     def _fetch(self, ref: ModelRef, beside: str) -> Path:

@@ -1,7 +1,9 @@
 """The registry: MLflow as it is, and verified copies of its models."""
 
 import multiprocessing
+import os
 import shutil
+import time
 import traceback
 from pathlib import Path
 
@@ -82,6 +84,22 @@ def test_a_damaged_copy_is_fetched_again(registry, flights_pipeline):
     for path in (registry.home / "models").rglob("model.json"):
         path.write_text(path.read_text().replace("0.3", "0.9"))
     assert score(registry, ref) == 0.3
+
+
+def test_copies_that_were_not_used_for_days_make_room_and_are_fetched_again(registry, flights_pipeline, monkeypatch):
+    monkeypatch.setattr("mlprod_tasks.platform.registry.MOST_COPIES", 2)
+    refs = [registered(registry, flights_pipeline, run) for run in "abcd"]
+    folder, days_ago = registry.home / "models" / refs[0].name, time.time() - 3 * 24 * 3600
+    for ref in refs[:3]:
+        registry.load_model(ref)
+        for copy in folder.iterdir():
+            os.utime(copy, (days_ago, days_ago))
+    registry.load_model(refs[0])  # used today
+    registry.load_model(refs[3])
+    assert sorted(copy.name[:2] for copy in folder.iterdir()) == ["1-", "4-"]
+    registry.load_model(refs[1])
+    registry.load_model(refs[2])
+    assert len(list(folder.iterdir())) == 4  # too many, but each may be in use
 
 
 def test_artifacts_that_are_not_what_was_registered_are_refused(registry, flights_pipeline):

@@ -15,6 +15,7 @@ from mlprod_tasks.declaration.feature import Expression, Feature, Lookup, Traili
 from mlprod_tasks.declaration.gate import AtLeast, BetterThanBaseline, Gate, NoLeakageSuspicion, NotWorseThanChampion
 from mlprod_tasks.declaration.monitoring import Rule, Watch
 from mlprod_tasks.declaration.outcome import Outcome
+from mlprod_tasks.declaration.reads import resting_on_other_rows
 from mlprod_tasks.declaration.split import Split, SplitByColumn, SplitByHash
 from mlprod_tasks.declaration.standard import (
     ADAPTATION_RULES,
@@ -138,30 +139,45 @@ def filled(pipeline: Pipeline) -> dict[str, Any]:
     elif pipeline.split == SPLIT:
         window = _window(pipeline.schedule)
         fields["split"] = Split(validation=window, test=window, gap=-(-pipeline.label_delay // ONE_DAY) * ONE_DAY)
-    if pipeline.fallback == FALLBACK:
-        fields["fallback"] = task.fallback(by=_groups(features, pipeline.tables))
+    if not pipeline.fallback.by:
+        table = task.fallback if pipeline.fallback == FALLBACK else type(pipeline.fallback)
+        fields["fallback"] = table(by=_groups(features, pipeline.tables), smoothing=pipeline.fallback.smoothing)
     for name in ("value", "gates", "kpi"):
         if getattr(pipeline, name) == getattr(YES_OR_NO, name) != getattr(task, name):
             fields[name] = getattr(task, name)
     if pipeline.serving is not None:
         fields["serving"] = pipeline.serving.of(pipeline.schedule)
-    if (pipeline.watches, pipeline.rules) == (WATCHES, RULES):
-        more = pipeline.serving is not None
-        intervals = pipeline.model.coverage is not None
-        adapts = pipeline.adapt is not None
-        fields["watches"] = (
-            *task.watches,
-            *(task.request_watches if more else ()),
-            *(INTERVAL_WATCHES if intervals else ()),
-            *(ADAPTATION_WATCHES if adapts else ()),
-        )
-        fields["rules"] = (
-            *task.rules,
-            *(_request_rules(task, pipeline) if more else ()),
-            *(INTERVAL_RULES if intervals else ()),
-            *(ADAPTATION_RULES if adapts else ()),
-        )
+    fields["watches"] = watches = pipeline.watches if pipeline.watches != WATCHES else _watches(pipeline, task)
+    if pipeline.rules == RULES:
+        watched = {watch.what for watch in watches}
+        standard = _rules(pipeline, task)
+        fields["rules"] = tuple(rule for rule in standard if all(one.watch in watched for one in rule.conditions))
     return fields
+
+
+def _watches(pipeline: Pipeline, task: TaskDefaults) -> tuple[Watch, ...]:
+    """The standard watches of the task and of the declared parts."""
+    return (
+        *task.watches,
+        *(task.request_watches if pipeline.serving is not None else ()),
+        *(INTERVAL_WATCHES if _has_intervals(pipeline) else ()),
+        *(ADAPTATION_WATCHES if pipeline.adapt is not None else ()),
+    )
+
+
+def _rules(pipeline: Pipeline, task: TaskDefaults) -> tuple[Rule, ...]:
+    """The standard rules about those watches."""
+    return (
+        *task.rules,
+        *(_request_rules(task, pipeline) if pipeline.serving is not None else ()),
+        *(INTERVAL_RULES if _has_intervals(pipeline) else ()),
+        *(ADAPTATION_RULES if pipeline.adapt is not None else ()),
+    )
+
+
+def _has_intervals(pipeline: Pipeline) -> bool:
+    """Whether predictions have intervals, which are refused of anything but numbers."""
+    return pipeline.task == "regression" and pipeline.model.coverage is not None
 
 
 def _request_rules(task: TaskDefaults, pipeline: Pipeline) -> tuple[Rule, ...]:
@@ -173,11 +189,11 @@ def _request_rules(task: TaskDefaults, pipeline: Pipeline) -> tuple[Rule, ...]:
 
 
 def _window(schedule: Schedule) -> timedelta:
-    """The windows of the default split: longer if ticks are rarer."""
+    """The windows of the default split: longer if ticks are rarer, and at least one tick."""
     every: str = schedule.every
     if every == "cron":
         every = {0: "month", 1: "week"}.get(schedule.ticks_a_week, "day")
-    return OF_TICKS[every]
+    return max(OF_TICKS[every], timedelta(days=schedule.longest.days))  # without the hour of a clock change
 
 
 def _entity(pipeline: Pipeline) -> Table | None:
@@ -233,8 +249,10 @@ def _free(name: str, entity: Table) -> str:
 
 
 def _groups(features: tuple[Feature, ...], tables: tuple[Table, ...]) -> tuple[str, ...]:
-    """What the fallback is grouped by: the first text of the row itself, else one that is looked up, else a whole number."""
-    own = [(feature.name, feature.kind) for feature in features if isinstance(feature, Expression)]
+    """What the fallback is grouped by: the first text of the row itself, else one that is looked up, else a whole number or a
+    yes or no. () if there is none, which is refused later."""
+    resting = resting_on_other_rows(features)
+    own = [(one.name, one.kind) for one in features if isinstance(one, Expression) and one.name not in resting]
     kinds = {(table.name, column.name): column.kind for table in tables for column in table.columns}
     looked_up = [
         (name, kinds.get((feature.table, column), ""))
@@ -242,7 +260,7 @@ def _groups(features: tuple[Feature, ...], tables: tuple[Table, ...]) -> tuple[s
         if isinstance(feature, Lookup)
         for name, column in feature.columns.items()
     ]
-    for named, kind in ((own, "text"), (looked_up, "text"), (own, "int")):
+    for named, kind in ((own, "text"), (looked_up, "text"), (own, "int"), (own, "bool")):
         for name, found in named:
             if found == kind:
                 return (name,)

@@ -50,10 +50,10 @@ class Publish:
 class Pipeline:
     """One use case: its data, features, label, model, gates and monitoring.
 
-    What is not declared gets a default for this use case; `mlprod pipelines NAME --full` prints all of them. A use case that
-    answers requests and declares neither `watches` nor `rules` also gets the standard ones for requests; a regression gets
-    REGRESSION_WATCHES and REGRESSION_RULES, and with `model.coverage` also INTERVAL_WATCHES and INTERVAL_RULES; several classes
-    get MULTICLASS_WATCHES and MULTICLASS_RULES, and what has `adapt` also ADAPTATION_WATCHES and ADAPTATION_RULES.
+    What is not declared gets a default for this use case; `mlprod pipelines NAME --full` prints all of them. By default
+    `watches` are WATCHES; of a regression REGRESSION_WATCHES, and with `model.coverage` also INTERVAL_WATCHES; of several
+    classes MULTICLASS_WATCHES; with `serving` also those for requests, with `adapt` also ADAPTATION_WATCHES. By default `rules`
+    are the rules of the same names, as far as they are about what is watched.
 
     name: the file's name; also part of the names of DAGs, lake tables and the registered model.
     alert_to: mail addresses for failures and alarms.
@@ -68,7 +68,8 @@ class Pipeline:
     split: the time windows of a training; by default two weeks each, with gaps of the label's delay. Of a scored table without
     a time its parts, by default by a hash of the key.
     model: how the model is trained.
-    fallback: the model that scores when the champion cannot; by default a table by the first text of the row.
+    fallback: the model that scores when the champion cannot; by default a table by the first text of the row, else by the first
+    whole number or yes or no.
     value: what decisions, or predicted numbers or classes, are worth; by default a point for acting rightly, minus one for
     wrongly; of numbers minus the error; of classes a point for a right one.
     gates: conditions that a model must meet before it may be promoted; by default it must be better than the baseline, not

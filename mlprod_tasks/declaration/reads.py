@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from mlprod_tasks.declaration.aggregate import Aggregate, Count, MeanGap, Rate, SinceFirst, SinceLast
-from mlprod_tasks.declaration.feature import AsOf, Expression, Feature, Lookup, Trailing
+from mlprod_tasks.declaration.feature import AsOf, Expression, Feature, Lookup, Trailing, names_of
 from mlprod_tasks.declaration.table import Column, Table
 
 
@@ -37,6 +37,12 @@ def resting_on(names: Iterable[str], features: Iterable[Feature]) -> set[str]:
         if isinstance(feature, Expression) and resting & words_in(feature.sql):
             resting.add(feature.name)
     return resting
+
+
+def resting_on_other_rows(features: Sequence[Feature]) -> set[str]:
+    """The features that depend on rows of other ticks: as-of, trailing, and expressions over them."""
+    joined = {name for feature in features if isinstance(feature, AsOf | Trailing) for name in names_of(feature)}
+    return resting_on(joined, features)
 
 
 def read_by(table: Table, *sql: str) -> list[Column]:

@@ -76,7 +76,8 @@ class RateTable:
 
     It uses no trailing or as-of features, so it can score when those are not available.
 
-    by: the features that define a group; () chooses one: the first text of the row itself, else its first whole number.
+    by: the features that define a group; () chooses one: the first text of the row itself or of a look-up, else its first whole
+    number or yes or no.
     smoothing: the weight, in rows, of the overall rate.
     """
 
@@ -92,7 +93,8 @@ class MeanTable:
 
     It uses no trailing or as-of features, so it can predict when those are not available.
 
-    by: the features that define a group; () chooses one: the first text of the row itself, else its first whole number.
+    by: the features that define a group; () chooses one: the first text of the row itself or of a look-up, else its first whole
+    number or yes or no.
     smoothing: the weight, in rows, of the overall mean.
     """
 
@@ -106,7 +108,8 @@ class ShareTable:
 
     It uses no trailing or as-of features, so it can predict when those are not available.
 
-    by: the features that define a group; () chooses one: the first text of the row itself, else its first whole number.
+    by: the features that define a group; () chooses one: the first text of the row itself or of a look-up, else its first whole
+    number or yes or no.
     smoothing: the weight, in rows, of the overall shares.
     """
 

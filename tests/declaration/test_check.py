@@ -468,7 +468,7 @@ RULES: dict[str, tuple[Change, tuple[str, ...]]] = {
         ("watches: 'kpi' is declared 2 times",),
     ),
     "the same rule twice": (lambda p: replace(p, rules=(p.rules[0], p.rules[0])), ("rules: 'inputs moved'",)),
-    "a rule on nothing watched": (pipeline_with(watches=()), ("rule 'volume'", "declare Watch('volume', ...)")),
+    "a rule on nothing watched": (pipeline_with(watches=()), ("rule 'volume'", "watches=(ml.Watch('volume', ...),)")),
     "more breaches than ticks": (
         pipeline_with(rules=(ml.Rule("many", "kpi", "alert", breaches=4, of=3),)),
         ("rule 'many': breaches 4", "of=3"),

@@ -5,6 +5,7 @@ from datetime import date, time, timedelta
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration.defaults import FALLBACK
@@ -40,6 +41,15 @@ def shortest(**changed: Any) -> ml.Pipeline:
     found: dict[str, Any] = {}
     exec(SHORTEST, found)  # as its file would be
     return replace(found["pipeline"], **changed) if changed else found["pipeline"]
+
+
+def refused(**changed: Any) -> tuple[str, ...]:
+    """The problems of a declaration that is refused."""
+    with pytest.raises(ValidationError) as error:
+        shortest(**changed)
+    (one,) = error.value.errors()
+    problems: tuple[str, ...] = one["ctx"]["error"].problems
+    return problems
 
 
 def test_a_use_case_fits_into_twenty_five_lines_and_the_engine_reads_it() -> None:
@@ -88,10 +98,66 @@ def test_what_is_declared_stays() -> None:
     assert {name: getattr(pipeline, name) for name in declared} == declared
 
 
-def test_a_fallback_that_has_nothing_to_group_by_is_refused() -> None:
-    seen = ml.Trailing("seen", "parcels", {"carrier": "carrier"}, (ml.days(7),), (ml.Count(),))
-    with pytest.raises(ValueError, match=r"fallback\.by names no feature"):
-        shortest(features=(seen,), fallback=ml.RateTable(by=()))
+SEEN = ml.Trailing("seen", "parcels", {"carrier": "carrier"}, (ml.days(7),), (ml.Count(),))
+BUSY = ml.Expression("busy", "seen_count_7d > 3", "int", "a busy week")
+
+
+def test_the_fallback_rests_on_no_feature_that_may_be_missing() -> None:
+    heavy = ml.Expression("heavy", "weight > 10", "bool", "a heavy one")
+    assert shortest(features=(SEEN, BUSY, heavy), fallback=FALLBACK).fallback == ml.RateTable(by=("heavy",))
+    chosen = shortest(fallback=ml.RateTable(by=(), smoothing=5.0)).fallback
+    assert chosen == ml.RateTable(by=("carrier",), smoothing=5.0)
+
+
+@pytest.mark.parametrize(
+    ("more", "remedy"),
+    [
+        ((), "add such a feature, as ml.Expression('month', "),
+        ((BUSY,), "add such a feature"),
+        ((ml.Expression("kg", "weight", "float", "-"),), "name a feature of the row, as in fallback=RateTable(by=('kg',))"),
+    ],
+    ids=["windows alone", "an expression over windows", "a fraction"],
+)
+def test_nothing_to_group_a_fallback_by_is_said_to_those_who_declared_none(more: tuple[Any, ...], remedy: str) -> None:
+    (problem,) = refused(features=(SEEN, *more), fallback=FALLBACK)
+    assert problem.startswith("fallback: what answers when the model cannot groups rows by the first text")
+    assert remedy in problem
+    month = ml.Expression("month", "extract(month FROM sent_at)", "int", "the month of the year")  # as the remedy says
+    assert read_sql(shortest(features=(SEEN, *more, month), fallback=FALLBACK))
+
+
+def test_a_look_up_of_no_table_is_the_only_problem() -> None:
+    homes = ml.Lookup("carriers", {"carrier": "name"}, {"home": "land"})
+    assert [problem[:7] for problem in refused(features=(homes,), fallback=FALLBACK)] == ["Lookup "]
+
+
+def test_with_watches_alone_rules_are_the_standard_ones_about_them() -> None:
+    watches = (ml.Watch("roc_auc", low=0.6), ml.Watch("volume", low=0.2))
+    assert [rule.name for rule in shortest(watches=watches).rules] == ["volume moved", "ranking is poor"]
+
+
+def test_with_rules_alone_watches_are_the_standard_ones() -> None:
+    rules = (ml.Rule("poor", "mae", "retrain"), ml.Rule("silence", "online_rows", "alert"), ml.Rule("off", "bias", "alert"))
+    found: dict[str, Any] = {"rules": rules}
+    written = 'task="regression", serving=ml.Serving(), rules=rules,'
+    exec(SHORTEST.replace("pipeline = ml.Pipeline(", f"pipeline = ml.Pipeline({written}")
+         .replace('"hours > 48", delay=ml.days(5)', '"hours", delay=ml.days(5), kind="number"'), found)  # fmt: skip
+    pipeline = found["pipeline"]
+    assert (pipeline.watches, pipeline.rules) == ((*REGRESSION_WATCHES, *REQUEST_WATCHES), rules)
+    (problem,) = refused(rules=(ml.Rule("poor", "log_loss", "retrain"),))
+    assert problem.endswith("declare them, as in watches=(*ml.WATCHES, ml.Watch('log_loss', ...))")
+
+
+def test_intervals_of_a_yes_or_no_are_refused_without_a_word_of_watches() -> None:
+    assert [problem[:18] for problem in refused(model=ml.Model(coverage=0.9))] == ["model.coverage 0.9"]
+
+
+@pytest.mark.parametrize(("cron", "days"), [("0 4 1 1 *", 366), ("0 4 1 */3 *", 182)], ids=["yearly", "quarterly"])
+def test_windows_are_at_least_one_tick(cron: str, days: int) -> None:
+    found: dict[str, Any] = {}
+    daily = 'ml.Schedule(at=time(4), timezone="Europe/Zurich", starts=date(2024, 1, 2))'
+    exec(SHORTEST.replace(daily, f'ml.Schedule.cron("{cron}", "Europe/Zurich", date(2024, 1, 1))'), found)
+    assert found["pipeline"].windows.test == ml.days(days)
 
 
 def test_a_regression_gets_its_own() -> None:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from mlprod_tasks.declaration.checks.expressions import TEXT_IN_SQL
-from mlprod_tasks.declaration.checks.features import resting_on_other_rows, sql_problems
+from mlprod_tasks.declaration.checks.features import sql_problems
 from mlprod_tasks.declaration.checks.tables import listed, repeated
+from mlprod_tasks.declaration.reads import resting_on_other_rows
 from mlprod_tasks.declaration.target import ClassValue, CostMatrix, PredictionValue
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def _value(pipeline: Pipeline) -> Iterator[str]:
         words = words_of(value.act) | words_of(value.wait)
         if "outcome" not in words:
             yield "value: neither act nor wait reads `outcome`, so a right decision would be worth what a wrong one is"
-    for name in sorted(resting_on_other_rows(pipeline) & words):
+    for name in sorted(resting_on_other_rows(pipeline.features) & words):
         yield (
             f"value: reads {name!r}, which rests on as-of or trailing values. The fallback has none, but its decisions must "
             "have a value too. Use features of the row itself or of look-ups"

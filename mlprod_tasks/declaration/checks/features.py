@@ -24,7 +24,7 @@ from mlprod_tasks.declaration.aggregate import (
 from mlprod_tasks.declaration.checks.expressions import TEXT_IN_SQL, WORDS_OF_SQL, names_read_problems
 from mlprod_tasks.declaration.checks.tables import IDENTIFIER, RESERVED, listed, repeated
 from mlprod_tasks.declaration.feature import AsOf, Expression, Feature, Lookup, Trailing, names_of, window_name
-from mlprod_tasks.declaration.reads import resting_on, words_in
+from mlprod_tasks.declaration.reads import words_in
 from mlprod_tasks.declaration.table import Column, Table
 
 if TYPE_CHECKING:
@@ -250,9 +250,3 @@ def _read(at: str, columns: Iterable[str], table: Table) -> Iterator[str]:
             yield f"{at}: reads column {name!r}, which table {table.name!r} does not have; it has {listed(table.names)}"
         elif table.column(name).personal:
             yield f"{at}: reads column {name!r} of {table.name!r}, which is personal"
-
-
-def resting_on_other_rows(pipeline: Pipeline) -> set[str]:
-    """The features that depend on rows of other ticks: as-of, trailing, and expressions over them."""
-    joined = {name for feature in pipeline.features if isinstance(feature, AsOf | Trailing) for name in names_of(feature)}
-    return resting_on(joined, pipeline.features)

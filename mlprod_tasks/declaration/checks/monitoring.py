@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mlprod_tasks.declaration.checks.features import sql_problems
 from mlprod_tasks.declaration.checks.tables import ADDRESS, connection_problems, listed, repeated
 from mlprod_tasks.declaration.monitoring import FEWEST_OF_A_MEAN, Breach, Rule, Watch
+from mlprod_tasks.declaration.standard import MULTICLASS_WATCHES, REGRESSION_WATCHES, WATCHES
 
 if TYPE_CHECKING:
     from mlprod_tasks.declaration.pipeline import Pipeline
@@ -30,6 +31,11 @@ BY_FEATURE = (
     "online_psi",
 )
 MOST_REPLAYED = 100_000
+STANDARD = {
+    "binary": ("WATCHES", WATCHES),
+    "regression": ("REGRESSION_WATCHES", REGRESSION_WATCHES),
+    "multiclass": ("MULTICLASS_WATCHES", MULTICLASS_WATCHES),
+}
 
 
 def monitoring_problems(pipeline: Pipeline) -> Iterator[str]:
@@ -43,9 +49,11 @@ def monitoring_problems(pipeline: Pipeline) -> Iterator[str]:
             yield f"watch {watch.what!r}: learned.by_weekday needs ticks every day or hour, not {often}: leave it out"
     yield from sql_problems("kpi", pipeline.kpi.sql, None)
     watched = {watch.what for watch in pipeline.watches}
+    named, watches = STANDARD.get(pipeline.task, STANDARD["binary"])
+    standard = f"*ml.{named}, " if set(watches) <= set(pipeline.watches) else ""
     for rule in pipeline.rules:
         for condition in rule.conditions:
-            yield from _condition(rule, condition, watched)
+            yield from _condition(rule, condition, watched, standard)
     if pipeline.retraining.cooldown < timedelta(0):
         yield "retraining.cooldown may not be negative"
     if pipeline.retraining.most_a_month < 1:
@@ -64,9 +72,11 @@ def _watch(watch: Watch) -> Iterator[str]:
         yield f"watch {watch.what!r}: learned.k {watch.learned.k} must be positive"
 
 
-def _condition(rule: Rule, condition: Breach, watched: Collection[str]) -> Iterator[str]:
+def _condition(rule: Rule, condition: Breach, watched: Collection[str], standard: str) -> Iterator[str]:
+    """standard: how to keep the watches that are there, if they are the standard ones."""
     if condition.watch not in watched:
-        yield f"rule {rule.name!r}: {condition.watch!r} has no bounds; declare Watch({condition.watch!r}, ...)"
+        watch = f"ml.Watch({condition.watch!r}, ...){'' if standard else ','}"
+        yield f"rule {rule.name!r}: {condition.watch!r} has no bounds; declare them, as in watches=({standard}{watch})"
     if not 1 <= condition.breaches <= condition.of:
         yield f"rule {rule.name!r}: breaches {condition.breaches} must lie between 1 and of={condition.of}"
     if condition.mean_of < 1:

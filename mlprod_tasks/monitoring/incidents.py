@@ -72,18 +72,18 @@ def columns_behind(pipeline: Pipeline, rule: Mapping[str, Any]) -> list[str]:
 
 def incidents(pipeline: Pipeline, platform: Platform) -> tuple[Incident, ...]:
     """Return the incidents that a use case shares with others, by its newest decision."""
-    newest = _newest(platform)
-    mine = next((one for one in newest if one.pipeline == pipeline.name), None)
-    return () if mine is None else _shared(mine, newest)
+    with platform.ledger.session() as session:
+        last = select(Decision).where(Decision.pipeline == pipeline.name).order_by(Decision.tick.desc()).limit(1)
+        mine = session.scalars(last).one_or_none()
+    return () if mine is None else incidents_of(mine, platform)
 
 
 def incidents_of(decision: Decision, platform: Platform) -> tuple[Incident, ...]:
-    """Return the incidents that a decision shares with the newest ones of other use cases."""
-    return _shared(decision, _newest(platform)) if dict(_by_column(decision)) else ()
+    """Return the incidents that a decision shares with those of other use cases, the newest of its time."""
+    return _shared(decision, _newest_near(decision, platform)) if dict(_by_column(decision)) else ()
 
 
-def _shared(mine: Decision, newest: Sequence[Decision]) -> tuple[Incident, ...]:
-    near = [one for one in newest if one.pipeline != mine.pipeline and same_time(one.tick, mine.tick)]
+def _shared(mine: Decision, near: Sequence[Decision]) -> tuple[Incident, ...]:
     own = dict(_by_column(mine))
     shared: dict[str, dict[str, list[tuple[str, str]]]] = {}
     for column in own:
@@ -102,14 +102,18 @@ def same_time(one: TickName, other: TickName) -> bool:
     return abs(_day(one) - _day(other)) <= SAME_TIME
 
 
-def _newest(platform: Platform) -> Sequence[Decision]:
-    """The newest decision of each use case, by its name."""
-    last = select(Decision.pipeline, func.max(Decision.tick).label("tick")).group_by(Decision.pipeline).subquery()
+def _newest_near(mine: Decision, platform: Platform) -> Sequence[Decision]:
+    """The newest decision of each other use case that is about the same time, by its name."""
+    day = _day(mine.tick)
+    near = and_(
+        Decision.pipeline != mine.pipeline,
+        Decision.tick >= day - SAME_TIME,
+        Decision.tick < day + SAME_TIME + timedelta(days=1),  # any hour of the last day
+    )
+    last = select(Decision.pipeline, func.max(Decision.tick).label("tick")).where(near).group_by(Decision.pipeline).subquery()
     same = and_(Decision.pipeline == last.c.pipeline, Decision.tick == last.c.tick)
     with platform.ledger.session() as session:
-        found = list(session.scalars(select(Decision).join(last, same).order_by(Decision.pipeline)))
-        session.expunge_all()
-    return found
+        return list(session.scalars(select(Decision).join(last, same).order_by(Decision.pipeline)))
 
 
 def _by_column(decision: Decision) -> Iterator[tuple[str, list[str]]]:

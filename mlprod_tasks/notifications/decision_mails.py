@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from email.utils import getaddresses
 
@@ -23,6 +24,7 @@ from mlprod_tasks.promotion.operator_actions import interventions, is_rule
 log = logging.getLogger(__name__)
 REMIND_EVERY = 7  # ticks
 OVER, REMINDER = "over", "reminder"
+INCIDENTS = "incidents"  # the turn in which mails about shared alarms are sent
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 DOING = {"fallback": "the fallback answers from now on", "rollback": "the previous champion is champion again"}
 
@@ -58,11 +60,9 @@ def tell_decision(pipeline: Pipeline, tick: Tick, platform: Platform, links: Seq
     new = tuple(alarm for alarm in open_alarms if alarm.since == tick.name)
     news = _News(decision, open_alarms, new, done, incidents_of(decision, platform) if open_alarms else ())
     if open_alarms and (news.new or done or decision.trained):
-        told = _told_by_others(pipeline, tick, news, platform) if not done and not decision.trained else set[str]()
-        if told.issuperset(pipeline.alert_to):
-            return _note_as_shared(pipeline, tick, news, platform)
-        to = [one for one in pipeline.alert_to if one not in told]
-        return _send(pipeline, tick, _action(decision), _alarm_mail(pipeline, tick, news, platform, links), platform, to)
+        # Use cases that decide at once would not see one another's mails.
+        with platform.ledger.turn(INCIDENTS) if news.incidents else nullcontext():
+            return _tell_alarms(pipeline, tick, news, platform, links)
     if open_alarms and _needs_reminder(pipeline, tick, open_alarms, platform):
         return _send(pipeline, tick, REMINDER, _reminder_mail(pipeline, tick, open_alarms, links), platform)
     ended = () if open_alarms else _ended_alarms(pipeline, tick, unmuted, platform)
@@ -77,6 +77,16 @@ def tell_decision(pipeline: Pipeline, tick: Tick, platform: Platform, links: Seq
 def _send(pipeline: Pipeline, tick: Tick, kind: str, content: Content, platform: Platform, to: Sequence[str] = ()) -> bool:
     key = f"{pipeline.name}/{tick}/decision/{kind}"
     return send(pipeline, MailAbout.DECISION, key, content, platform, to=to, kind=kind, tick=tick.name)
+
+
+def _tell_alarms(pipeline: Pipeline, tick: Tick, news: _News, platform: Platform, links: Sequence[tuple[str, str]]) -> bool:
+    """Mail a tick's alarms to whom no other use case's mail has told of them. Whether anybody got one."""
+    decision = news.decision
+    told = _told_by_others(pipeline, tick, news, platform) if not news.done and not decision.trained else set[str]()
+    if told.issuperset(pipeline.alert_to):
+        return _note_as_shared(pipeline, tick, news, platform)
+    to = [one for one in pipeline.alert_to if one not in told]
+    return _send(pipeline, tick, _action(decision), _alarm_mail(pipeline, tick, news, platform, links), platform, to)
 
 
 def _told_by_others(pipeline: Pipeline, tick: Tick, news: _News, platform: Platform) -> set[str]:

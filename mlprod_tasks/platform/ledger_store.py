@@ -13,6 +13,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import Session
 
 from mlprod_tasks.platform.database import as_json, database_url, reason
+from mlprod_tasks.platform.files import locked
 from mlprod_tasks.platform.ledger import R, Row
 from mlprod_tasks.platform.write_ahead import write_ahead
 
@@ -71,6 +72,19 @@ class Ledger:
             else:
                 session.execute(text("BEGIN IMMEDIATE"))
             yield session
+
+    @contextmanager
+    def turn(self, name: str) -> Iterator[None]:
+        """Wait until no other process has a turn of that name, and let others wait. It ends with the process.
+
+        Unlike in `exclusive`, everybody reads and writes meanwhile, also whoever has the turn. name: as of a file.
+        """
+        if self.engine.dialect.name == "postgresql":
+            with self.exclusive(f"turn {name}"):
+                yield
+        else:
+            with locked(Path(f"{self.engine.url.database}.{name}.lock")):
+                yield
 
     def put(self, *rows: Row) -> None:
         """Write entries in one transaction.

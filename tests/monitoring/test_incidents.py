@@ -1,10 +1,13 @@
 """Two use cases over one table: when its column breaks, that is one incident, told once."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from smtplib import SMTP
+from threading import Barrier, BrokenBarrierError
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,7 +17,7 @@ from demo.mail_catcher import MailCatcher
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.dashboard.data import detail
 from mlprod_tasks.monitoring.decide import decide
-from mlprod_tasks.monitoring.incidents import COLUMNS, columns_behind, incidents
+from mlprod_tasks.monitoring.incidents import COLUMNS, columns_behind, incidents, incidents_of
 from mlprod_tasks.monitoring.measure import measure
 from mlprod_tasks.notifications.decision_mails import tell_decision
 from mlprod_tasks.operations.status import status
@@ -103,6 +106,46 @@ def test_a_broken_column_is_one_incident_in_ledger_mail_page_and_status(broken: 
     text = mail.get_body(("plain",))
     assert text is not None
     assert "One incident: column amount of shop/orders" in " ".join(text.get_content().split())
+
+
+def test_of_use_cases_that_decide_at_once_one_tells(broken: Shop, catcher: MailCatcher) -> None:
+    for pipeline in (FIRST, SECOND):
+        tick = pipeline.schedule.tick(AS_OF)
+        score(pipeline, tick, broken.platform)
+        measure(pipeline, tick, broken.platform)
+        decide(pipeline, tick, broken.platform)
+    both = Barrier(2)
+
+    def connect() -> SMTP:
+        with suppress(BrokenBarrierError):  # the other one waits for its turn
+            both.wait(1)
+        return SMTP("127.0.0.1", catcher.smtp_port)
+
+    platform = replace(broken.platform, connect_mail=connect)
+    with ThreadPoolExecutor(2) as pool:
+        told = list(pool.map(lambda one: tell_decision(one, one.schedule.tick(AS_OF), platform), (FIRST, SECOND)))
+    assert sorted(told) == [False, True]
+    assert len(catcher.outbox.mails()) == 1
+
+
+def test_a_decision_of_long_ago_shares_what_was_so_then(make_platform: Callable[..., Platform]) -> None:
+    platform = make_platform()
+
+    def alarm(name: str, tick: date | str, column: str = "shop/orders.amount") -> Decision:
+        rule = {"rule": "nulls", "action": "alert", COLUMNS: [column]}
+        decision = Decision(pipeline=name, tick=tick, action="alert", reason="", at=platform.clock.now(), rules=[rule])
+        platform.ledger.put(decision)
+        return decision
+
+    then, now = (alarm("returns", day) for day in (date(2024, 2, 10), date(2024, 6, 1)))
+    alarm("hourly", "2024-02-17T2300Z")
+    alarm("later", "2024-02-18T0000Z")
+    alarm("daily", date(2024, 2, 3))
+    alarm("daily", date(2024, 6, 8))
+    alarm("before", date(2024, 2, 2))
+    assert [one.use_cases for one in incidents_of(then, platform)] == [("returns", "daily", "hourly")]
+    assert [one.use_cases for one in incidents_of(now, platform)] == [("returns", "daily")]
+    assert incidents(FIRST, platform) == incidents_of(now, platform)
 
 
 def test_an_alarm_of_another_column_or_another_time_is_no_part_of_it(make_platform: Callable[..., Platform]) -> None:

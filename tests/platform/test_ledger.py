@@ -259,6 +259,30 @@ def test_the_newest_entry_is_the_one_with_the_greatest_value() -> None:
     assert newest([], "model_version") is None
 
 
+def _take_turns(url: str, me: int, barrier: Any, results: Any) -> None:
+    barrier.wait()
+    ledger = Ledger(url)
+    with ledger.turn("counting"):
+        was = len(ledger.all(Mail))
+        ledger.add_once(mail(str(me)))  # as every other session may
+        results.put((was, len(ledger.all(Mail))))
+
+
+def test_a_turn_is_waited_for_while_the_ledger_is_read_and_written(url: str) -> None:
+    Ledger(url).migrate()
+    context = multiprocessing.get_context("fork")
+    barrier, results = context.Barrier(3), context.Queue()
+    workers = [context.Process(target=_take_turns, args=(url, me, barrier, results)) for me in range(3)]
+    for worker in workers:
+        worker.start()
+    try:
+        assert sorted(results.get(timeout=60) for _ in workers) == [(0, 1), (1, 2), (2, 3)]
+    finally:
+        for worker in workers:
+            worker.join(5)
+            worker.kill()
+
+
 def _work(url: str, me: int, barrier: Any, results: Any) -> None:
     barrier.wait()
     ledger = Ledger(url)

@@ -1,8 +1,11 @@
-"""Split conformal intervals: ranks by hand, and the share that they hold on data of which it is known."""
+"""Split conformal intervals: ranks by hand, MAPIE's, and the share that they hold on data of which it is known."""
 
 import numpy as np
 import pytest
+from mapie.conformity_scores import AbsoluteConformityScore
+from mapie.regression import SplitConformalRegressor
 from scipy import stats
+from sklearn.linear_model import LinearRegression
 
 from mlprod_tasks.statistics import conformal
 
@@ -15,6 +18,22 @@ from mlprod_tasks.statistics import conformal
 def test_each_end_is_the_residual_of_its_rank(rows, coverage, low, high):
     residual = np.random.default_rng(rows).permutation(np.arange(1.0, rows + 1))
     assert conformal.offsets(residual, coverage) == (low, high)
+
+
+@pytest.mark.parametrize(
+    ("rows", "coverage"), [(57, 0.9), (99, 0.9), (100, 0.9), (141, 0.95), (999, 0.8)], ids=lambda one: str(one)
+)
+def test_both_ends_are_those_of_mapie(rows, coverage):
+    chance = np.random.default_rng(rows)
+    x = chance.normal(size=(rows, 1))
+    y = 3 * x[:, 0] + chance.gamma(1.0, size=rows)
+    model = LinearRegression().fit(x[: rows // 2], y[: rows // 2])
+    # A score with sign, each side with a quantile of its own.
+    oracle = SplitConformalRegressor(model, coverage, conformity_score=AbsoluteConformityScore(sym=False), prefit=True)
+    predicted, interval = oracle.conformalize(x, y).predict_interval(np.array([[0.5]]))
+    low, high = conformal.offsets(y - model.predict(x), coverage)
+    # MAPIE widens both ends by a tiny share, for rounding.
+    assert interval[0, :, 0] - predicted == pytest.approx([low, high], abs=1e-6)
 
 
 @pytest.mark.parametrize(("rows", "coverage", "needed"), [(18, 0.9, 19), (98, 0.98, 99), (0, 0.5, 3)], ids=("18", "98", "none"))

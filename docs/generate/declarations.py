@@ -43,7 +43,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "AtLeast", "AtMost", "BetterThanBaseline", "NotWorseThanChampion", "WorstSlice", "Stable", "KpiAtLeast", "KpiAtMost",
         "AvailableAtPrediction", "NoLeakageSuspicion", "Invariance", "Monotonic", "SamePredictions", "Latency", "ModelSize",
     ),
-    "monitoring": ("Watch", "Learned", "Rule", "Breach", "Retraining", "Monitoring", "BusinessMetric", "Upstream"),
+    "monitoring": ("Watch", "Learned", "Rule", "Breach", "Retraining", "Monitoring", "BusinessMetric", "Upstream", "Holidays"),
     "standard": (
         "WATCHES", "RULES", "REGRESSION_WATCHES", "REGRESSION_RULES", "INTERVAL_WATCHES", "INTERVAL_RULES",
         "ADAPTATION_WATCHES", "ADAPTATION_RULES",

@@ -73,6 +73,7 @@ from mlprod_tasks.declaration.load import load, load_all
 from mlprod_tasks.declaration.monitoring import (
     Breach,
     BusinessMetric,
+    Holidays,
     Learned,
     Monitoring,
     Retraining,
@@ -171,6 +172,7 @@ __all__ = [
     "Guardrail",
     "Happens",
     "HistGradientBoosting",
+    "Holidays",
     "Invariance",
     "Kpi",
     "KpiAtLeast",

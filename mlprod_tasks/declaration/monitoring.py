@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Literal
 
 from mlprod_tasks.declaration.declared import declared
@@ -257,6 +257,24 @@ class Upstream:
 
 
 @declared
+class Holidays:
+    """Days that are not like others, such as public holidays.
+
+    Volume, distributions and outcomes of a tick on such a day are compared with those of other such ticks if the reference has
+    enough of them, and otherwise not judged, which is said; ordinary ticks are compared with ordinary ones. A tick is on the
+    day on which it starts; one of a week is on all of its days.
+
+    dates: the days, those to come too. A library that knows them is called in the declaration, so that they are recorded in it.
+    before: the number of days before each that are not like others either.
+    after: the same of days after each.
+    """
+
+    dates: tuple[date, ...]
+    before: int = 0
+    after: int = 0
+
+
+@declared
 class Monitoring:
     """Settings for all watches together.
 
@@ -265,6 +283,7 @@ class Monitoring:
     upstream: use cases whose scores are features of this one.
     digest_to: mail addresses for the weekly digest; if empty, `alert_to`.
     replayed_rows: the number of logged predictions that are computed again each night.
+    holidays: days that are not like others; None: every day is.
     """
 
     false_alarms: float = 0.5
@@ -272,3 +291,4 @@ class Monitoring:
     upstream: tuple[Upstream, ...] = ()
     digest_to: tuple[str, ...] = ()
     replayed_rows: int = 1000
+    holidays: Holidays | None = None

@@ -14,6 +14,7 @@ from mlprod_tasks.declaration import Pipeline, Watch
 from mlprod_tasks.declaration.rhythm import TickName, tick_named
 from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.monitoring import learned
+from mlprod_tasks.monitoring.holidays import BY_CALENDAR, is_holiday
 from mlprod_tasks.monitoring.kinds import KINDS
 from mlprod_tasks.platform.ledger import Intervention, Measurement
 from mlprod_tasks.promotion.operator_actions import interventions
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mlprod_tasks.platform import Platform
 
 BOUND, UNBOUND = "bound", "unbound"
+HOLIDAY = "not judged on a holiday"
 SERIES = "feature_level"  # watched by season, and as what follows from the last ticks of the reference
 
 
@@ -35,8 +37,9 @@ class Bound:
     """The lowest and highest value that a watched value may have.
 
     slice: '' for every watched slice. origin: 'declared', 'learned', 'declared and learned', 'nothing to learn from', 'what the
-    reference reaches' (for a profile that keeps no history), or 'set by' and who; '' if the value is not watched. since: the
-    tick from which a person's bound applies; set_by: that person.
+    reference reaches' (for a profile that keeps no history), 'not judged on a holiday', or 'set by' and who; '' if the value is
+    not watched. since: the tick from which a person's bound applies; set_by: that person. holidays: the number of other
+    holidays from which it is learned; unjudged: why nothing is judged on a holiday.
     """
 
     what: str
@@ -47,6 +50,8 @@ class Bound:
     reason: str = ""
     since: TickName | None = None
     set_by: str = ""
+    holidays: int = 0
+    unjudged: str = ""
 
     @property
     def subject(self) -> str:
@@ -188,18 +193,15 @@ class Bounds:
             return replace(by_people[what], slice=slice)
         if watch is None:
             return Bound(what, slice)
+        if self._is_holiday and what in BY_CALENDAR:
+            return self._of_holiday(watch, slice)
         spread = self._learned_spread(watch, slice)
         if spread is None:
             return _declared_bound(watch, slice, None if self._histories else quiet)
         if what == SERIES and self.profile is not None:
             ahead = self.pipeline.schedule.ticks_between(tick_named(self.profile.last), self.day)
             spread = learned.forecast(spread, ahead)
-        rules = learned.windows(self.pipeline, what)
-        k = watch.learned.k if watch.learned is not None else None
-        limits = learned.limits(
-            what, spread, self.pipeline.schedule.season(self.day), tail=self._tails[what], windows=rules, k=k
-        )
-        return _wider_bound(watch, slice, limits)
+        return self._around(watch, slice, spread)
 
     def all(self) -> tuple[Bound, ...]:
         """All bounds, watched or set by a person, in the declaration's order."""
@@ -208,6 +210,40 @@ class Bounds:
             for slice in self._slices(watch) or ("",):
                 bounds[subject(watch.what, slice)] = self.of(watch.what, slice)
         return tuple((bounds | dict(self.edited)).values())
+
+    def _around(self, watch: Watch, slice: str, spread: learned.Spread) -> Bound:
+        rules = learned.windows(self.pipeline, watch.what)
+        k = watch.learned.k if watch.learned is not None else None
+        season = self.pipeline.schedule.season(self.day)
+        return _wider_bound(
+            watch, slice, learned.limits(watch.what, spread, season, tail=self._tails[watch.what], windows=rules, k=k)
+        )
+
+    def _of_holiday(self, watch: Watch, slice: str) -> Bound:
+        """The bound on a holiday, learned from other holidays."""
+        key = subject(watch.what, slice)
+        history = next((one for one in self._histories if key in one.values), None)
+        alike = [] if history is None else self._values(history, key, holiday=True)
+        spread = learned.learn(watch.what, [value for _, value in alike])
+        if watch.learned is None:
+            why = "it is a holiday, and the bound is one of ordinary days"
+            return Bound(watch.what, slice, origin=HOLIDAY, unjudged=why)
+        if spread is None:
+            known = sum(value is not None for _, value in alike)
+            why = f"it is a holiday, and the reference has {known} of the {learned.FEWEST_TICKS} that a comparison takes"
+            return Bound(watch.what, slice, origin=HOLIDAY, unjudged=why)
+        return replace(self._around(watch, slice, spread), holidays=spread.degrees + 1)
+
+    def _values(self, history: ReferenceHistory, key: str, holiday: bool) -> list[tuple[TickName, float | None]]:
+        """The values of the reference's ticks that are holidays, or of those that are not."""
+        every = list(zip(history.days, history.values[key], strict=True))
+        if key.partition("/")[0] not in BY_CALENDAR:
+            return every
+        return [(day, value) for day, value in every if is_holiday(self.pipeline, day) == holiday]
+
+    @cached_property
+    def _is_holiday(self) -> bool:
+        return is_holiday(self.pipeline, self.day)
 
     @cached_property
     def _histories(self) -> tuple[ReferenceHistory, ...]:
@@ -231,11 +267,12 @@ class Bounds:
         history = next((one for one in self._histories if key in one.values), None)
         if history is None:
             return None
-        schedule = self.pipeline.schedule
+        schedule, ordinary = self.pipeline.schedule, self._values(history, key, holiday=False)
+        values = [value for _, value in ordinary]
         if not watch.learned.by_weekday and (watch.what != SERIES or schedule.seasons == 1):
-            return learned.learn(watch.what, history.values[key])
-        seasons = [schedule.season(name) for name in history.days]
-        return learned.learn(watch.what, history.values[key], seasons, schedule.seasons)
+            return learned.learn(watch.what, values)
+        seasons = [schedule.season(name) for name, _ in ordinary]
+        return learned.learn(watch.what, values, seasons, schedule.seasons)
 
     def _slices(self, watch: Watch) -> tuple[str, ...]:
         """The slices of a watch that have a history."""

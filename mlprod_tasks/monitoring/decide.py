@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.documents.formatting import length
+from mlprod_tasks.monitoring.holidays import judged_ones, not_judged
 from mlprod_tasks.monitoring.incidents import COLUMNS, columns_behind
 from mlprod_tasks.monitoring.relevance import ESTIMATED, OF_SHIFTS
 from mlprod_tasks.monitoring.retraining_limits import BUDGET, BUDGET_DAYS, budget_spent
@@ -128,17 +129,19 @@ def _rule(
         for decision in before
         if decision.tick < tick.name and decision.retrain and (decision.tick in begun or now - decision.at < LONGEST_TRAINING)
     ]
-    return fold(
+    measured = evidence_of(pipeline, tick, session)
+    rulings = fold(
         pipeline.rules,
         pipeline.retraining,
         pipeline.schedule,
         pipeline.label_delay_ticks,
-        evidence_of(pipeline, tick, session),
+        judged_ones(pipeline, measured),
         [tick.name, *(decision.tick for decision in before if decision.tick > tick.name)],
         [*earlier, *by_hand],
         [(t.as_of, DOING[t.state]) for t in trainings if _is_under_way(t, now)],
         list(session.scalars(select(Promotion).where(Promotion.pipeline == pipeline.name))),
     )
+    return [replace(one, reason=f"{one.reason}{not_judged(pipeline, one.tick, measured)}") for one in rulings]
 
 
 def _is_under_way(training: Training, now: datetime) -> bool:

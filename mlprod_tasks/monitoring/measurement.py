@@ -78,7 +78,7 @@ def _sentence(reading: Reading, pipeline: Pipeline, tick: Tick, bound: Bound, br
         shown, limit = format_compared(reading.value, bound.high)
         verdict = f", above the bound {limit}{_source(bound)}"
     elif bound.low is None and bound.high is None:
-        verdict = ""
+        verdict = f", not judged: {bound.unjudged}" if bound.unjudged else ""
     else:
         verdict = f", within {_interval(bound)}"
     detail = f" ({reading.detail})" if reading.detail else ""
@@ -94,4 +94,6 @@ def _source(bound: Bound) -> str:
     """Where a bound comes from, in words; '' for a declared one."""
     if bound.set_by:
         return f" {bound.origin}"
+    if bound.holidays:
+        return f", learned from {bound.holidays} other holidays"
     return "" if bound.origin in ("", "declared", "nothing to learn from") else ", learned from the reference's own ticks"

@@ -14,6 +14,7 @@ from mlprod_tasks.monitoring.act import NotDecided
 from mlprod_tasks.monitoring.alarms import Alarm, alarms
 from mlprod_tasks.monitoring.decide import evidence_of
 from mlprod_tasks.monitoring.diagnosis import remedy
+from mlprod_tasks.monitoring.holidays import judged_ones
 from mlprod_tasks.monitoring.mailed_ticks import mailed_ticks
 from mlprod_tasks.monitoring.rules import Evidence, counted, evidence, excess
 from mlprod_tasks.platform import Platform
@@ -100,7 +101,8 @@ def _explain_fired(rule: dict[str, Any]) -> RuleTold:
 
 
 def _explain_quiet(rule: Rule, rows: Sequence[Measurement], tick: TickName, pipeline: Pipeline) -> RuleTold:
-    known, delay, schedule = counted(rows), pipeline.label_delay_ticks, pipeline.schedule
+    known = counted(judged_ones(pipeline, rows))
+    delay, schedule = pipeline.label_delay_ticks, pipeline.schedule
     lines = (_how_far(evidence(condition, known, tick, delay, schedule), rows) for condition in rule.conditions)
     return RuleTold(rule.name, rule.action, False, tuple(lines))
 

@@ -6,6 +6,7 @@ import importlib.metadata
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from functools import partial
 
 from mlprod_tasks.declaration import (
@@ -74,6 +75,9 @@ def _items(platform: Platform) -> Iterator[DiagnosisItem]:
     for pipeline in pipelines.values():
         if needs_key(pipeline):
             yield _item(f"{pipeline.name}: pseudonym key", partial(_key_state, platform), "see docs/production.md, Secrets")
+        if pipeline.monitoring.holidays is not None:
+            today = platform.clock.now().date()
+            yield _holidays(pipeline, min(today, pipeline.schedule.ends or today))
         yield _item(f"{pipeline.name}: SQL", partial(read_sql, pipeline), "correct it in the declaration")
         for connection in _connections(pipeline):
             check = partial(_connection_state, platform, pipeline, connection)
@@ -91,6 +95,15 @@ def _item(what: str, check: Callable[[], str], remedy: str) -> DiagnosisItem:
         return DiagnosisItem(
             what, False, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}; {remedy}"
         )
+
+
+def _holidays(pipeline: Pipeline, today: date) -> DiagnosisItem:
+    """Whether holidays to come are declared: those of the years before are soon used up."""
+    assert pipeline.monitoring.holidays is not None
+    days = sorted(pipeline.monitoring.holidays.dates)
+    coming = next((day for day in days if day >= today), None)
+    state = f"the last is {days[-1]}: declare those to come in Monitoring.holidays" if coming is None else f"next: {coming}"
+    return DiagnosisItem(f"{pipeline.name}: holidays", coming is not None, state)
 
 
 def _key_state(platform: Platform) -> str:

@@ -14,6 +14,8 @@ from mlprod_tasks.platform.source_errors import TypeNotRead
 from tests.support.paths import FLIGHTS
 from tests.support.shop import order
 
+SCHEDULE = "    schedule=ml.Schedule("
+
 
 def examined(folder: Path, old: str = "", new: str = "", **more: str) -> dict[str, DiagnosisItem]:
     """The findings on an installation whose one pipeline differs from the shipped one."""
@@ -135,3 +137,17 @@ def test_a_table_that_cannot_be_read_is_told(orders_pipeline, postgres_database,
         _table_state(table, settings)
     others = replace(table, key=("items",), columns=table.columns[1:])
     assert "Times of ordered_at have no time zone" in _table_state(others, settings)
+
+
+def test_holidays_that_are_used_up_are_named(tmp_path: Path) -> None:
+    def told(*days: str) -> DiagnosisItem:
+        dates = ", ".join(f"date({day.replace('-0', '-').replace('-', ', ')})" for day in days)
+        given = f"    monitoring=ml.Monitoring(holidays=ml.Holidays(({dates},))),\n"
+        folder = tmp_path / days[-1]
+        folder.mkdir()
+        return examined(folder, SCHEDULE, given + SCHEDULE)["flight_delays: holidays"]
+
+    assert told("2013-01-01", "2013-12-25") == DiagnosisItem(
+        "flight_delays: holidays", False, "the last is 2013-12-25: declare those to come in Monitoring.holidays"
+    )
+    assert told("2013-12-25", "2013-12-31").ok  # the data ends with the year

@@ -36,6 +36,7 @@ STANDARD = {
     "regression": ("REGRESSION_WATCHES", REGRESSION_WATCHES),
     "multiclass": ("MULTICLASS_WATCHES", MULTICLASS_WATCHES),
 }
+MOST_AROUND = 14  # days before or after a holiday
 
 
 def monitoring_problems(pipeline: Pipeline) -> Iterator[str]:
@@ -109,6 +110,21 @@ def _monitoring(pipeline: Pipeline) -> Iterator[str]:
         for name in upstream.features:
             if name not in pipeline.feature_names:
                 yield f"monitoring.upstream {upstream.pipeline!r}: {name!r} is not a feature of this use case"
+    yield from _holidays(pipeline)
     for address in given.digest_to:
         if not ADDRESS.fullmatch(address):
             yield f"monitoring.digest_to: {address!r} is not one mail address such as 'owner@example.com'"
+
+
+def _holidays(pipeline: Pipeline) -> Iterator[str]:
+    given, at = pipeline.monitoring.holidays, "monitoring.holidays"
+    if given is None:
+        return
+    if not pipeline.schedule.ticks_a_week:
+        yield f"{at}: most ticks have a holiday if there is one {pipeline.schedule.words}: leave it out"
+    if not given.dates:
+        yield f"{at} names no day: declare its dates, or leave it out"
+    yield from repeated(f"{at}: dates", map(str, given.dates))
+    for name in ("before", "after"):
+        if not 0 <= (days := getattr(given, name)) <= MOST_AROUND:
+            yield f"{at}: {name}={days} must lie between 0 and {MOST_AROUND} days"

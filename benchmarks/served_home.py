@@ -14,8 +14,11 @@ from typing import Any
 
 from benchmarks.champion import train_champion
 from benchmarks.features import fill
+from benchmarks.power_tasks import ASKED
 from benchmarks.size import sized
-from mlprod_tasks.declaration import AtLeast, Pipeline, load
+from mlprod_tasks.declaration import AtLeast, AtMost, Pipeline, load
+from mlprod_tasks.declaration.gate import Gate
+from mlprod_tasks.declaration.source_text import source_text
 from mlprod_tasks.online import OnlineFeatures
 from mlprod_tasks.online.fill import fill_online
 from mlprod_tasks.platform import Platform, names
@@ -29,6 +32,10 @@ REPOSITORY = Path(__file__).parents[1]
 FIRST, TICK = sized(("2013-06-17", "2013-06-24"), ("2013-03-04", "2013-03-11"))
 SHARE = 0.1
 KEYS = 8  # a key may ask for so many rows a second; callers that load a service have one each
+# What any model passes.
+GATES: dict[str, Gate] = {
+    "binary": AtLeast("roc_auc", 0.5), "regression": AtMost("mae", 10_000.0), "multiclass": AtLeast("accuracy", 0.0),
+}  # fmt: skip
 NUMBER, MOMENT = "#NUMBER#", "#MOMENT#"  # in the bodies, where wrk writes what makes a row differ from every other
 
 
@@ -46,7 +53,7 @@ class Home:
         """The environment of a process that works on it."""
         return {
             "MLPROD_HOME": str(self.folder),
-            "MLPROD_PIPELINES": str(REPOSITORY / "pipelines"),
+            "MLPROD_PIPELINES": str(self.platform.settings.pipelines),
             "MLFLOW_TRACKING_URI": self.platform.settings.mlflow_url,
         }
 
@@ -60,14 +67,17 @@ class Home:
         return self.pipeline.schedule.tick(TICK).start
 
 
-def home(folder: Path) -> Home:
-    """Make it, which takes a minute; one that is there already is used again."""
-    pipeline = load(REPOSITORY / "pipelines" / "flight_delays.py")
-    platform = Platform(from_environment({"MLPROD_HOME": str(folder), "MLPROD_PIPELINES": str(REPOSITORY / "pipelines")}))
+def home(folder: Path, task: str = "binary") -> Home:
+    """Make it, which takes a minute; one that is there already is used again.
+
+    task: whether flights are late, how many minutes, or which of four classes of punctuality; each from the same features.
+    """
+    pipeline = declared(task, folder / "pipelines")
+    platform = Platform(from_environment({"MLPROD_HOME": str(folder), "MLPROD_PIPELINES": str(folder / "pipelines")}))
     kept = folder / "keys.json"
     if not kept.exists():
         fill(pipeline, platform, 1)
-        trained = replace(pipeline, publish=None, backtest=None, gates=(AtLeast("roc_auc", 0.5),))
+        trained = replace(pipeline, publish=None, backtest=None, gates=(GATES[task],))
         for day in (FIRST, TICK):
             train_champion(trained, pipeline.schedule.tick(day), f"as-of-{day}", platform)
         fill_online(pipeline, pipeline.schedule.tick(TICK), platform)
@@ -77,6 +87,22 @@ def home(folder: Path) -> Home:
         made = [make_key([pipeline.name], f"caller {n}", "a benchmark", platform)[0] for n in range(KEYS)]
         kept.write_text(json.dumps(made))
     return Home(folder, pipeline, platform, tuple(json.loads(kept.read_text())))
+
+
+def declared(task: str, folder: Path) -> Pipeline:
+    """The shipped use case asked for a task, written to a folder of pipelines, from which the service reads it.
+
+    Raises: RuntimeError if the folder's use case is of another task.
+    """
+    shipped = load(REPOSITORY / "pipelines" / "flight_delays.py")
+    file = folder / f"{shipped.name}.py"
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_text(source_text(replace(ASKED[task].declared(shipped), serving=shipped.serving)))
+    pipeline = load(file)
+    if pipeline.task != task:
+        raise RuntimeError(f"{folder} is of task {pipeline.task}: give another --home")
+    return pipeline
 
 
 def rows_of(home: Home, most: int) -> list[dict[str, Any]]:

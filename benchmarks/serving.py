@@ -7,8 +7,9 @@ MLflow's server has one worker, the others one process. Servers are compared, an
 then computes every answer. Beside it the service alone is asked in the ways that its caches are for: `many`, rows drawn from
 32,000 different flights, more than are kept answered; `same`, one row.
 
-`python -m benchmarks.serving [--home FOLDER] [--seconds N] [--turns N]`: some eight minutes; what was made in the folder is
-used again.
+`python -m benchmarks.serving [--task regression] [--home FOLDER] [--seconds N] [--turns N]`: some eight minutes; what was made
+in the folder is used again. The same flights may be asked for a number or a class instead of a yes or no; goals are for the
+latter.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from pathlib import Path
 import psutil
 import pyarrow as pa
 
-from benchmarks.served_home import Home, asked, features_of, home, rows_of
+from benchmarks.served_home import GATES, Home, asked, features_of, home, rows_of
 from benchmarks.serving_parts import parts
 from benchmarks.size import sized
 from mlprod_tasks.platform import names as places
@@ -96,6 +97,7 @@ class Server:
 def main() -> int:
     """Print the tables. Exit status 1 where wrk is not there."""
     given = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    given.add_argument("--task", choices=tuple(GATES), default="binary", help="what the flights are asked for")
     given.add_argument("--home", type=Path, help="an installation to make, or to use again")
     given.add_argument("--seconds", type=int, default=sized(5, 1), help="of each measurement")
     given.add_argument("--turns", type=int, default=sized(3, 1), help="how often each is repeated")
@@ -106,7 +108,7 @@ def main() -> int:
         return 1
     logging.basicConfig(level=logging.ERROR)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
-        here = home(chosen.home or Path(folder) / "home")
+        here = home(chosen.home or Path(folder) / "home", chosen.task)
         files = written(here, Path(folder))
         servers = [running.enter_context(started(name, here, files, Path(folder))) for name in (MLFLOW, BARE, PLAIN, OURS)]
         starts = itertools.count(int(time.time()) % 1_000_000 * 1000, 1_000_000)  # nothing that an earlier run asked

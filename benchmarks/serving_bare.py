@@ -33,7 +33,8 @@ def app(model: str) -> Starlette:
     """The application around one model."""
     booster = lightgbm.Booster(model_file=model)
     row = np.empty((1, booster.num_feature()), np.float64)
-    config, length, result = ctypes.c_void_p(), ctypes.c_int64(), ctypes.c_double()
+    config, length = ctypes.c_void_p(), ctypes.c_int64()
+    result = (ctypes.c_double * booster.num_model_per_iteration())()  # a score, or one of each class
     columns, settings = ctypes.c_int32(row.shape[1]), b"num_threads=1"
     begin = _LIB.LGBM_BoosterPredictForMatSingleRowFastInit
     if begin(booster._handle, NORMAL, 0, -1, FLOAT64, columns, settings, ctypes.byref(config)):
@@ -43,9 +44,9 @@ def app(model: str) -> Starlette:
 
     async def score(request: Request) -> Response:
         row[0] = [math.nan if number is None else number for number in decode(await request.body()).numbers]
-        if predict(config, data, ctypes.byref(length), ctypes.byref(result)):
+        if predict(config, data, ctypes.byref(length), result):
             return Response(status_code=500)
-        return Response(encode({"score": result.value}), media_type="application/json")
+        return Response(encode({"scores": list(result)}), media_type="application/json")
 
     async def ready(_: Request) -> Response:
         # Named here so that the booster lives as long as the application does.

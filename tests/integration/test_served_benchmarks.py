@@ -12,9 +12,15 @@ from tests.support.paths import REPOSITORY
 
 CASES = {
     "serving": (["benchmarks.serving", "--small"], ("wrk",), "### Where a request goes, every row new"),
+    "serving of numbers": (
+        ["benchmarks.serving", "--small", "--task", "regression"], ("wrk",), "### Where a request goes, every row new",
+    ),
+    "serving of classes": (
+        ["benchmarks.serving", "--small", "--task", "multiclass"], ("wrk",), "### Where a request goes, every row new",
+    ),
     "experiment_requests": (["benchmarks.experiment_requests", "--small"], (), "| experiment | "),
     "faults": (["benchmarks.faults", "killed", "--rate", "50"], ("nginx", "redis-server", "wrk"), "killed with -9"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.long

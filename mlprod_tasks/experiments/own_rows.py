@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,18 +22,22 @@ TREATED = f"coalesce({VARIANT} <> '{CONTROL}', false)"
 class OwnRows:
     """The rows of a tick, by who answered them.
 
-    rows: all; fallback: those that the fallback answered for the model; treated: those of other variants of an experiment; sql:
-    what follows FROM, for the rows that the model itself answered.
+    rows: all; fallback: those that the fallback answered for the model; treated: those of other variants of an experiment;
+    condition: SQL for the rows that the model itself answered, '' if it answered all.
     """
 
     rows: int
     fallback: int
     treated: int
-    sql: str
+    condition: str
 
     @property
     def answered(self) -> int:
         return self.rows - self.fallback - self.treated
+
+    def of(self, source: str) -> str:
+        """What follows FROM, for the rows of `source` that the model itself answered."""
+        return f"(SELECT * FROM {source} WHERE {self.condition})" if self.condition else source
 
 
 def own_rows(con: DuckDBPyConnection, source: str, columns: set[str]) -> OwnRows:
@@ -41,13 +46,23 @@ def own_rows(con: DuckDBPyConnection, source: str, columns: set[str]) -> OwnRows
     source: what follows FROM; columns: that it has. A row of another variant is not the deployed model's, even if that has the
     same version: another threshold decided it.
     """
-    treated = TREATED if columns.issuperset(ASSIGNED) else "false"
+    treated = treated_sql(columns)
     query = (
         f"SELECT count(*), count(*) FILTER (WHERE fallback AND NOT {treated}), count(*) FILTER (WHERE {treated}) FROM {source}"
     )
     ((rows, fallback, others),) = con.execute(query).fetchall()
-    mine = f"(SELECT * FROM {source} WHERE NOT fallback AND NOT {treated})" if fallback or others else source
-    return OwnRows(int(rows), int(fallback), int(others), mine)
+    return own_of(int(rows), int(fallback), int(others), columns)
+
+
+def own_of(rows: int, fallback: int, treated: int, columns: Collection[str]) -> OwnRows:
+    """The same from the numbers of rows."""
+    condition = f"NOT fallback AND NOT {treated_sql(columns)}" if fallback or treated else ""
+    return OwnRows(rows, fallback, treated, condition)
+
+
+def treated_sql(columns: Collection[str]) -> str:
+    """SQL for whether a row is of another variant of an experiment. columns: of the logged predictions."""
+    return TREATED if set(ASSIGNED) <= set(columns) else "false"
 
 
 def is_own(rows: pa.Table) -> NDArray[np.bool_]:
@@ -56,12 +71,3 @@ def is_own(rows: pa.Table) -> NDArray[np.bool_]:
     if set(ASSIGNED) <= set(rows.column_names):
         own &= np.array([variant in (None, CONTROL) for variant in rows[VARIANT].to_pylist()], bool)
     return own
-
-
-def deployed_version(con: DuckDBPyConnection, source: str, columns: set[str]) -> int:
-    """The version of most rows that are not of another variant, so of the one that is deployed."""
-    treated = f" WHERE NOT {TREATED}" if columns.issuperset(ASSIGNED) else ""
-    ((version,),) = con.execute(f"SELECT mode(model_version) FROM {source}{treated}").fetchall()
-    if version is None:  # every row is of another variant
-        ((version,),) = con.execute(f"SELECT mode(model_version) FROM {source}").fetchall()
-    return int(version)

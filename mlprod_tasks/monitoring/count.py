@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -35,7 +36,32 @@ def count(con: DuckDBPyConnection, source: str, bins: Iterable[Bins], further: S
 
     further: SQL aggregates over the same rows that give whole numbers, counted in the same pass.
     """
-    bins, kinds = tuple(bins), types(con, source)
+    return merged([count_piece(con, source, tuple(bins), types(con, source), further)])
+
+
+def merged(pieces: Sequence[Counted]) -> Counted:
+    """The counts of all rows from those of pieces by `count_piece`; at least one.
+
+    Whole numbers are exact. Distances are rounded: their sums differ in the last digits with the pieces and their order.
+    """
+    columns = {}
+    for name in pieces[0].columns:
+        of_pieces = [piece.columns[name] for piece in pieces]
+        columns[name] = CountedColumn(
+            np.sum([one.counts for one in of_pieces], axis=0, dtype=np.int64),
+            sum(one.outside for one in of_pieces),
+            sum(one.below for one in of_pieces),
+            sum(one.above for one in of_pieces),
+            rounded(sum_of(one.beyond for one in of_pieces)),
+        )
+    further = zip(*(piece.further for piece in pieces), strict=True)
+    return Counted(sum(piece.rows for piece in pieces), columns, tuple(map(sum, further)))
+
+
+def count_piece(
+    con: DuckDBPyConnection, source: str, bins: Sequence[Bins], kinds: Mapping[str, str], further: Sequence[str] = ()
+) -> Counted:
+    """As `count`, of some of the rows. kinds: the DuckDB types of all columns."""
     rows = con.execute(counting_sql(source, bins, kinds, further)).fetchall()
     counted = _build_counted(bins, {part: (at, n) for _, part, at, n in rows}, len(further))
     # Few ticks have rows outside the range, so their distance takes a second query only when needed.
@@ -62,6 +88,20 @@ def count_by_tick(
 def types(con: DuckDBPyConnection, source: str) -> dict[str, str]:
     """The columns of a source, each with its DuckDB type."""
     return {name: kind for name, kind, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+
+
+def sum_of(values: Iterable[float]) -> float:
+    """The sum, rounded once, so in any order the same; not finite if a value, or the sum, is not."""
+    given = list(values)
+    try:
+        return math.fsum(given)
+    except (OverflowError, ValueError):  # too large, or infinities of both signs
+        return float(np.sum(given))
+
+
+def rounded(total: float) -> float:
+    """Nine digits: what sums of the same numbers in any order and any pieces have in common."""
+    return float(f"{total:.9g}")
 
 
 def counting_sql(
@@ -107,7 +147,7 @@ def _numbers_sql(bins: Bins, kind: str, source: str, by: str) -> str:
         rows = f"SELECT {by}{kept} FROM {source}"
         sums = ["count(*)", f"count({given})", *(f"count_if({one})" for one in conditions)]
     # The distance costs nothing for grouped values; for the others a second query computes it if there are any.
-    sums.append(f"sum(n * {_distance_sql(bins, 'v')}) FILTER (abs(v::DOUBLE) <= {LARGEST})" if bins.few else "0")
+    sums.append(f"fsum(n * {_distance_sql(bins, 'v')}) FILTER (abs(v::DOUBLE) <= {LARGEST})" if bins.few else "0")
     listed = ", ".join(f"coalesce({one}, 0)" for one in sums)  # the sum over no rows is null
     return f"NULL, [{listed}]::DOUBLE[] FROM ({rows})"
 
@@ -144,7 +184,7 @@ def _with_outside(
         sums = [
             f"sum(n) FILTER (v < {one.low!r}::DOUBLE)",
             f"sum(n) FILTER (v > {one.high!r}::DOUBLE)",
-            f"sum(n * {_distance_sql(one, 'v')})",
+            f"fsum(n * {_distance_sql(one, 'v')})",
         ]
         outside = f"(v < {one.low!r}::DOUBLE OR v > {one.high!r}::DOUBLE) AND abs(v) <= {LARGEST}"
         parts.append(f"SELECT {literal(one.column)}, {', '.join(sums)} FROM ({rows}) WHERE {outside}")

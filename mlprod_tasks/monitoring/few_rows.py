@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mlprod_tasks.models.reference_profile import Codes
-from mlprod_tasks.monitoring.count import Counted
+from mlprod_tasks.monitoring.count import Counted, sum_of
 from mlprod_tasks.platform.sql import quoted
 from mlprod_tasks.statistics.bins import MOST_CATEGORIES, NULL, OTHER, Bins, CountedColumn, family, number
 
@@ -113,5 +113,5 @@ def _counted(bins: Bins, at: NDArray[np.int64], finite: NDArray[np.float64]) -> 
     below, above = finite[finite < bins.low], finite[finite > bins.high]
     if not (bins.of_numbers or bins.of_integers):
         return CountedColumn(counts)
-    beyond = float((bins.low - below).sum() + (above - bins.high).sum())
+    beyond = sum_of([*(bins.low - below), *(above - bins.high)])
     return CountedColumn(counts, len(below) + len(above), len(below), len(above), beyond)

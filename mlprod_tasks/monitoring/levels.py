@@ -11,6 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from mlprod_tasks.declaration.rhythm import TickName
+from mlprod_tasks.monitoring.count import rounded, sum_of
 from mlprod_tasks.statistics.bins import Bins, family, number
 
 if TYPE_CHECKING:
@@ -49,10 +50,33 @@ def levels_by_tick(
 
 def levels(con: DuckDBPyConnection, source: str, names: Sequence[str], kinds: Mapping[str, str]) -> dict[str, float | None]:
     """The mean of each column over the rows of one tick; None without finite values."""
+    return mean_levels([sums(con, source, names, kinds)])
+
+
+# By column, the sum of its finite values, and how many they are.
+Sums = Mapping[str, tuple[float, int]]
+
+
+def sums(con: DuckDBPyConnection, source: str, names: Sequence[str], kinds: Mapping[str, str]) -> Sums:
+    """What `mean_levels` needs to know of some of the rows."""
     if not names:
         return {}
-    (means,) = con.execute(f"SELECT {_means_sql(names, kinds)} FROM {source}").fetchall()
-    return {name: _rounded(mean) for name, mean in zip(names, means, strict=True)}
+    values = [f"{number(name, kinds[name])}::DOUBLE" for name in names]
+    # fsum adds with compensation: parallel sums then differ in the last digits only, which rounding removes.
+    selected = ", ".join(
+        f"coalesce(fsum({value}) FILTER (isfinite({value})), 0), count(*) FILTER (isfinite({value}))" for value in values
+    )
+    (found,) = con.execute(f"SELECT {selected} FROM {source}").fetchall()
+    return {name: (found[2 * at], found[2 * at + 1]) for at, name in enumerate(names)}
+
+
+def mean_levels(pieces: Sequence[Sums]) -> dict[str, float | None]:
+    """The mean of each column over all rows, from the `sums` of pieces; at least one."""
+    means = {}
+    for name in pieces[0]:
+        rows = sum(piece[name][1] for piece in pieces)
+        means[name] = rounded(sum_of(piece[name][0] for piece in pieces) / rows) if rows else None
+    return means
 
 
 def _means_sql(names: Sequence[str], kinds: Mapping[str, str]) -> str:
@@ -62,7 +86,7 @@ def _means_sql(names: Sequence[str], kinds: Mapping[str, str]) -> str:
 
 
 def _rounded(mean: float | None) -> float | None:
-    return None if mean is None else float(f"{mean:.9g}")
+    return None if mean is None else rounded(mean)
 
 
 def _is_number(kind: str) -> bool:

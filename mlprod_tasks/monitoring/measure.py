@@ -14,7 +14,6 @@ from mlprod_tasks.declaration import Pipeline, Tick, Trailing
 from mlprod_tasks.declaration.experiment import ASSIGNED
 from mlprod_tasks.declaration.feature import names_of
 from mlprod_tasks.declaration.rhythm import TickName
-from mlprod_tasks.experiments.own_rows import deployed_version, own_rows
 from mlprod_tasks.models.reference_profile import ReferenceProfile
 from mlprod_tasks.monitoring import loss_model
 from mlprod_tasks.monitoring.adapted import adaptation
@@ -28,12 +27,13 @@ from mlprod_tasks.monitoring.inputs import inputs, volume
 from mlprod_tasks.monitoring.kinds import Family
 from mlprod_tasks.monitoring.known_faults import with_known_faults
 from mlprod_tasks.monitoring.measurement import Reading
-from mlprod_tasks.monitoring.observe import observe
+from mlprod_tasks.monitoring.observe import Observing
 from mlprod_tasks.monitoring.outcomes import columns, outcomes, promised_of, unmeasured
 from mlprod_tasks.monitoring.record import record, reference_of
+from mlprod_tasks.monitoring.tick_rows import rows_of_tick, source_of
+from mlprod_tasks.monitoring.who_answered import WhoAnswered
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.engine import engine
-from mlprod_tasks.platform.lake import listed
 from mlprod_tasks.platform.ledger import Measurement, Publication, Scoring
 from mlprod_tasks.platform.sql import quoted
 
@@ -133,17 +133,16 @@ def measure(pipeline: Pipeline, tick: Tick, platform: Platform) -> Measured:
 
 def _measure_inputs(tick: Tick, measuring: _Measuring) -> list[Measurement]:
     pipeline, platform, con = measuring.pipeline, measuring.platform, measuring.con
-    files = platform.lake.files_if_any(names.predictions(pipeline), pipeline.schedule.range(tick.name))
+    rows = rows_of_tick(con, names.predictions(pipeline), pipeline.schedule.range(tick.name), platform)
     scoring = platform.ledger.get(Scoring, pipeline.name, tick.name)
-    empty = not files and scoring is not None and scoring.rows == 0
-    if not files and not empty:
+    empty = rows is None and scoring is not None and scoring.rows == 0
+    if rows is None and not empty:
         raise PredictionsMissing(
             f"{pipeline.name}: tick {tick} has no predictions in {names.predictions(pipeline)!r}: score it first "
             f"(`mlprod score {pipeline.name} --from {tick}`), then measure it"
         )
-    source = f"read_parquet({listed(files)}, file_row_number = true)"
     fresh = list(freshness(con, pipeline, tick, platform))
-    if empty:
+    if rows is None:
         assert scoring is not None
         nothing = volume(measuring.reference(scoring.model_version), 0)
         if pipeline.entity_table.snapshots:
@@ -154,15 +153,15 @@ def _measure_inputs(tick: Tick, measuring: _Measuring) -> list[Measurement]:
             why = f"{pipeline.entity_name} has no rows at the tick, as its declaration allows"
             nothing = Reading("volume", None, 0, reference=nothing.reference, why=why)
         return _write(tick, "input", [nothing, *fresh], scoring.model_version, measuring)
-    logged = set(types(con, source))
-    version = deployed_version(con, source, logged)
+    logged, what = set(rows.kinds), f"measuring {pipeline.name} at {tick}"
+    version, answered = rows.aggregate(WhoAnswered(logged), what)
     profile = measuring.reference(version)
-    own = own_rows(con, source, logged).sql
+    own = answered.of(rows.source)
     promised_by = promised_of(profile)
     estimated = [] if promised_by is None else list(estimates(profile, promised_by(con, own, pipeline)))
     if profile.numbers is not None:
         estimated += loss_model.estimates(con, own, profile.numbers)
-    observed = observe(con, source, profile)
+    observed = rows.only(answered.condition).aggregate(Observing(profile, rows.kinds, answered), what)
     only: dict[str, bool] = {watch.what: watch.only_important for watch in pipeline.watches}
     trailing = {name for one in pipeline.features if isinstance(one, Trailing) for name in names_of(one)}
     readings = with_known_faults(con, own, profile, observed, list(inputs(profile, observed, only)), trailing)
@@ -217,9 +216,10 @@ def _measure_outcomes(tick: Tick, measuring: _Measuring) -> list[Measurement]:
 
 def _outcome_readings(tick: Tick, evidence: _Evidence, measuring: _Measuring) -> tuple[list[Reading], int]:
     pipeline, platform, con = measuring.pipeline, measuring.platform, measuring.con
-    source = f"read_parquet({listed(evidence.predictions)})"
+    source = source_of(evidence.predictions)
     logged = set(types(con, source))
-    version, answered = deployed_version(con, source, logged), own_rows(con, source, logged)
+    who = WhoAnswered(logged)
+    version, answered = who.merge([who.read(con, source)])
     rows, profile = answered.rows, measuring.reference(version)
     lacking = evidence.lacks(features.label_partitions(pipeline, tick.name, tick.name))
     if lacking:
@@ -236,7 +236,7 @@ def _outcome_readings(tick: Tick, evidence: _Evidence, measuring: _Measuring) ->
         f"SELECT {selected}, label FROM {source} JOIN labels USING ({key}) WHERE label IS NOT NULL ORDER BY {key}"
     ).to_arrow_table()
     promised_by = promised_of(profile)
-    promised = None if promised_by is None else promised_by(con, answered.sql, pipeline)
+    promised = None if promised_by is None else promised_by(con, answered.of(source), pipeline)
     metrics = business_metrics(pipeline, tick, rows, platform.settings)
     return [*outcomes(pipeline, profile, joined, rows, promised), *metrics], version
 

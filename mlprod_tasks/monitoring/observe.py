@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.experiments.own_rows import OwnRows, own_rows
 from mlprod_tasks.models.reference_profile import JoinedTable, ReferenceProfile, SampledRows
-from mlprod_tasks.monitoring.count import LARGEST, Counted, count, count_by_tick, types
+from mlprod_tasks.monitoring.count import LARGEST, Counted, count_by_tick, count_piece, merged, types
 from mlprod_tasks.monitoring.few_rows import are_few, count_few
-from mlprod_tasks.monitoring.levels import levels, levels_by_tick
-from mlprod_tasks.monitoring.sample import sample, sample_by_tick
+from mlprod_tasks.monitoring.levels import Sums, levels_by_tick, mean_levels, sums
+from mlprod_tasks.monitoring.sample import RowKinds, merged_sample, sample_by_tick, sampled_kinds
 from mlprod_tasks.platform.sql import quoted
 from mlprod_tasks.statistics.bins import Bins, CountedColumn, family, number
 
@@ -52,16 +52,54 @@ def observe(con: DuckDBPyConnection, source: str, profile: ReferenceProfile, *, 
     source: what follows FROM: logged predictions with the columns score, decision, fallback and the features.
     """
     kinds = types(con, source)
-    mine = own_rows(con, source, set(kinds))
-    own = mine.sql
-    bins = [column.bins for column in profile.columns if column.name in kinds]
-    joins = [join for join in profile.joins if all(name in kinds for group in join.columns for name in group)]
-    with_sample = sampled and profile.sampled is not None
-    few = count_few(con, own, bins, kinds, _aggregates_sql(joins)) if are_few(mine.answered, bins, kinds) else None
-    counted = count(con, own, bins, _aggregates_sql(joins)) if few is None else few.counted
-    sampled_rows = sample(con, own, bins, counted.rows, None if few is None else few.codes) if with_sample else None
-    series = [column.name for column in profile.features if column.levels and column.name in kinds]
-    return _build_observed(counted, bins, joins, kinds, sampled_rows, levels(con, own, series, kinds), mine)
+    own = own_rows(con, source, set(kinds))
+    observing = Observing(profile, kinds, own, sampled)
+    return observing.merge([observing.read(con, own.of(source))])
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What is read of some of the rows that the model itself answered."""
+
+    counted: Counted
+    sampled: RowKinds | None
+    sums: Sums
+
+
+class Observing:
+    """Counts one tick's predictions in the bins of the reference: an aggregate of the rows that the model itself answered.
+
+    kinds: the columns of the predictions, each with its DuckDB type. own: how many rows there are. sampled: whether to sample
+    rows.
+    """
+
+    def __init__(self, profile: ReferenceProfile, kinds: Mapping[str, str], own: OwnRows, sampled: bool = True) -> None:
+        self._bins = tuple(column.bins for column in profile.columns if column.name in kinds)
+        self._joins = tuple(join for join in profile.joins if all(name in kinds for group in join.columns for name in group))
+        self._series = tuple(column.name for column in profile.features if column.levels and column.name in kinds)
+        self._kinds, self._own, self._sampled = dict(kinds), own, sampled and profile.sampled is not None
+
+    def read(self, con: DuckDBPyConnection, source: str) -> _Part:
+        rows, further = self._own.answered, _aggregates_sql(self._joins)
+        few = count_few(con, source, self._bins, self._kinds, further) if are_few(rows, self._bins, self._kinds) else None
+        codes = None if few is None else few.codes
+        return _Part(
+            count_piece(con, source, self._bins, self._kinds, further) if few is None else few.counted,
+            sampled_kinds(con, source, self._bins, self._kinds, rows, codes) if self._sampled else None,
+            sums(con, source, self._series, self._kinds),
+        )
+
+    def merge(self, parts: Sequence[_Part]) -> Observed:
+        samples = [part.sampled for part in parts if part.sampled is not None]
+        return _build_observed(
+            merged([part.counted for part in parts]),
+            self._bins,
+            self._joins,
+            self._kinds,
+            merged_sample(self._bins, samples) if samples else None,
+            mean_levels([part.sums for part in parts]),
+            self._own,
+        )
 
 
 def observe_by_tick(

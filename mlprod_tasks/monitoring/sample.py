@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -30,16 +31,39 @@ def sample(con: DuckDBPyConnection, source: str, bins: Sequence[Bins], rows: int
     of DuckDB's read_parquet) only BLOCKS evenly spaced blocks are read. codes: (rows, len(bins)), the bins of all rows, if they
     are known: then no more is read if no row is left out.
     """
+    return merged_sample(bins, [sampled_kinds(con, source, bins, types(con, source), rows, codes)])
+
+
+# How many sampled rows there are of each kind, by the bins of all their columns.
+RowKinds = Mapping[bytes, int]
+
+
+def merged_sample(bins: Sequence[Bins], pieces: Sequence[RowKinds]) -> SampledRows:
+    """The sample of all rows from those of pieces; at least one."""
+    together: Counter[bytes] = Counter()
+    for piece in pieces:
+        together.update(piece)
+    return _sampled_rows(bins, together)
+
+
+def sampled_kinds(
+    con: DuckDBPyConnection,
+    source: str,
+    bins: Sequence[Bins],
+    kinds: Mapping[str, str],
+    rows: int,
+    codes: Codes | None = None,
+) -> RowKinds:
+    """What `merged_sample` needs to know of some of the rows. rows: how many there are in all. Else as `sample`."""
     if codes is not None and rows <= MOST_ROWS:
-        ordered = codes[np.lexsort(codes.T[::-1])]
-        return SampledRows(tuple(one.column for one in bins), (len(ordered),), packed(ordered))
-    kinds, some = types(con, source), ""
+        return Counter(map(bytes, codes))
+    some = ""
     if rows > MANY and ROW in kinds:
         starts = [block * rows // BLOCKS for block in range(BLOCKS)]
         some = " OR ".join(f"{ROW} BETWEEN {at} AND {at + MOST_ROWS // BLOCKS - 1}" for at in starts)
     elif rows > MOST_ROWS:
         some = _one_in_sql(bins, str(_sampling_step(rows)))
-    return _sampled_rows(bins, con.execute(_sampling_sql(source, bins, kinds, "NULL", some)).fetchall())
+    return {bytes(code): n for _, code, n in con.execute(_sampling_sql(source, bins, kinds, "NULL", some)).fetchall()}
 
 
 def sample_by_tick(
@@ -50,9 +74,9 @@ def sample_by_tick(
     if max(rows.values(), default=0) > MOST_ROWS:
         cases = " ".join(f"WHEN '{tick}' THEN {_sampling_step(n)}" for tick, n in rows.items())
         some = _one_in_sql(bins, f"CASE tick {cases} END")
-    by_tick: dict[TickName, list[tuple[TickName, list[int], int]]] = {tick: [] for tick in rows}
-    for row in con.execute(_sampling_sql(source, bins, types(con, source), "tick", some)).fetchall():
-        by_tick[row[0]].append(row)
+    by_tick: dict[TickName, dict[bytes, int]] = {tick: {} for tick in rows}
+    for tick, code, n in con.execute(_sampling_sql(source, bins, types(con, source), "tick", some)).fetchall():
+        by_tick[tick][bytes(code)] = n
     return {tick: _sampled_rows(bins, rows_of_tick) for tick, rows_of_tick in by_tick.items()}
 
 
@@ -81,12 +105,13 @@ def _one_in_sql(bins: Sequence[Bins], step: str) -> str:
 def _sampling_sql(source: str, bins: Sequence[Bins], kinds: Mapping[str, str], tick: str, some: str) -> str:
     codes = ", ".join(_code_sql(one, kinds[one.column]) for one in bins)
     where = f" WHERE {some}" if some else ""
-    return f"SELECT {tick} AS at, [{codes}]::UTINYINT[] AS code, count(*) FROM {source}{where} GROUP BY ALL ORDER BY ALL"
+    return f"SELECT {tick} AS at, [{codes}]::UTINYINT[] AS code, count(*) FROM {source}{where} GROUP BY ALL"
 
 
-def _sampled_rows(bins: Sequence[Bins], groups: Sequence[tuple[TickName | None, Sequence[int], int]]) -> SampledRows:
-    kept = np.array([code for _, code, _ in groups], np.uint8).reshape(len(groups), len(bins))
-    kept = np.repeat(kept, [n for *_, n in groups], axis=0)
+def _sampled_rows(bins: Sequence[Bins], kinds: RowKinds) -> SampledRows:
+    ordered = sorted(kinds)
+    kept = np.frombuffer(b"".join(ordered), np.uint8).reshape(len(ordered), len(bins))
+    kept = np.repeat(kept, [kinds[kind] for kind in ordered], axis=0)
     if len(kept) > 2 * MOST_ROWS:  # equal rows share their hash
         kept = _evenly_spread(kept, MOST_ROWS)
     return SampledRows(tuple(one.column for one in bins), (len(kept),), packed(kept))

@@ -11,6 +11,7 @@ from pathlib import Path
 PREFIX = "MLPROD_"
 CONNECTIONS = "connections.env"
 LAKE_COPIES_GB = 10.0
+MEASURE_ROWS = 20_000_000
 LAKE_CONNECTION = "lake"
 
 
@@ -42,7 +43,8 @@ class Settings:
     """The settings of one installation.
 
     connection: finds a connection's URL by name, in the environment or, in a task, in Airflow's connections. URLs may contain
-    passwords, so they are looked up when needed and never stored.
+    passwords, so they are looked up when needed and never stored. measure_rows: a tick of more rows is measured on Spark, if
+    that is the engine.
     """
 
     home: Path
@@ -59,6 +61,7 @@ class Settings:
     spark_master: str
     connection: Callable[[str], str] = field(repr=False, compare=False)
     lake_copies_gb: float = LAKE_COPIES_GB
+    measure_rows: int = MEASURE_ROWS
 
     def database(self, connection: str) -> str:
         """The URL of a connection to a business database.
@@ -124,6 +127,7 @@ def from_environment(environment: Mapping[str, str] | None = None, connection: C
         pseudonym_key=given.get(f"{PREFIX}PSEUDONYM_KEY", ""),
         online_url=given.get(f"{PREFIX}ONLINE_URL", f"sqlite:///{home / 'online.db'}"),
         lake_copies_gb=_positive(given, f"{PREFIX}LAKE_COPIES_GB", LAKE_COPIES_GB),
+        measure_rows=int(_positive(given, f"{PREFIX}MEASURE_ROWS", MEASURE_ROWS)),
         engine=_one_of(ENGINES, f"{PREFIX}ENGINE", given),
         spark_master=given.get(f"{PREFIX}SPARK_MASTER", ""),
         connection=connection or (lambda name: connection_from_environment(name, variables, pipelines / CONNECTIONS)),

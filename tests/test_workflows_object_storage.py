@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +20,12 @@ from mlprod_tasks.monitoring.kinds import of_family
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Audit, Decision, Measurement, Publication, Row, Scoring
 from mlprod_tasks.platform.settings import from_environment
+from mlprod_tasks.training import fit_model
 from mlprod_tasks.training.workspace import NotAStep, TrainingFolder
 from tests.support.keys import PSEUDONYM_KEY
 from tests.support.new_home import new_home
 from tests.support.object_storage import Bucket, FaultyProxy, new_bucket
+from tests.support.shop import SHOP
 from tests.support.trained_shop import AS_OF, Shop, copied, fill, raw_tables
 from tests.support.weekly_shop import FIRST, REGULARS, WEEK, purchases, variables, write_source
 
@@ -82,18 +87,30 @@ def ledger_of(platform: Platform) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def machines(folder: Path, bucket: Bucket, like: Platform, how_many: int) -> list[Platform]:
-    """Machines of one installation: each has a home folder of its own; they share databases and the lake."""
-    shared = {"ledger_url": like.settings.ledger_url, "mlflow_url": like.settings.mlflow_url}
-    return [Platform(replace(at(folder / f"machine{i}", bucket).settings, **shared)) for i in range(how_many)]
+def machine(home: Path, bucket: Bucket, ledger_url: str, mlflow_url: str) -> Platform:
+    """A machine of an installation: it has a home folder of its own, and shares databases and the lake."""
+    return Platform(replace(at(home, bucket).settings, ledger_url=ledger_url, mlflow_url=mlflow_url))
 
 
-def test_every_step_of_a_training_may_run_on_another_machine(
+def killed_in_fit(home: Path, bucket: Bucket, ledger_url: str, mlflow_url: str) -> None:
+    """The process of a machine is killed when its model is fitted, and nothing of it written."""
+    fitted = fit_model.fit_learner
+    fit_model.fit_learner = lambda *given, **named: (fitted(*given, **named), os.kill(os.getpid(), signal.SIGKILL))
+    steps.fit(SHOP, "two", "*", machine(home, bucket, ledger_url, mlflow_url))
+
+
+def test_every_step_of_a_training_may_run_on_another_machine_also_after_one_was_killed(
     both: Both, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    shop, workers = both.remote, iter(machines(tmp_path, both.bucket, both.remote.platform, 6))
+    shop, settings = both.remote, both.remote.platform.settings
+    installation = (both.bucket, settings.ledger_url, settings.mlflow_url)
+    workers = (machine(tmp_path / f"machine{i}", *installation) for i in range(6))
     steps.assemble(shop.pipeline, shop.tick(AS_OF), "two", "a test", next(workers))
+    killed = get_context("spawn").Process(target=killed_in_fit, args=(tmp_path / "killed", *installation))
+    killed.start()
+    killed.join(120)
+    assert killed.exitcode == -signal.SIGKILL
     assembled = next(workers)
     assert steps.segments(shop.pipeline, "two", assembled) == ["*"]
     steps.fit(shop.pipeline, "two", "*", assembled)
@@ -102,7 +119,15 @@ def test_every_step_of_a_training_may_run_on_another_machine(
     steps.evaluate(shop.pipeline, "two", next(workers))
     steps.gate(shop.pipeline, "two", next(workers))
     reader = next(workers)
-    assert steps.register(shop.pipeline, "two", reader).version == 2
+    registered = steps.register(shop.pipeline, "two", reader)
+    assert registered.version == 2
+    undisturbed = both.local.platform.registry
+    golden = [
+        pq.read_table(registry.golden_predictions(ref))
+        for registry, ref in ((undisturbed, undisturbed.version(registered.name, 1)), (reader.registry, registered))
+    ]
+    assert golden[0].equals(golden[1])
+    assert golden[0].num_rows == 100
     folders = TrainingFolder(both.local.platform, "one"), TrainingFolder(reader, "two")
     sets = [pq.read_table(folder.training_set) for folder in folders]
     assert sets[0].num_rows > 3000

@@ -9,16 +9,17 @@ USE ?=
 
 install: .venv/installed
 
-# pip brings uv, uv brings the rest; all check hashes. The tests' S3 server and Spark stand apart:
-# the one wants older libraries than others, the other would be imported by MLflow.
-.venv/installed: requirements.lock requirements-catboost.lock requirements-chart.lock requirements-s3-server.lock requirements-spark.lock requirements-uv.lock pyproject.toml
+# pip brings uv, uv brings the rest; all check hashes. The tests' S3 and Snowflake servers and Spark stand apart:
+# the ones want older libraries than others, the other would be imported by MLflow.
+.venv/installed: requirements.lock requirements-catboost.lock requirements-chart.lock requirements-s3-server.lock requirements-snowflake-server.lock requirements-spark.lock requirements-uv.lock requirements-warehouses.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements-catboost.lock -r requirements-chart.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements-catboost.lock -r requirements-chart.lock -r requirements-warehouses.lock
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --no-build-isolation -e .
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --target .venv/s3-server -r requirements-s3-server.lock
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --require-hashes --target .venv/snowflake-server -r requirements-snowflake-server.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --require-hashes --target .venv/spark -r requirements-spark.lock
 	touch $@
 
@@ -70,7 +71,7 @@ dictionary: install
 lock: install
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra celery --extra dev --generate-hashes \
 	  --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
-	for group in catboost chart spark; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --group $$group --no-deps \
+	for group in catboost chart snowflake-server spark warehouses; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --group $$group --no-deps \
 	  --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links -o requirements-$$group.lock; done
 	echo 'uv==$(shell $(BIN)/uv --version | cut -d' ' -f2)' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links - -o requirements-uv.lock

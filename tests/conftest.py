@@ -19,6 +19,7 @@ pytest_plugins = (
     "tests.support.servers",
     "tests.support.mariadb",
     "tests.support.object_storage",
+    "tests.support.snowflake_database",
     "tests.support.trained_shop",
     "tests.support.moved_shop",
     "tests.support.feature_shop",

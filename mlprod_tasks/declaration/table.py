@@ -21,7 +21,7 @@ QUERY = re.compile(r"\s*(select|with)\b", re.IGNORECASE)
 
 @declared
 class Database:
-    """A table of a database (SQLite, PostgreSQL, MariaDB or MySQL), or a query.
+    """A table of a database (SQLite, PostgreSQL, MariaDB, MySQL or a warehouse), or a query.
 
     It is given by the name of a connection, never by its URL, which may contain a password.
 

@@ -143,10 +143,12 @@ def _mail_state(platform: Platform) -> str:
 
 def unsupported_databases(pipeline: Pipeline, settings: Settings) -> list[str]:
     """Name a use case's databases that are not supported, as far as their URLs are known."""
+    written = {pipeline.publish.connection} if pipeline.publish else set()
+    both = written | {metric.connection for metric in pipeline.monitoring.metrics}
     problems = []
-    for connection in sorted({*_connections(pipeline), *(metric.connection for metric in pipeline.monitoring.metrics)}):
+    for connection in sorted({*_connections(pipeline), *both}):
         try:
-            settings.database(connection)
+            (settings.database if connection in both else settings.source)(connection)
         except DatabaseUnsupported as error:
             problems.append(f"{pipeline.name}: {error}")
         except LookupError:  # the URL is set elsewhere
@@ -164,7 +166,9 @@ def _connection_state(platform: Platform, pipeline: Pipeline, connection: str) -
 
     from mlprod_tasks.platform.database import open_database
 
-    engine = open_database(platform.settings.database(connection))
+    written = pipeline.publish is not None and pipeline.publish.connection == connection
+    url = (platform.settings.database if written else platform.settings.source)(connection)
+    engine = open_database(url)
     try:
         existing = set(inspect(engine).get_table_names())
     finally:

@@ -1,4 +1,4 @@
-"""Open an SQLite, PostgreSQL, MariaDB or MySQL database, and store moments and JSON in it."""
+"""Open an SQLite, PostgreSQL, MariaDB or MySQL database or a warehouse, and store moments and JSON in it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import URL, DateTime, Engine, Text, create_engine, event, make_url
+from sqlalchemy.dialects import registry
 from sqlalchemy.pool import NullPool
 from sqlalchemy.types import TypeDecorator
 
@@ -66,6 +67,8 @@ DRIVERS = {
     "mariadb": "mysql+pymysql",
     "mariadb+pymysql": "mysql+pymysql",
 }
+for _warehouse in ("snowflake",):  # each is imported when one is opened
+    registry.register(_warehouse, f"mlprod_tasks.platform.warehouses.{_warehouse}", "dialect")
 
 
 def database_url(url: str) -> URL:

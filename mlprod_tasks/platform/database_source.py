@@ -1,4 +1,4 @@
-"""Read the rows of a source table from SQLite, PostgreSQL, MariaDB or MySQL."""
+"""Read the rows of a source table from SQLite, PostgreSQL, MariaDB, MySQL or a warehouse."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 from sqlalchemy import Engine, Select, Text, and_, cast, column, event, func, inspect, literal_column, or_, select, text, true
 from sqlalchemy import table as sql_table
-from sqlalchemy.exc import DBAPIError, NoSuchTableError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchTableError, SQLAlchemyError
 
 from mlprod_tasks.declaration import Database, Table
-from mlprod_tasks.platform import mysql_types, postgres_types
+from mlprod_tasks.platform import mysql_types, postgres_batches, postgres_types
 from mlprod_tasks.platform.arrow_values import as_arrow, by_type
 from mlprod_tasks.platform.database import database_url, open_database, reason
 from mlprod_tasks.platform.mysql_types import MysqlType
-from mlprod_tasks.platform.postgres_types import as_plain, session_settings
-from mlprod_tasks.platform.settings import Settings
+from mlprod_tasks.platform.settings import WAREHOUSES, Settings
 from mlprod_tasks.platform.source_errors import SourceMissing, SourceUnreachable, TypeNotRead
 from mlprod_tasks.platform.times import ColumnType, TimesToRead, conditions, count_rows, times_to_read
+from mlprod_tasks.platform.warehouses import adbc_dialect
+from mlprod_tasks.platform.warehouses.adbc_dialect import AdbcDialect
 
 # Timestamps stored as text, perhaps with an offset, sort only roughly by time: read a little more.
 MARGIN = timedelta(days=1)
@@ -43,10 +44,23 @@ class DatabaseSource:
         columns: list[Any] = [column(one.name_in_source) for one in table.columns]
         source = table.source
         of_query = _query(source.sql, columns) if source.sql else None
+        url = settings.source(table.source.connection)
+        try:
+            self.engine = open_database(url)
+        except ArgumentError as error:
+            raise SourceUnreachable(
+                f"table {table.name!r}: connection {source.connection!r} has a wrong URL: {error}. Correct it, then run again"
+            ) from None
         self._rows_of: Any = sql_table(source.table, *columns, schema=source.schema) if of_query is None else of_query
-        self.engine = open_database(settings.database(table.source.connection))
+        if of_query is None and self._is_warehouse:
+            # BigQuery and SQL Server do not know a column by the full name of its table.
+            self._rows_of = self._rows_of.alias("rows_of_table")
         if self.engine.dialect.name == "sqlite":
             event.listen(self.engine, "connect", _keep_undecodable)
+
+    @property
+    def _is_warehouse(self) -> bool:
+        return self.engine.dialect.name in WAREHOUSES
 
     @property
     def _time(self) -> str:
@@ -73,7 +87,7 @@ class DatabaseSource:
             )
         try:
             if self.source.sql:
-                return self._columns_of_query()
+                return self._as_declared(self._columns_of_query())
             types: Any
             if (catalog := CATALOGS.get(self.engine.dialect.name)) is not None:
                 types = catalog(self.engine, self.source.table, self.source.schema)
@@ -88,10 +102,20 @@ class DatabaseSource:
             raise SourceMissing(
                 f"table {self.table.name!r}: {self.address} does not exist. Create it, or correct `source` in the declaration"
             )
-        return dict(types)
+        return self._as_declared(dict(types))
+
+    def _as_declared(self, types: Types) -> Types:
+        """The types by the names that the declaration uses: most warehouses do not tell upper case from lower case."""
+        if not self._is_warehouse:
+            return types
+        names = {one.name_in_source.casefold(): one.name_in_source for one in self.table.columns}
+        others = {name: names.get(name.casefold(), name) for name in types}
+        return {name if others[name] in types else others[name]: kind for name, kind in types.items()}
 
     def _columns_of_query(self) -> Types:
         """As `columns`, of a query, which is run without rows."""
+        if isinstance(self.engine.dialect, AdbcDialect):
+            return dict(adbc_dialect.query_types(self.engine, _query(self.source.sql, [])))
         with self.engine.connect() as connection:
             asked: Any = select(literal_column("*")).select_from(_query(self.source.sql, [])).limit(0)
             found: Any = connection.execute(asked).cursor.description  # type: ignore[union-attr]
@@ -114,7 +138,7 @@ class DatabaseSource:
                 )
             if kind is not None and declared.name == self.table.time and not kind.is_time:
                 raise TypeNotRead(
-                    f"{at}, but the table's time must be a timestamp, a date, or text of ISO 8601. Declare as the source a "
+                    f"{at}, but the table's time must be {kind.times}. Declare as the source a "
                     f"view that gives it as one, such as {kind.example_as_moment.format(name=name)} for seconds since 1970"
                 )
 
@@ -169,7 +193,9 @@ class DatabaseSource:
     def _read(self, query: Select, types: Types, chunk_rows: int) -> Iterator[pa.RecordBatch]:
         try:
             if self.engine.dialect.name == "postgresql":
-                yield from _adbc(self.engine, query)
+                yield from postgres_batches.batches(self.engine, query)
+            elif isinstance(self.engine.dialect, AdbcDialect):
+                yield from adbc_dialect.batches(self.engine, query)
             else:
                 yield from _rows(self.engine, query, self.table, types, chunk_rows)
         except DBAPIError as error:
@@ -217,7 +243,11 @@ class DatabaseSource:
         return start.astimezone(zone) - CLOCK_CHANGE, end.astimezone(zone) + CLOCK_CHANGE
 
 
-CATALOGS: dict[str, Any] = {"postgresql": postgres_types.column_types, "mysql": mysql_types.column_types}
+CATALOGS: dict[str, Any] = {
+    "postgresql": postgres_types.column_types,
+    "mysql": mysql_types.column_types,
+    "snowflake": adbc_dialect.table_types,
+}
 
 
 def _query(sql: str, columns: list[Any]) -> Any:
@@ -247,29 +277,6 @@ def _is_naive(engine: Engine, source: Any, name: str, kind: ColumnType | None) -
 def _keep_undecodable(connection: Any, _: Any) -> None:
     # A text that is not UTF-8 would end the whole query: keep its bytes, so that only its row is refused.
     connection.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
-
-
-def _adbc(engine: Engine, query: Select) -> Iterator[pa.RecordBatch]:
-    """Read Arrow batches from PostgreSQL, about ten times faster than Python rows."""
-    from adbc_driver_manager.dbapi import Error
-    from adbc_driver_postgresql import dbapi
-
-    written = str(query.compile(engine, compile_kwargs={"literal_binds": True})).replace("%%", "%")
-    address = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    statement = None
-    try:
-        with dbapi.connect(address) as connection, connection.cursor() as cursor:
-            statement = written
-            cursor.execute(session_settings())
-            cursor.fetchall()
-            cursor.execute(written)
-            for batch in cursor.fetch_record_batch():
-                yield pa.RecordBatch.from_arrays([as_plain(array) for array in batch.columns], names=batch.schema.names)
-    except Error as error:
-        raise DBAPIError(statement, None, error) from None
-    except (OSError, pa.ArrowException):
-        # A query that fails after its first rows ends the stream with the server's message as bare text, values included.
-        raise DBAPIError(statement, None, OSError("the database stopped in the middle: see its log")) from None
 
 
 def _rows(engine: Engine, query: Select, table: Table, types: Types, chunk_rows: int) -> Iterator[pa.RecordBatch]:

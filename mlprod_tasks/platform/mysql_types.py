@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import Engine, Text, cast, func, literal_column, or_, text, true
 
@@ -37,6 +37,7 @@ class MysqlType:
 
     shown: str
     base: str
+    times: ClassVar[str] = "a timestamp, a date, or text of ISO 8601"
 
     @property
     def is_read(self) -> bool:

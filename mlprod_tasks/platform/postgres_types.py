@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -60,6 +60,7 @@ class PostgresType:
     shown: str
     base: str
     of_class: str
+    times: ClassVar[str] = "a timestamp, a date, or text of ISO 8601"
 
     @property
     def is_read(self) -> bool:

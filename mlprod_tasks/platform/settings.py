@@ -18,10 +18,20 @@ LAKE_CONNECTION = "lake"
 # Drivers that reading and writing are tested with.
 OF_MYSQL = ("mysql", "mysql+pymysql", "mariadb", "mariadb+pymysql")
 DATABASES = ("sqlite", "sqlite+pysqlite", "postgres", "postgresql", "postgresql+psycopg2", *OF_MYSQL)
+# What is only read from, with its name.
+WAREHOUSES = {"snowflake": "Snowflake"}
+# The drivers that are extras: what is imported, and the extra.
+EXTRAS = {**dict.fromkeys(OF_MYSQL, ("pymysql", "mysql")), "snowflake": ("adbc_driver_snowflake", "snowflake")}
 
 
 # Where features and training rows are computed.
 ENGINES = ("local", "spark")
+
+
+def missing_driver(kind: str) -> str | None:
+    """The extra that brings the driver of a kind of database, if it is not installed; None if it is."""
+    module, extra = EXTRAS.get(kind, ("", ""))
+    return extra if module and find_spec(module) is None else None
 
 
 class DatabaseUnsupported(ValueError):
@@ -64,22 +74,36 @@ class Settings:
     measure_rows: int = MEASURE_ROWS
 
     def database(self, connection: str) -> str:
-        """The URL of a connection to a business database.
+        """The URL of a connection to a database that is read from and written to.
+
+        Raises: SettingMissing, DatabaseUnsupported.
+        """
+        url = self.source(connection)
+        if (kind := url.partition(":")[0]) in WAREHOUSES:
+            raise DatabaseUnsupported(
+                f"connection {connection!r} is a URL of {kind!r}, but {WAREHOUSES[kind]} is only read from, as the source of "
+                "tables: predictions are written to, and business metrics read from, SQLite, PostgreSQL, MariaDB and MySQL. "
+                "Name a connection to one of them, and let the warehouse load from there or from the lake's Delta table"
+            )
+        return url
+
+    def source(self, connection: str) -> str:
+        """The URL of a connection to a database or warehouse that tables are read from.
 
         Raises: SettingMissing, DatabaseUnsupported.
         """
         url = self.connection(connection)
         kind = url.partition(":")[0]
-        if kind not in DATABASES:
+        if kind not in DATABASES and kind not in WAREHOUSES:
             raise DatabaseUnsupported(
-                f"connection {connection!r} is a URL of {kind!r}, but tables are read from and written to SQLite "
-                "(sqlite:///path), PostgreSQL (postgresql://user@host/database), MariaDB and MySQL "
-                "(mysql://user@host/database) only. Copy the table to one of them, or deliver it as CSV or Parquet files"
+                f"connection {connection!r} is a URL of {kind!r}, but tables are read from SQLite (sqlite:///path), PostgreSQL "
+                "(postgresql://user@host/database), MariaDB and MySQL (mysql://user@host/database) and "
+                f"{', '.join(WAREHOUSES.values())} only. Copy the table to one of them, or deliver it as CSV or Parquet files"
             )
-        if kind in OF_MYSQL and find_spec("pymysql") is None:
+        if (extra := missing_driver(kind)) is not None:
             raise DatabaseUnsupported(
                 f"connection {connection!r} is a URL of {kind!r}, whose driver is not installed here: "
-                "pip install 'mlprod[mysql]'"
+                f"pip install 'mlprod[{extra}]'"
             )
         return url
 

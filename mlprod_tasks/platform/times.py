@@ -10,10 +10,11 @@ from sqlalchemy.types import String
 
 from mlprod_tasks.platform.mysql_types import MysqlType
 from mlprod_tasks.platform.postgres_types import PostgresType
+from mlprod_tasks.platform.warehouses.arrow_type import ArrowType
 
 # The form whose text sorts by time and is a valid moment; others are looked at one by one.
 SIMPLE = r"^(?!0000)\d{4}-(0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])([ T]([01]\d|2[0-3]):[0-5]\d:[0-5]\d)?$"
-ColumnType = PostgresType | MysqlType
+ColumnType = PostgresType | MysqlType | ArrowType
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ def conditions(source: Any, name: str, kind: ColumnType | None) -> TimeCondition
         return TimeConditions(absent, and_(when.is_not(None), not_(simple)))
     if kind.is_moment:
         return TimeConditions(or_(absent, kind.no_moment(when)), false())
+    assert not isinstance(kind, ArrowType)  # whose texts are no times
     simple = type_coerce(when, String).regexp_match(literal_column(f"'{kind.pattern(SIMPLE)}'"))
     return TimeConditions(absent, and_(when.is_not(None), not_(simple)))
 
@@ -49,7 +51,7 @@ def times_to_read(engine: Engine, source: Any, name: str, kind: ColumnType | Non
     """Query a table for what no range of times holds. source: the table. kind: the type of its column `name`."""
     which = conditions(source, name, kind)
     with engine.connect().execution_options(stream_results=True) as connection:
-        missing = connection.execute(select(func.count()).select_from(source).where(which.absent)).scalar_one()
+        missing = int(connection.execute(select(func.count()).select_from(source).where(which.absent)).scalar_one())
         if kind is not None and kind.is_moment:
             return TimesToRead(missing, [])
         return TimesToRead(missing, list(connection.execute(select(source.c[name]).where(which.unusual)).scalars()))

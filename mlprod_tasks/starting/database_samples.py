@@ -5,23 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import Engine, MetaData, Table, inspect, select
+from sqlalchemy import Engine, MetaData, Table, column, inspect, literal_column, select
+from sqlalchemy import table as sql_table
 from sqlalchemy.dialects.mysql import TINYINT
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.types import TypeEngine
 
 from mlprod_tasks.platform.arrow_values import as_arrow
 from mlprod_tasks.platform.database import open_database, reason
-from mlprod_tasks.platform.settings import DATABASES
+from mlprod_tasks.platform.settings import DATABASES, WAREHOUSES, missing_driver
+from mlprod_tasks.platform.warehouses import adbc_dialect
+from mlprod_tasks.platform.warehouses.adbc_dialect import AdbcDialect
 from mlprod_tasks.starting.samples import SAMPLED_ROWS, CannotStart, Sample, name_of
 
 
 def from_database(url: str, connection: str, only: tuple[str, ...] = ()) -> list[Sample]:
     """Read the beginning of each table, or of some. Raises: CannotStart."""
-    if url.partition(":")[0] not in DATABASES:
+    if (kind := url.partition(":")[0]) not in (*DATABASES, *WAREHOUSES):
         raise CannotStart(
-            "a database is given as sqlite:///PATH, postgresql://user@host/database or mysql://user@host/database"
+            "a database is given as sqlite:///PATH, postgresql://user@host/database or mysql://user@host/database, a warehouse "
+            f"as a URL of {', '.join(WAREHOUSES)}"
         )
+    if (driver := missing_driver(kind)) is not None:
+        raise CannotStart(f"the driver of {kind} is not installed here: pip install 'mlprod[{driver}]'")
     try:
         engine = open_database(url)
         names = inspect(engine).get_table_names()
@@ -36,18 +42,14 @@ def from_database(url: str, connection: str, only: tuple[str, ...] = ()) -> list
 
 
 def _table(engine: Engine, name: str, connection: str) -> Sample:
-    table = Table(name, MetaData(), autoload_with=engine, resolve_fks=False)
     keys, references = inspect(engine).get_pk_constraint(name), inspect(engine).get_foreign_keys(name)
-    with engine.connect() as opened:
-        found = opened.execute(select(table).limit(SAMPLED_ROWS + 1)).fetchmany(SAMPLED_ROWS + 1)
-    columns = list(zip(*found[:SAMPLED_ROWS], strict=True)) or [()] * len(table.columns)
-    rows = pa.table({column.name: _array(column.type, values) for column, values in zip(table.columns, columns, strict=True)})
+    found = (_arrow if isinstance(engine.dialect, AdbcDialect) else _rows)(engine, name)
     return Sample(
         name_of(name),
         f"table {name}",
         f'ml.Database("{connection}", "{name}"',
-        rows,
-        len(found) <= SAMPLED_ROWS,
+        found.slice(0, SAMPLED_ROWS),
+        found.num_rows <= SAMPLED_ROWS,
         key=tuple(keys["constrained_columns"] or ()),
         references={
             one["constrained_columns"][0]: (name_of(one["referred_table"]), one["referred_columns"][0])
@@ -55,6 +57,25 @@ def _table(engine: Engine, name: str, connection: str) -> Sample:
             if len(one["constrained_columns"]) == 1
         },
     )
+
+
+def _rows(engine: Engine, name: str) -> pa.Table:
+    table = Table(name, MetaData(), autoload_with=engine, resolve_fks=False)
+    with engine.connect() as opened:
+        found = opened.execute(select(table).limit(SAMPLED_ROWS + 1)).fetchmany(SAMPLED_ROWS + 1)
+    columns = list(zip(*found, strict=True)) or [()] * len(table.columns)
+    return pa.table({column.name: _array(column.type, values) for column, values in zip(table.columns, columns, strict=True)})
+
+
+def _arrow(engine: Engine, name: str) -> pa.Table:
+    types = adbc_dialect.table_types(engine, name, None) or {}
+    names = [one for one, kind in types.items() if kind.is_read]
+    selected: Any = map(column, names)
+    query = select(*selected).select_from(sql_table(name)).limit(literal_column(f"{SAMPLED_ROWS + 1}"))
+    # From batches alone: what an empty table announces may have other units than rows.
+    if found := [*adbc_dialect.batches(engine, query)]:
+        return pa.Table.from_batches(found)
+    return pa.schema([(one, types[one].arrow) for one in names]).empty_table()
 
 
 def _array(kind: TypeEngine[Any], values: Any) -> pa.Array:

@@ -159,7 +159,9 @@ def test_the_image_installs_by_hash_and_runs_without_rights() -> None:
         "requirements-catboost.lock",
         "requirements-chart.lock",
         "requirements-s3-server.lock",
+        "requirements-snowflake-server.lock",
         "requirements-spark.lock",
+        "requirements-warehouses.lock",
         "requirements-uv.lock",
     ):
         entries = re.split(r"\n(?=\S)", re.sub(r"^#.*\n", "", (REPOSITORY / lock).read_text(), flags=re.MULTILINE).strip())

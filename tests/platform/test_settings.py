@@ -1,12 +1,14 @@
 """Settings: where things are when nothing is said, and what is said when something is missing."""
 
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.settings import DatabaseUnsupported, SettingMissing, from_environment
+from mlprod_tasks.platform.settings import EXTRAS, WAREHOUSES, DatabaseUnsupported, SettingMissing, from_environment
+from tests.support.paths import REPOSITORY
 
 
 def test_everything_lies_below_home_when_nothing_else_is_said(tmp_path: Path) -> None:
@@ -79,7 +81,7 @@ def test_tables_may_lie_in_sqlite_postgresql_mariadb_and_mysql(url: str) -> None
 @pytest.mark.parametrize(
     "url",
     [
-        "snowflake://me:verysecret@account/shop",
+        "oracle://me:verysecret@db/shop",
         "mysql+asyncmy://me:verysecret@db/shop",
         "mssql://me:verysecret@db",
         "postgresql+asyncpg://me:verysecret@db",
@@ -88,9 +90,33 @@ def test_tables_may_lie_in_sqlite_postgresql_mariadb_and_mysql(url: str) -> None
 )
 def test_another_database_is_refused_by_its_connection_s_name_and_shows_no_password(url: str) -> None:
     settings = from_environment({"MLPROD_CONNECTION_BUSINESS": url})
-    with pytest.raises(DatabaseUnsupported, match=r"connection 'business' .*SQLite .*PostgreSQL .*only") as error:
+    for asked in (settings.database, settings.source):
+        with pytest.raises(DatabaseUnsupported, match=r"connection 'business' .*SQLite .*PostgreSQL .*only") as error:
+            asked("business")
+        assert "verysecret" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", WAREHOUSES)
+def test_a_warehouse_is_a_source_and_nothing_is_written_to_it(kind: str) -> None:
+    url = f"{kind}://me:verysecret@there/shop"
+    settings = from_environment({"MLPROD_CONNECTION_BUSINESS": url})
+    assert settings.source("business") == url
+    with pytest.raises(
+        DatabaseUnsupported, match=rf"connection 'business' .*{WAREHOUSES[kind]} is only read from.*Name a connection"
+    ) as error:
         settings.database("business")
     assert "verysecret" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in WAREHOUSES if kind in EXTRAS])
+def test_without_the_driver_of_a_warehouse_its_extra_is_named(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, extra = EXTRAS[kind]
+    monkeypatch.setitem(sys.modules, module, None)
+    settings = from_environment({"MLPROD_CONNECTION_BUSINESS": f"{kind}://me:verysecret@there/shop"})
+    with pytest.raises(DatabaseUnsupported, match=rf"driver is not installed here: pip install 'mlprod\[{extra}\]'"):
+        settings.source("business")
+    declared = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert module.replace("_", "-") in declared[extra][0]
 
 
 def test_without_the_driver_of_mariadb_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
-import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
@@ -15,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.paths import REPOSITORY
+from tests.support.server_process import server_process
 
 CONTROL = "/-/faults"
 S3_LIBRARIES = Path(sys.prefix) / "s3-server"  # where `make install` puts moto and what it needs
@@ -54,34 +52,10 @@ def _ask(port: int, method: str, path: str, content: bytes = b"") -> tuple[int, 
     return said
 
 
-@contextmanager
-def _process(file: str, *arguments: str) -> Iterator[int]:
-    """A server among the files of this folder, which prints its port."""
-    command = [sys.executable, str(REPOSITORY / "tests" / "support" / file), *arguments]
-    server = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(S3_LIBRARIES)},
-        text=True,
-    )
-    assert server.stdin
-    assert server.stdout
-    try:
-        line = server.stdout.readline()
-        assert line, f"{file} did not start: run make install"
-        yield int(line)
-    finally:
-        server.stdin.close()
-        server.terminate()
-        server.wait(10)
-
-
 @pytest.fixture(scope="session")
 def s3_port() -> Iterator[int]:
     """A real S3 server, as long as the session lives."""
-    with _process("s3_server.py") as port:
+    with server_process("s3_server.py", S3_LIBRARIES) as port:
         yield port
 
 
@@ -125,7 +99,7 @@ class FaultyProxy:
 @contextmanager
 def faulty_proxy(s3_port: int) -> Iterator[FaultyProxy]:
     """A proxy before the server without faults."""
-    with _process("faulty_proxy.py", str(s3_port)) as port:
+    with server_process("faulty_proxy.py", S3_LIBRARIES, str(s3_port)) as port:
         yield FaultyProxy(port)
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import inspect
 from mlprod_tasks import steps, workflows
 from mlprod_tasks.monitoring.kinds import of_family
 from mlprod_tasks.platform import Platform, names
-from mlprod_tasks.platform.ledger import Audit, Decision, Measurement, Publication, Row, Scoring
+from mlprod_tasks.platform.ledger import Audit, Decision, Measurement, Publication, Row, Scoring, Training
 from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.training import fit_model
 from mlprod_tasks.training.workspace import NotAStep, TrainingFolder
@@ -121,6 +121,10 @@ def test_every_step_of_a_training_may_run_on_another_machine_also_after_one_was_
     reader = next(workers)
     registered = steps.register(shop.pipeline, "two", reader)
     assert registered.version == 2
+    training = reader.ledger.get(Training, "two")
+    assert training is not None
+    assert set(training.importance) == set(SHOP.feature_names)
+    assert sum(training.importance.values()) == pytest.approx(1)
     undisturbed = both.local.platform.registry
     golden = [
         pq.read_table(registry.golden_predictions(ref))

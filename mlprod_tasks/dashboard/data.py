@@ -13,7 +13,6 @@ from sqlalchemy.orm import Session
 from mlprod_tasks.dashboard import queries, status
 from mlprod_tasks.dashboard.adaptation import adaptation
 from mlprod_tasks.dashboard.experiments import experiments
-from mlprod_tasks.dashboard.importance import gain_shares
 from mlprod_tasks.dashboard.incident_schemas import IncidentRow
 from mlprod_tasks.dashboard.schemas import AlarmRow, Detail, Overview, PipelineCard, Spark
 from mlprod_tasks.dashboard.series import BY_FEATURE, NOT_BY_FEATURE, Ticks, charts, heat_maps, read
@@ -126,7 +125,7 @@ def _detail(
         versions=queries.versions(facts.promotions),
         scored_by=tuple(scored[day].model_version if day in scored else None for day in shown.days),
         heat_kinds=_heat_kinds(session, pipeline, shown),
-        heat=heat_maps(pipeline, measured, shown, gain_shares(pipeline, version, platform)),
+        heat=heat_maps(pipeline, measured, shown, status.importance(facts, version)),
         charts=charts(pipeline, measured, shown),
         by_tick=queries.by_tick(session, pipeline, shown, scored),
         alarms=alarms,

@@ -57,6 +57,11 @@ def champion(pipeline: Pipeline, facts: Facts) -> ChampionCard | None:
     )
 
 
+def importance(facts: Facts, version: int | None) -> Mapping[str, float]:
+    """Each feature's share of a version's gain; empty if it is not known."""
+    return next((one.importance for one in facts.trainings if version is not None and one.model_version == version), {})
+
+
 def last_tick(pipeline: Pipeline, facts: Facts, now: datetime) -> LastTick | None:
     """The newest scored tick; None before the first one."""
     scored, decided = facts.scored, facts.decided

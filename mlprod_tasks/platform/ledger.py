@@ -133,6 +133,9 @@ class Training(Row):
     by: Mapped[Line] = mapped_column(default="")  # the person's name, if known
     decided_at: Mapped[TickName | None] = mapped_column(default=None)  # if rules requested it: the tick of their decision
     rules: Mapped[list[Any]] = mapped_column(default_factory=list)  # names of the rules that requested it
+    importance: Mapped[dict[str, Any]] = mapped_column(
+        default_factory=dict
+    )  # each feature's share of a registered model's gain
 
 
 class GateResult(Row):

@@ -89,7 +89,7 @@ def register(pipeline: Pipeline, training_id: str, platform: Platform, profile_o
         _check_compared(pipeline, training_id, platform)
         run_id = folder.read(Trained).run_id
         tags = _tags(pipeline, folder)
-        _write_references(pipeline, folder, profile_of)
+        importance = _write_references(pipeline, folder, profile_of)
         tags |= {PROFILE_TAG: digest.of_file(folder.path / PROFILE), GOLDEN_TAG: digest.of_file(folder.path / GOLDEN)}
         with tempfile.TemporaryDirectory() as package:
             _package(folder, Path(package))
@@ -105,7 +105,7 @@ def register(pipeline: Pipeline, training_id: str, platform: Platform, profile_o
         for file in card.write(pipeline, folder, ref.version):  # the report step did not know the version yet
             platform.registry.log_file(run_id, file, LOGGED)
         platform.registry.end_run(run_id)
-        update(training_id, platform, model_version=ref.version)
+        update(training_id, platform, model_version=ref.version, importance=_shares(importance))
     log.info("%s: registered version %d", pipeline.name, ref.version)
     return ref
 
@@ -255,8 +255,8 @@ def _tags(pipeline: Pipeline, folder: TrainingFolder) -> dict[str, str]:
     return tags | {f"mlprod.data_version.{table}": str(version) for table, version in assembled.versions.items()}
 
 
-def _write_references(pipeline: Pipeline, folder: TrainingFolder, profile_of: ProfileOf) -> None:
-    """Write the reference profile and the golden predictions of the test window.
+def _write_references(pipeline: Pipeline, folder: TrainingFolder, profile_of: ProfileOf) -> Mapping[str, float]:
+    """Write the reference profile and the golden predictions of the test window. Returns the gain of each feature.
 
     Monitoring compares later ticks with the profile. Golden predictions are rows evenly spaced over the test window, with
     scores that the model must reproduce forever.
@@ -275,6 +275,13 @@ def _write_references(pipeline: Pipeline, folder: TrainingFolder, profile_of: Pr
     chosen = np.unique(np.linspace(0, rows.num_rows - 1, GOLDEN_ROWS).astype(np.int64))
     golden = _with_scores(rows.take(chosen), predicted.take(chosen))
     pq.write_table(golden.select([*pipeline.feature_names, *logged_columns(predicted.take(slice(0, 0)))]), folder.path / GOLDEN)
+    return model.importance
+
+
+def _shares(gain: Mapping[str, float]) -> dict[str, float]:
+    """Each feature's share of the gain; empty if the learner tells none."""
+    total = sum(gain.values())
+    return {feature: one / total for feature, one in gain.items()} if total > 0 else {}
 
 
 def _with_scores(rows: pa.Table, predicted: Predictions) -> pa.Table:

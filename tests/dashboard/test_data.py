@@ -192,30 +192,17 @@ def test_every_kind_of_heat_map_that_there_is_can_be_chosen(make_ledger: MakeLed
     ]
 
 
-def test_where_the_profile_is_at_hand_the_features_stand_in_the_order_of_their_gain(
-    make_ledger: MakeLedger, flights_pipeline: Pipeline
-) -> None:
-    import json
-
+def test_features_stand_in_the_order_of_their_gain(make_ledger: MakeLedger, flights_pipeline: Pipeline) -> None:
     platform = make_ledger()
     fill(platform, flights_pipeline, 3)
-    folder = platform.settings.home / "models" / flights_pipeline.name / "1-0123456789abcdef"
-    folder.mkdir(parents=True)
     names = flights_pipeline.feature_names
-    profile = {
-        "features": [{"bins": {"column": name}, "importance": float(n), "important": n > 40} for n, name in enumerate(names)]
-    }
-    (folder / "reference_profile.json").write_text(json.dumps(profile))
+    total = len(names) * (len(names) - 1) / 2
+    (champion,) = (one for one in platform.ledger.all(Training) if one.model_version == 1)
+    champion.importance = {name: n / total for n, name in enumerate(names)}
+    platform.ledger.put(champion)
     (heat,) = detail(flights_pipeline, platform).heat
     assert [row.feature for row in heat.rows] == list(reversed(names))
     assert sum(row.gain_share or 0.0 for row in heat.rows) == pytest.approx(1)
-
-
-def test_the_page_reads_profiles_where_the_registry_keeps_them() -> None:
-    from mlprod_tasks.dashboard.importance import PROFILE
-    from mlprod_tasks.platform import registry
-
-    assert PROFILE == registry.PROFILE
 
 
 def test_decisions_versions_and_gates_are_those_of_the_ledger(months: Platform, flights_pipeline: Pipeline) -> None:

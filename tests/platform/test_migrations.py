@@ -183,6 +183,7 @@ def test_trainings_that_rules_asked_for_name_their_decision(of_release_0_4: Ledg
         ("c", Asker.PERSON, "anna", None, []),
         ("d", Asker.RULE, "", date(2013, 1, 1), []),
     ]
+    assert only(of_release_0_4, Training, "importance") == [({},)] * 4
     assert only(of_release_0_4, Decision, "tick", "training_asked_at", "training_held") == [(DAY, NOON, ""), (OTHER, None, "")]
 
 

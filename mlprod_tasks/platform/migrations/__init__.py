@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, text
 
-HEAD = "0015"
+HEAD = "0016"
 logging.getLogger("alembic").setLevel(logging.WARNING)
 LOCK = 7_214_013  # any constant: two processes that start together must not both create the tables
 

@@ -24,7 +24,9 @@ from mlprod_tasks import features
 from mlprod_tasks.declaration import AtLeast, LightGBM, Pipeline, load
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.settings import from_environment
-from mlprod_tasks.scoring import score
+from mlprod_tasks.scoring.answers import Answers
+from mlprod_tasks.scoring.prediction_rows import prediction_rows
+from mlprod_tasks.scoring.score import score
 
 REPOSITORY = Path(__file__).parents[1]
 GOAL = 1.5
@@ -33,8 +35,8 @@ TICK = sized("2013-06-17", "2013-03-11")
 REPEATS = sized(3, 1)
 
 
-def main() -> int:
-    """Print the table."""
+def declared() -> Pipeline:
+    """The flights with a champion of one size, and nothing published."""
     shipped = load(REPOSITORY / "pipelines" / "flight_delays.py")
     trees = LightGBM(
         learning_rate=0.02,
@@ -46,7 +48,12 @@ def main() -> int:
         lambda_l2=10,
     )
     recipe = replace(shipped.model, candidates=(trees,), search=None, warm_update=False)
-    pipeline = replace(shipped, publish=None, model=recipe, gates=(AtLeast("roc_auc", 0.5),))
+    return replace(shipped, publish=None, model=recipe, gates=(AtLeast("roc_auc", 0.5),))
+
+
+def main() -> int:
+    """Print the table."""
+    pipeline = declared()
     with tempfile.TemporaryDirectory() as home:
         platform = Platform(from_environment({"MLPROD_HOME": home, "MLPROD_PIPELINES": home}))
         fill(pipeline, platform, 1)
@@ -58,13 +65,13 @@ def main() -> int:
         made = features.build(pipeline, ticks, platform)
         matrix = model.matrix(made.table)
         by_fallback = np.zeros(made.table.num_rows, bool)
-        answer = score._TickPredictions(made.table, model.predict(made.table), 1, by_fallback, None)
+        answer = Answers(made.table, model.predict(made.table), 1, by_fallback, None)
         timed: dict[str, Callable[[], object]] = {
             "`Booster.predict`, matrix in memory": lambda: model.raw(matrix),
             "features from the raw tables": lambda: features.build(pipeline, ticks, platform),
             "prediction from the feature table": lambda: model.predict(made.table),
             "predictions into the lake": lambda: write(pipeline, platform, answer),
-            "the whole score step, lake to lake": lambda: score.score(pipeline, tick, platform),
+            "the whole score step, lake to lake": lambda: score(pipeline, tick, platform),
         }
         seconds = {name: min(once(call) for _ in range(REPEATS)) for name, call in timed.items()}
     bare = next(iter(seconds.values()))
@@ -90,8 +97,8 @@ def enlarge(pipeline: Pipeline, platform: Platform) -> None:
     )
 
 
-def write(pipeline: Pipeline, platform: Platform, answer: score._TickPredictions) -> None:
-    rows = score._rows(pipeline, answer)
+def write(pipeline: Pipeline, platform: Platform, answer: Answers) -> None:
+    rows = prediction_rows(pipeline, answer)
     platform.lake.replace_ticks(names.predictions(pipeline), pipeline.schedule.range(TICK), rows)
 
 

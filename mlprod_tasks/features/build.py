@@ -18,14 +18,16 @@ from mlprod_tasks.declaration.reads import words_in
 from mlprod_tasks.features import finished, joins, trailing
 from mlprod_tasks.features import rows as scored
 from mlprod_tasks.features.events import partitions_of, read_events
+from mlprod_tasks.features.key_ranges import KeyRange
 from mlprod_tasks.features.keys import KeyCodes, key_codes
 from mlprod_tasks.features.known import MICROSECOND
 from mlprod_tasks.features.rows import ScoredRows
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.compute import compute_of
-from mlprod_tasks.platform.engine import engine, threads_here
+from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.files import replacing, replacing_folder
+from mlprod_tasks.platform.threads import threads_here
 
 CHUNK_ROWS = 1_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -68,12 +70,13 @@ def build(
     until: Tick | None = None,
     chunk_rows: int = CHUNK_ROWS,
     examples: bool = False,
+    keys: KeyRange | None = None,
 ) -> FeatureSet:
     """Compute the features of every row of `ticks`.
 
     The result for a row is the same bit for bit whichever other rows are computed, and when replayed from the same `versions`.
     only: names of the features to compute; nothing else is read. until: use only what was known when that tick was scored.
-    chunk_rows: bounds the memory; the result does not depend on it. examples: see `Snapshot`.
+    chunk_rows: bounds the memory; the result does not depend on it. examples: see `Snapshot`. keys: compute only rows of these.
 
     Raises: TableMissing if a table that a feature reads is not in the lake.
     """
@@ -86,7 +89,7 @@ def build(
         failed: dict[int, str] = {}
         rows = 0
         for chunk in _chunks(snapshot, ticks, chunk_rows):
-            connection.register("known", _known(snapshot, features, chunk, connection, pool))
+            connection.register("known", _known(snapshot, features, chunk, connection, pool, keys))
             part, failed_here = finished.table(pipeline, wanted, connection)
             failed |= {rows + row: name for row, name in failed_here.items()}
             rows += part.num_rows
@@ -120,14 +123,20 @@ def write(
     return FeatureFiles(tuple(sorted(folder.glob("*.parquet"))), rows - failed, failed, versions)
 
 
-def pinned(pipeline: Pipeline, platform: Platform, versions: Mapping[str, int] | None = None) -> dict[str, int]:
+def pinned(
+    pipeline: Pipeline,
+    platform: Platform,
+    versions: Mapping[str, int] | None = None,
+    only: Sequence[str] | None = None,
+) -> dict[str, int]:
     """The versions of all tables that features are computed from: those given, and the current ones of others.
 
-    Raises: TableMissing.
+    only: as of `build`. Raises: TableMissing.
     """
     snapshot = Snapshot(pipeline, platform, versions)
+    features = _needed(pipeline, _wanted(pipeline, only))
     tables = [pipeline.population.seen_in if pipeline.population is not None else pipeline.entity_name]
-    tables += [feature.table for feature in pipeline.features if isinstance(feature, Lookup | AsOf | Trailing)]
+    tables += [feature.table for feature in features if isinstance(feature, Lookup | AsOf | Trailing)]
     return {**(versions or {}), **{table: snapshot.version(table) for table in tables}}
 
 
@@ -182,10 +191,12 @@ def _known(
     ticks: TickRange,
     connection: duckdb.DuckDBPyConnection,
     pool: Executor,
+    keys: KeyRange | None = None,
 ) -> pa.Table:
-    """The scored rows with all joined features; only expressions are missing."""
+    """The scored rows, those of `keys` if given, with all joined features; only expressions are missing."""
     pipeline, entity = snapshot.pipeline, snapshot.pipeline.entity_table
-    read_rows = snapshot.read(connection, scored.query(pipeline, features), entity.name, ticks, scored=True)
+    wanted = scored.query(pipeline, features)
+    read_rows = snapshot.read(connection, keys.of(wanted) if keys else wanted, entity.name, ticks, scored=True)
     rows = scored.scored_rows(read_rows, entity.key)
     columns = {name: rows.table[name] for name in rows.table.column_names}
     for feature in features:

@@ -25,8 +25,8 @@ from mlprod_tasks.features.keys import KeyCodes, key_codes
 from mlprod_tasks.features.known import MICROSECOND
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.engine import threads_here
 from mlprod_tasks.platform.ledger import Publication
+from mlprod_tasks.platform.threads import threads_here
 from mlprod_tasks.platform.tick_columns import tick_array
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -142,6 +142,13 @@ class Snapshot:
             )
         return dict(zip(counted["tick"].to_pylist(), counted["n"].to_pylist(), strict=True))
 
+    def most_rows_to_score(self, ticks: TickRange) -> int:
+        """At least as many rows as there are to score; of a population, or without a time, maybe more. Opens no data file."""
+        if self.pipeline.population is None:
+            return sum(self.rows_per_tick(self.pipeline.entity_name, ticks).values())
+        log = pa.table(self._files(self.pipeline.population.seen_in).table.get_add_actions(flatten=True))
+        return sum(count or 0 for count in log["num_records"].to_pylist()) * len(ticks.names)
+
     def version(self, name: str) -> int:
         """The version at which a table is read. Raises: TableMissing."""
         self._files(name)

@@ -18,6 +18,7 @@ import duckdb
 
 from mlprod_tasks.platform.failed_values import ALL_PARTS
 from mlprod_tasks.platform.sql import identifier, literal
+from mlprod_tasks.platform.threads import threads_here
 
 if TYPE_CHECKING:
     from mlprod_tasks.platform.lake import Lake
@@ -28,21 +29,9 @@ MADE = (
     "UNION ALL SELECT 'TABLE', table_name FROM duckdb_tables() WHERE NOT temporary "
     "UNION ALL SELECT 'TYPE', type_name FROM duckdb_types() WHERE NOT internal AND database_name = 'memory'"
 )
-_limit: int | None = None
 MOST_IDLE = 2  # of a task: one that may spill and one that may not
 _idle: dict[tuple[str | None, Path | None], duckdb.DuckDBPyConnection] = {}  # by limit of memory and folder for what exceeds it
 _keeping = Lock()
-
-
-def threads_here() -> int:
-    """How many threads a computation of this process uses: one a core, unless `limit_threads` was called."""
-    return _limit or os.cpu_count() or 1
-
-
-def limit_threads(most: int) -> None:
-    """Use at most so many threads from now on: this process has a share of its machine."""
-    global _limit
-    _limit = most
 
 
 @contextmanager

@@ -103,6 +103,20 @@ def replacing_folder(path: Path, *, unless: Callable[[], bool] = lambda: False) 
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+@contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path`, which is deleted at the end; also such leftovers of killed processes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    delete_abandoned(path.parent, path.name)
+    scratch = _beside(path)
+    with telling_full_disk(path):
+        scratch.mkdir()
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically."""
     with replacing(path) as part:

@@ -19,6 +19,7 @@ from tenacity import retry, retry_if_exception, retry_if_exception_type, stop_af
 from mlprod_tasks.declaration import TickRange
 from mlprod_tasks.declaration.rhythm import TickName, tick_named
 from mlprod_tasks.platform.lake_storage import Folder, LakeStorage
+from mlprod_tasks.platform.row_files import RowFiles
 from mlprod_tasks.platform.sql import literal
 
 if TYPE_CHECKING:
@@ -194,21 +195,22 @@ class Lake:
             table.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True)
             table.cleanup_metadata()
 
-    def replace_ticks(self, name: str, ticks: TickRange, rows: pa.Table | pa.RecordBatchReader, note: str = "") -> Written:
+    def replace_ticks(self, name: str, ticks: TickRange, rows: pa.Table | RowFiles, note: str = "") -> Written:
         """Replace the rows of `ticks`, all or nothing.
 
-        rows: has a date column `tick` with values in `ticks`. Writers of different ticks do not wait for each other; a writer
-        that lost a race for the same tick tries again.
+        rows: has a date column `tick` with values in `ticks`; of files a bounded number is in memory at once. Writers of
+        different ticks do not wait for each other; a writer that lost a race for the same tick tries again.
 
         Raises: RowsRefused.
         """
-        table = rows if isinstance(rows, pa.Table) else rows.read_all()
-        span = pc.min_max(table[TICK]).as_py()
-        if table[TICK].null_count or (table.num_rows and not ticks.first <= span["min"] <= span["max"] <= ticks.last):
-            raise RowsRefused(
-                f"lake table {name!r}: cannot write rows of tick {span['min']} to {span['max']} as {ticks}; nothing was written"
-            )
-        return self._commit(name, table, note, partition_by=[TICK], predicate=_of_ticks(ticks))
+        for part in rows.parts([TICK]) if isinstance(rows, RowFiles) else [rows]:
+            span = pc.min_max(part[TICK]).as_py()
+            if part[TICK].null_count or (part.num_rows and not ticks.first <= span["min"] <= span["max"] <= ticks.last):
+                raise RowsRefused(
+                    f"lake table {name!r}: cannot write rows of tick {span['min']} to {span['max']} as {ticks}; nothing was "
+                    "written"
+                )
+        return self._commit(name, rows, note, partition_by=[TICK], predicate=_of_ticks(ticks))
 
     @retry(retry=retry_if_exception(_lost_a_race), stop=MOST_ATTEMPTS, wait=UNTIL_NEXT, reraise=True)
     def revise_ticks(
@@ -270,11 +272,15 @@ class Lake:
         return self._commit(name, rows, note, partition_by=None, predicate=None)
 
     @retry(retry=retry_if_exception(_lost_a_race), stop=MOST_ATTEMPTS, wait=UNTIL_NEXT, reraise=True)
-    def _commit(self, name: str, table: pa.Table, note: str, partition_by: list[str] | None, predicate: str | None) -> Written:
+    def _commit(
+        self, name: str, table: pa.Table | RowFiles, note: str, partition_by: list[str] | None, predicate: str | None
+    ) -> Written:
         with self._storage.telling(self.uri(name)):
             return self._write(name, table, note, partition_by, predicate)
 
-    def _write(self, name: str, table: pa.Table, note: str, partition_by: list[str] | None, predicate: str | None) -> Written:
+    def _write(
+        self, name: str, table: pa.Table | RowFiles, note: str, partition_by: list[str] | None, predicate: str | None
+    ) -> Written:
         # Two writers that create a table with rows would both succeed and duplicate them, so it is created empty first.
         existing = self._create(name, Schema.from_arrow(table.schema), partition_by)
         if predicate:
@@ -283,7 +289,7 @@ class Lake:
         try:
             write_deltalake(
                 self.uri(name),
-                table,
+                table.reader() if isinstance(table, RowFiles) else table,
                 partition_by=partition_by,
                 mode="overwrite",
                 predicate=predicate,
@@ -344,7 +350,7 @@ class _Commit:
         return CommitProperties(custom_metadata={"mlprod": self._note, WRITE: self.id}, app_transactions=transactions)
 
 
-def _refuse_other_types(name: str, rows: pa.Table, table: DeltaTable) -> None:
+def _refuse_other_types(name: str, rows: pa.Table | RowFiles, table: DeltaTable) -> None:
     # Delta would convert the rows to the older type, for example 1.7 to 1.
     existing = {field.name: field.type for field in table.schema().fields}
     for field in Schema.from_arrow(rows.schema).fields:

@@ -225,6 +225,10 @@ class Registry:
         """Load a model by reference, as `load`. The model's MLmodel file names the module that reads it."""
         return load_files(ref, self._copy(ref))
 
+    def files(self, ref: ModelRef) -> Path:
+        """The folder with a version's files below the home folder, for `load_files`. Raises: as `load_model`."""
+        return self._copy(ref)
+
     def load_stored(self, ref: ModelRef) -> Any:
         """Load a model from the registry's own files, without the local copy.
 

@@ -12,6 +12,7 @@ PREFIX = "MLPROD_"
 CONNECTIONS = "connections.env"
 LAKE_COPIES_GB = 10.0
 MEASURE_ROWS = 20_000_000
+SCORE_ROWS = 2_000_000
 LAKE_CONNECTION = "lake"
 
 
@@ -24,7 +25,7 @@ WAREHOUSES = {"snowflake": "Snowflake"}
 EXTRAS = {**dict.fromkeys(OF_MYSQL, ("pymysql", "mysql")), "snowflake": ("adbc_driver_snowflake", "snowflake")}
 
 
-# Where features and training rows are computed.
+# Where features, training rows and the scores of large ticks are computed.
 ENGINES = ("local", "spark")
 
 
@@ -54,7 +55,7 @@ class Settings:
 
     connection: finds a connection's URL by name, in the environment or, in a task, in Airflow's connections. URLs may contain
     passwords, so they are looked up when needed and never stored. measure_rows: a tick of more rows is measured on Spark, if
-    that is the engine.
+    that is the engine. score_rows: a tick of more rows is scored in pieces.
     """
 
     home: Path
@@ -72,6 +73,7 @@ class Settings:
     connection: Callable[[str], str] = field(repr=False, compare=False)
     lake_copies_gb: float = LAKE_COPIES_GB
     measure_rows: int = MEASURE_ROWS
+    score_rows: int = SCORE_ROWS
 
     def database(self, connection: str) -> str:
         """The URL of a connection to a database that is read from and written to.
@@ -154,6 +156,7 @@ def from_environment(environment: Mapping[str, str] | None = None, connection: C
         measure_rows=int(_positive(given, f"{PREFIX}MEASURE_ROWS", MEASURE_ROWS)),
         engine=_one_of(ENGINES, f"{PREFIX}ENGINE", given),
         spark_master=given.get(f"{PREFIX}SPARK_MASTER", ""),
+        score_rows=int(_positive(given, f"{PREFIX}SCORE_ROWS", SCORE_ROWS)),
         connection=connection or (lambda name: connection_from_environment(name, variables, pipelines / CONNECTIONS)),
     )
 

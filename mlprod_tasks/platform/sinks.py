@@ -28,6 +28,7 @@ from tenacity import retry, retry_if_exception, stop_after_attempt, wait_increme
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.platform.bulk_insert import bulk_insert
 from mlprod_tasks.platform.database import database_url, open_database, reason
+from mlprod_tasks.platform.row_files import Parts
 from mlprod_tasks.platform.storable_text import NUL
 
 LOCK_SECONDS = 600
@@ -42,7 +43,7 @@ class SinkUnreachable(ConnectionError):
     """
 
 
-def replace_rows(url: str, table: str, tick_column: str, tick: TickName, rows: pa.Table, key: tuple[str, ...]) -> int:
+def replace_rows(url: str, table: str, tick_column: str, tick: TickName, rows: pa.Table | Parts, key: tuple[str, ...]) -> int:
     """Replace the rows of one tick by `rows`, all or nothing.
 
     The table is created if missing. Its primary key is the tick and `key`. Columns that the table lacks are added. Writers of
@@ -51,30 +52,41 @@ def replace_rows(url: str, table: str, tick_column: str, tick: TickName, rows: p
     Returns: the number of rows written.
     Raises: SinkUnreachable; ValueError for rows of another tick, and for text that PostgreSQL cannot store.
     """
-    if tick_column not in rows.column_names:
-        kind = pa.string() if isinstance(tick, str) else pa.date32()
-        rows = rows.append_column(tick_column, pa.array([tick] * rows.num_rows, kind))
-    other_ticks = set(rows[tick_column].unique().to_pylist()) - {tick}
-    if other_ticks:
-        raise ValueError(f"{table}: cannot replace tick {tick} by rows of tick {min(other_ticks)}")
+    parts = (lambda: iter([rows])) if isinstance(rows, pa.Table) else rows
     engine = open_database(url, writes=True)
-    if engine.dialect.name == "postgresql":
-        _refuse_nul(table, tick, rows)
+    for part in parts():
+        other_ticks = set(part[tick_column].unique().to_pylist()) - {tick} if tick_column in part.column_names else ()
+        if other_ticks:
+            raise ValueError(f"{table}: cannot replace tick {tick} by rows of tick {min(other_ticks)}")
+        if engine.dialect.name == "postgresql":
+            _refuse_nul(table, tick, part)
+    written = 0
     try:
         with engine.connect() as connection:
-            _prepare(connection, table, rows.schema, (tick_column, *(name for name in key if name != tick_column)))
+            schema = _of_tick(next(parts()), tick_column, tick).schema
+            _prepare(connection, table, schema, (tick_column, *(name for name in key if name != tick_column)))
         with engine.connect() as connection, connection.begin():
             _lock(connection, table, tick)
             target = Table(table, MetaData(), Column(tick_column, Text if isinstance(tick, str) else Date))
             connection.execute(target.delete().where(target.c[tick_column] == tick))
-            bulk_insert(connection, table, rows)
+            for part in parts():
+                bulk_insert(connection, table, _of_tick(part, tick_column, tick))
+                written += part.num_rows
     except DBAPIError as error:
         where = database_url(url).render_as_string(hide_password=True)
         raise SinkUnreachable(
             f"cannot write table {table!r} of {where}: {reason(error)}. Check that the database is running and that the "
             "connection's address and permissions are right; then clear the task: it replaces the whole tick"
         ) from None  # the driver's own message may show values
-    return int(rows.num_rows)
+    return written
+
+
+def _of_tick(rows: pa.Table, tick_column: str, tick: TickName) -> pa.Table:
+    """The rows with their tick."""
+    if tick_column in rows.column_names:
+        return rows
+    kind = pa.string() if isinstance(tick, str) else pa.date32()
+    return rows.append_column(tick_column, pa.array([tick] * rows.num_rows, kind))
 
 
 def _lock(connection: Connection, table: str, tick: TickName) -> None:

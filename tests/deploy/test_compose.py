@@ -256,6 +256,7 @@ def test_every_mlprod_variable_is_one_that_the_settings_read_and_none_is_left_ou
             "spark_master",
             "lake_copies_gb",
             "measure_rows",
+            "score_rows",
         ):  # one host
             assert getattr(configured, place.name) != getattr(default, place.name), f"{place.name} is not configured"
 

@@ -6,28 +6,36 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks import spark_scoring
 from benchmarks.spark_cluster import SparkCluster, kill_executor, spark_cluster
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Split, TickRange
 from mlprod_tasks.operations.doctor import check_installation
-from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.compute import compute_of
+from mlprod_tasks.platform.compute.same_code import hosts
 from mlprod_tasks.platform.compute.spark import ExecutorsDiffer, compute_piece
-from mlprod_tasks.platform.engine import threads_here
 from mlprod_tasks.platform.lake import TableMissing
+from mlprod_tasks.platform.threads import threads_here
+from mlprod_tasks.scoring import in_pieces
+from mlprod_tasks.scoring.score import score
 from mlprod_tasks.training.assemble import write_set
 from mlprod_tasks.training.split import windows
+from tests.support.trained_shop import Shop
 
 FEBRUARY, MARCH = date(2013, 2, 1), date(2013, 3, 31)
+SHOP_DAY = "2024-02-11"
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +125,67 @@ def test_what_the_work_raises_is_raised_here_and_is_not_tried_again(on_spark: Pl
     assert next(found) == 1, "an executor of one core uses one thread"
     with pytest.raises(TableMissing, match="there is no table flights"):
         next(found)
+
+
+@pytest.fixture
+def pieces_of_a_shop(promoted_shop: Shop, cluster: SparkCluster, monkeypatch: pytest.MonkeyPatch) -> tuple[Platform, pa.Table]:
+    """A platform that scores a tick in twelve pieces on the cluster, and the predictions of scoring it here at once."""
+    monkeypatch.setattr(in_pieces, "PIECE_ROWS", 10)
+    tick = promoted_shop.tick(SHOP_DAY)
+    score(promoted_shop.pipeline, tick, promoted_shop.platform)
+    spark = replace(promoted_shop.platform.settings, engine="spark", spark_master=cluster.url, score_rows=100)
+    return Platform(spark), predictions_of(promoted_shop)
+
+
+def predictions_of(shop: Shop) -> pa.Table:
+    return shop.platform.lake.rows(names.predictions(shop.pipeline), [shop.tick(SHOP_DAY).name]).sort_by("order_id")
+
+
+def test_a_tick_in_pieces_has_the_scores_of_one_process(
+    promoted_shop: Shop, cluster: SparkCluster, pieces_of_a_shop: tuple[Platform, pa.Table]
+) -> None:
+    spark, here = pieces_of_a_shop
+    executor = psutil.Process(cluster.workers[0].process.pid)
+    with spark_scoring.peaks([psutil.Process(), executor], every=0.1) as highest:
+        done = score(promoted_shop.pipeline, promoted_shop.tick(SHOP_DAY), spark)
+    assert 0.1 < min(highest) < max(highest) < 4.0, "GB"
+    assert (done.rows, done.fallback_reason) == (120, None)
+    assert promoted_shop.platform.lake.version(names.predictions(promoted_shop.pipeline)) == done.delta_version
+    assert predictions_of(promoted_shop).equals(here)
+    assert list((spark.settings.home / "exchange").iterdir()) == []
+
+
+def test_an_executor_that_is_killed_while_it_scores_doubles_nothing(
+    promoted_shop: Shop, cluster: SparkCluster, pieces_of_a_shop: tuple[Platform, pa.Table]
+) -> None:
+    spark, here = pieces_of_a_shop
+    list(compute_of(spark.settings).map(hosts, [0, 1], "executors that run"))
+    running = executors(cluster)
+    exchange, killed = spark.settings.home / "exchange", []
+
+    def kill() -> None:
+        while not (done := list(exchange.glob(".scores*/0*.parquet"))):
+            time.sleep(0.01)
+        running[0].kill()
+        killed.append(len(done))
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    score(promoted_shop.pipeline, promoted_shop.tick(SHOP_DAY), spark)
+    killer.join()
+    assert killed[0] < 12
+    assert predictions_of(promoted_shop).equals(here)
+
+
+def executors(cluster: SparkCluster) -> list[psutil.Process]:
+    """The processes of the cluster's executors."""
+    found = []
+    for worker in cluster.workers:
+        for one in psutil.Process(worker.process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # such as a zombie
+                if "CoarseGrainedExecutorBackend" in " ".join(one.cmdline()):
+                    found.append(one)
+    return found
 
 
 def test_doctor_computes_something_on_an_executor(on_spark: Platform) -> None:

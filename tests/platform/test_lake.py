@@ -15,6 +15,7 @@ from shutil import copy
 
 import pyarrow as pa
 import pyarrow.fs
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, Schema, write_deltalake
 from deltalake.exceptions import DeltaError
@@ -22,6 +23,7 @@ from deltalake.exceptions import DeltaError
 from mlprod_tasks.platform import lake as lake_module
 from mlprod_tasks.platform.files import DiskFull
 from mlprod_tasks.platform.lake import Lake, RowsRefused, TableMissing
+from mlprod_tasks.platform.row_files import RowFiles
 from tests.support.lake_ticks import FIRST, read, rows, ticks
 
 
@@ -87,9 +89,18 @@ def test_a_table_may_begin_with_an_empty_tick(lake: Lake) -> None:
     assert read(lake, "SELECT count(*) FROM t") == [(3,)]
 
 
-def test_rows_may_come_in_a_stream(lake: Lake) -> None:
-    lake.replace_ticks("t", ticks(0, 1), rows([0, 1]).to_reader(max_chunksize=2))
-    assert lake.replace_ticks("t", ticks(1), rows([1], per_tick=5).to_reader(max_chunksize=2)).rows == 5
+def test_rows_may_come_from_files(lake: Lake, tmp_path: Path) -> None:
+    def in_files(of: pa.Table) -> RowFiles:
+        files = tuple(tmp_path / f"{first}.parquet" for first in range(0, of.num_rows, 2))
+        for number, file in enumerate(files):
+            pq.write_table(of.slice(2 * number, 2), file)
+        return RowFiles(files, of.num_rows)
+
+    lake.replace_ticks("t", ticks(0, 1), in_files(rows([0, 1])))
+    assert lake.replace_ticks("t", ticks(1), in_files(rows([1], per_tick=5))).rows == 5
+    assert read(lake, "SELECT count(*) FROM t") == [(8,)]
+    with pytest.raises(RowsRefused, match="cannot write rows of tick 2013-06-01 to 2013-06-02"):
+        lake.replace_ticks("t", ticks(0), in_files(rows([0, 1], per_tick=1)))
     assert read(lake, "SELECT count(*) FROM t") == [(8,)]
 
 

@@ -11,16 +11,19 @@ from typing import Any
 
 import numpy as np
 
+from mlprod_tasks.platform.threads import limit_here
+
 ROWS_A_THREAD = 2000
 
 
 def cores_for(threads: int | None) -> int:
-    """Return the declared number of threads, or all cores but one.
+    """Return the declared number of threads, or all cores but one; never more than the process may use.
 
     If another process is busy, boosting is slower with all cores.
     """
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return threads or max(1, available - 1)
+    wanted = threads or max(1, available - 1)
+    return min(wanted, limit_here() or wanted)
 
 
 @contextmanager

@@ -18,13 +18,17 @@ Result = TypeVar("Result")
 Work = Callable[[Iterator[Piece]], Iterator[Result]]
 
 
+class NotComputed(Exception):
+    """Pieces were not computed, for a reason that is none of theirs: where they should run cannot be reached, or differs."""
+
+
 class Compute(Protocol):
     """Runs work."""
 
     def map(self, work: Work[Piece, Result], pieces: Sequence[Piece], what: str) -> Iterator[Result]:
         """Yield the result of each piece, in their order. what: is told while it takes long, such as 'features of flights'.
 
-        Raises: whatever the work raises.
+        Raises: whatever the work raises; NotComputed.
         """
 
 

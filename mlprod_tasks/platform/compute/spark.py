@@ -12,7 +12,6 @@ import pickle
 import shutil
 import socket
 import sys
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cache
@@ -21,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from mlprod_tasks.platform.compute import Piece, Result, Work
+from mlprod_tasks.platform.compute import NotComputed, Piece, Result, Work
 from mlprod_tasks.platform.compute.same_code import code_here, differences
-from mlprod_tasks.platform.engine import limit_threads
-from mlprod_tasks.platform.files import replacing
+from mlprod_tasks.platform.files import replacing, scratch_folder
 from mlprod_tasks.platform.settings import SettingMissing
+from mlprod_tasks.platform.threads import limit_threads
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -37,16 +36,24 @@ REACH_SECONDS = 5.0
 log = logging.getLogger(__name__)
 
 
-class SparkUnreachable(ConnectionError):
+class SparkUnreachable(NotComputed, ConnectionError):
     """No Spark master answers. The message names it."""
 
 
-class ExecutorsDiffer(RuntimeError):
+class ExecutorsDiffer(NotComputed, RuntimeError):
     """An executor has other code than the driver, so its bits may differ. The message says what."""
 
 
-class ExchangeNotShared(RuntimeError):
+class ExchangeNotShared(NotComputed, RuntimeError):
     """Executors wrote results to the home folder, and the driver does not find them: it is not the same folder."""
+
+
+class SparkMissing(NotComputed, SettingMissing):
+    """What Spark needs here is missing: its package, Java, or the master's address. The message says which."""
+
+
+class SparkGaveUp(NotComputed, RuntimeError):
+    """Spark ran a piece several times in vain, such as on executors that died of too little memory."""
 
 
 class Spark:
@@ -60,19 +67,17 @@ class Spark:
         self._master, self._exchange = master, exchange
 
     def map(self, work: Work[Piece, Result], pieces: Sequence[Piece], what: str) -> Iterator[Result]:
-        """See `Compute.map`. Raises: SettingMissing, SparkUnreachable, ExecutorsDiffer, ExchangeNotShared."""
+        """See `Compute.map`. Raises: SparkMissing, SparkUnreachable, ExecutorsDiffer, ExchangeNotShared,
+        SparkGaveUp.
+        """
         if not pieces:
             return
         session = _session(self._master)
-        folder = self._exchange / uuid.uuid4().hex
-        folder.mkdir(parents=True)
-        try:
+        with scratch_folder(self._exchange / "pieces") as folder:
             log.info("%s: %d pieces on %s", what, len(pieces), self._master)
             _run(session, work, pieces, folder)
             for number in range(len(pieces)):
                 yield _read(folder / f"{number}.pickle", self._exchange)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _run(session: SparkSession, work: Work[Piece, Result], pieces: Sequence[Piece], folder: Path) -> None:
@@ -149,17 +154,17 @@ def _read(file: Path, exchange: Path) -> Any:
 def _session(master: str) -> SparkSession:
     """The process's session with a cluster.
 
-    Raises: SettingMissing if pyspark, Java or the master's address is missing; SparkUnreachable.
+    Raises: SparkMissing if pyspark, Java or the master's address is missing; SparkUnreachable.
     """
     if not master:
-        raise SettingMissing("MLPROD_ENGINE is spark: set MLPROD_SPARK_MASTER, such as spark://host:7077 or local[2]")
+        raise SparkMissing("MLPROD_ENGINE is spark: set MLPROD_SPARK_MASTER, such as spark://host:7077 or local[2]")
     if not master.startswith(CONNECT):
         _require_java()
     _reach(master)
     try:
         from pyspark.sql import SparkSession
     except ImportError as error:
-        raise SettingMissing(f"MLPROD_ENGINE is spark, which needs pyspark: pip install 'mlprod[spark]' ({error})") from None
+        raise SparkMissing(f"MLPROD_ENGINE is spark, which needs pyspark: pip install 'mlprod[spark]' ({error})") from None
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder: Any = SparkSession.builder
     builder = builder.remote(master) if master.startswith(CONNECT) else builder.master(master)
@@ -172,7 +177,7 @@ def _require_java() -> None:
     home = os.environ.get("JAVA_HOME")
     if not shutil.which("java", path=f"{home}/bin" if home else None):
         where = f"JAVA_HOME is {home}" if home else "no `java` is on the PATH and JAVA_HOME is not set"
-        raise SettingMissing(f"MLPROD_ENGINE is spark, which needs Java 17 or newer: {where}")
+        raise SparkMissing(f"MLPROD_ENGINE is spark, which needs Java 17 or newer: {where}")
 
 
 def _reach(master: str) -> None:
@@ -208,4 +213,4 @@ def _plain(error: Exception) -> Exception:
             return ExecutorsDiffer(
                 f"executors have another Python than the driver's {sys.version.split()[0]}: set PYSPARK_PYTHON"
             )
-    return RuntimeError(f"Spark gave up: {next((line for line in lines if line), type(error).__name__)}")
+    return SparkGaveUp(f"Spark gave up: {next((line for line in lines if line), type(error).__name__)}")

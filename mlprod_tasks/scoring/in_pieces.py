@@ -1,0 +1,198 @@
+"""Score a tick that is too large to be scored at once: pieces of its rows, each in a file, here or on a Spark cluster."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+
+from mlprod_tasks import features
+from mlprod_tasks.declaration import Pipeline, Tick, TickRange
+from mlprod_tasks.features.key_ranges import KeyRange, key_ranges, rows_to_score
+from mlprod_tasks.platform import Platform
+from mlprod_tasks.platform.compute import NotComputed, compute_of
+from mlprod_tasks.platform.files import replacing
+from mlprod_tasks.platform.lake import TableMissing
+from mlprod_tasks.platform.ledger import Fallback, FallbackCause
+from mlprod_tasks.platform.model_files import ModelRef, load_files
+from mlprod_tasks.platform.row_files import RowFiles
+from mlprod_tasks.scoring import answers
+from mlprod_tasks.scoring.answers import Answering, TickRows
+from mlprod_tasks.scoring.prediction_rows import prediction_rows
+
+if TYPE_CHECKING:
+    pass
+
+PIECE_ROWS = 500_000  # what an executor of 2 GB holds with its features
+MODELS_KEPT = 2
+
+log = logging.getLogger(__name__)
+
+
+class RowsLost(RuntimeError):
+    """Pieces have other rows than the tick. Nothing was written."""
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A version, and the folder with its files, which whoever computes a piece reaches by the same path."""
+
+    ref: ModelRef
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Answerer:
+    """Who answers all pieces of a tick.
+
+    model: None if the fallback answers all rows; fallback: as JSON, None if there is none; version: the fallback's.
+    """
+
+    model: ModelFiles | None
+    fallback: dict[str, Any] | None
+    version: int
+
+
+@dataclass(frozen=True)
+class PieceScored:
+    """What became of a piece.
+
+    refused: rows that the model did not take; told: what is wrong with the first of them.
+    """
+
+    rows: int
+    refused: int
+    told: list[str]
+
+
+class InPieces:
+    """Scores a tick piece by piece. See `score.Way`.
+
+    folder: for the files of the pieces. Whoever computes a piece reaches it by the same path.
+    """
+
+    def __init__(self, pipeline: Pipeline, tick: Tick, ticks: TickRange, platform: Platform, rows: int, folder: Path) -> None:
+        self._pipeline, self._tick, self._ticks, self._platform = pipeline, tick, ticks, platform
+        self._pieces, self._folder = -(-rows // PIECE_ROWS), folder
+
+    def by_champion(self, ref: ModelRef) -> TickRows:
+        """Answer with a version."""
+        from mlprod_tasks.models.check_task import check_task
+
+        pipeline, platform = self._pipeline, self._platform
+        check_task(pipeline, platform.registry.load_model(ref), ref.version)
+        kept = platform.ledger.get(Fallback, pipeline.name, ref.version)
+        model = ModelFiles(ref, platform.registry.files(ref))
+        rows, done = self._scored(Answerer(model, None if kept is None else kept.model, ref.version), None)
+        refused = sum(one.refused for one in done)
+        if not refused:
+            return TickRows(rows, ref.version, 0, None, None)
+        reason = answers.reason_of([told for one in done for told in one.told], refused)
+        answers.fallback_for_rows(pipeline, self._tick, ref.version, reason, platform)
+        log.error("%s: %s: the fallback answers %d of %d rows: %s", pipeline.name, self._tick, refused, rows.num_rows, reason)
+        return TickRows(rows, ref.version, refused, reason, FallbackCause.ROWS)
+
+    def by_fallback(self, kept: Fallback, cause: FallbackCause, reason: str) -> TickRows:
+        """Answer all rows with a fallback."""
+        only = answers.read_by_fallback(self._pipeline)
+        rows, _ = self._scored(Answerer(None, kept.model, kept.model_version), only)
+        return TickRows(rows, kept.model_version, rows.num_rows, reason, cause)
+
+    def completed(self, answers: TickRows) -> TickRows:
+        """The same: what needs all rows of a tick is not scored in pieces."""
+        return answers
+
+    def _scored(self, by: Answerer, only: tuple[str, ...] | None) -> tuple[RowFiles, list[PieceScored]]:
+        """Score all pieces. only: the features to compute. Raises: RowsLost, NotComputed."""
+        pipeline, platform, folder = self._pipeline, self._platform, self._folder
+        versions = features.pinned(pipeline, platform, only=only)
+        rows, ranges = key_ranges(pipeline, self._ticks, platform, versions, self._pieces)
+        work = partial(score_pieces, pipeline, self._ticks, platform, versions, by, only, folder)
+        pieces = list(enumerate(ranges))
+        done = list(compute_of(platform.settings).map(work, pieces, f"scores of {pipeline.name}, {self._tick}"))
+        if (scored := sum(one.rows for one in done)) != rows:
+            raise RowsLost(f"{pipeline.name}: {self._tick}: {scored:,} rows were scored of {rows:,}; nothing was written")
+        return RowFiles(tuple(_file(folder, number) for number, _ in pieces), rows), done
+
+
+def too_large(pipeline: Pipeline, tick: Tick, ticks: TickRange, platform: Platform) -> int | None:
+    """The number of rows of a tick that is scored in pieces; None if it is scored at once."""
+    try:
+        rows = rows_to_score(pipeline, ticks, platform, platform.settings.score_rows)
+    except TableMissing:
+        return None  # scoring says so
+    if rows is None:
+        return None
+    if (needed := _needs_all_rows(pipeline, tick, platform)) is None:
+        return rows
+    log.warning("%s: %s: its %d rows are scored at once, in this process: %s", pipeline.name, tick, rows, needed)
+    return None
+
+
+def _needs_all_rows(pipeline: Pipeline, tick: Tick, platform: Platform) -> str | None:
+    """Why a tick cannot be scored in pieces; None if it can."""
+    if pipeline.capacity is not None:
+        return "of all rows the best are acted on"
+    if pipeline.adapt is not None:
+        return "scores are adapted"
+    if pipeline.experiments is not None:
+        from mlprod_tasks.bandits import run as bandits
+        from mlprod_tasks.experiments import run as experiments
+
+        if experiments.in_force(pipeline, tick, platform) or bandits.in_force(pipeline, tick, platform) is not None:
+            return "an experiment or a bandit assigns them"
+    return None
+
+
+def score_pieces(
+    pipeline: Pipeline,
+    ticks: TickRange,
+    platform: Platform,
+    versions: Mapping[str, int],
+    by: Answerer,
+    only: tuple[str, ...] | None,
+    folder: Path,
+    pieces: Iterator[tuple[int, KeyRange]],
+) -> Iterator[PieceScored]:
+    """Write the predictions of each piece to a file of its number. Work of `Compute.map`."""
+    for number, keys in pieces:
+        built = features.build(pipeline, ticks, platform, versions=versions, only=only, keys=keys)
+        made, done = _answered(pipeline, built, by)
+        if made is not None:
+            with replacing(_file(folder, number), clean=False) as being_made:
+                pq.write_table(prediction_rows(pipeline, made), being_made)
+        yield done
+
+
+def _answered(pipeline: Pipeline, built: features.FeatureSet, by: Answerer) -> tuple[answers.Answers | None, PieceScored]:
+    """The answers to the rows of a piece; None if it has refused rows and there is no fallback."""
+    rows = built.table.num_rows
+    if by.model is None:
+        assert by.fallback is not None
+        return answers.by_fallback(pipeline, built.table, by.fallback, by.version, None, None), PieceScored(rows, 0, [])
+    answering = Answering(_model(by.model), by.version)
+    refused = answering.refused(built)
+    done = PieceScored(rows, len(refused), answers.told_rows(pipeline, built, refused))
+    if refused and by.fallback is None:
+        return None, done
+    return answers.answered(answering, built, refused, by.fallback, None), done
+
+
+@lru_cache(MODELS_KEPT)
+def _model(files: ModelFiles) -> Any:
+    """The model, loaded once by each process that computes pieces."""
+    if not files.folder.is_dir():
+        raise NotComputed(
+            f"{files.folder} with version {files.ref.version} of {files.ref.name} is not there: put MLPROD_HOME on storage "
+            "that driver and executors reach by the same path"
+        )
+    return load_files(files.ref, files.folder)
+
+
+def _file(folder: Path, number: int) -> Path:
+    return folder / f"{number:05d}.parquet"

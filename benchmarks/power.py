@@ -50,6 +50,7 @@ from mlprod_tasks.monitoring.observe import observe
 from mlprod_tasks.monitoring.outcomes import columns, outcomes, promised_of
 from mlprod_tasks.monitoring.profile import important_features, profile_of
 from mlprod_tasks.monitoring.rules import NOTE, fold
+from mlprod_tasks.monitoring.tick_rows import TickRows
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.ledger import Measurement
@@ -210,7 +211,10 @@ class Watched:
         together = "domain_auc" in only
         seen = observe(self.con, "tick_rows", self.profile, sampled=together)
         compared = list(inputs(self.profile, seen, only, together=together))
-        readings = [*with_known_faults(self.con, "tick_rows", self.profile, seen, compared), *self._estimated(promised)]
+        readings = [
+            *with_known_faults(TickRows(self.con, "tick_rows"), self.profile, seen, compared),
+            *self._estimated(promised),
+        ]
         known = rows.filter(rows["label"].is_valid()).select([*columns(self.pipeline, self.profile), "label"])
         readings += outcomes(self.pipeline, self.profile, known, rows.num_rows, promised)
         measurements = [judged(one, self.pipeline, tick, 1, tick.end, bounds) for one in readings]

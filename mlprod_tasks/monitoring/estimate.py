@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from mlprod_tasks.declaration import CostMatrix, Pipeline
 from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.models.decision_value import ValueUndefined, worth
+from mlprod_tasks.monitoring.count import rounded, sum_of
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.monitoring.realised import PER, NotRealised
 from mlprod_tasks.platform.sql import quoted
@@ -39,6 +40,7 @@ FEWEST_ROWS = 30
 FEWEST_OF_A_CLASS = 10  # expected of each class for an AUC, as for the realised one
 MOST_SINGLE_SCORES = 200_000  # with more rows, scores are grouped in steps of 1 / STEPS
 STEPS = 65_536
+FINEST = 2**45  # a score is counted to one in so many: the sum of those of a step, of any number of rows, is a whole number
 ROWS_AT_ONCE = 500_000
 METRICS = ("roc_auc", "precision", "recall", "value")
 
@@ -172,19 +174,75 @@ def promised_by(con: Any, source: str, pipeline: Pipeline, curves: Sequence[Scor
     a decision depends on. curves: what scores mean; without any, scores are probabilities.
     """
     ((n,),) = con.execute(f"SELECT count(*) FROM {source}").fetchall()
-    together = "score" if n <= MOST_SINGLE_SCORES else f"floor(score * {STEPS})"
-    groups = con.execute(
-        f"SELECT avg(score) AS score, decision, count(*)::DOUBLE AS n FROM {source} GROUP BY {together}, decision ORDER BY 1, 2"
-    ).fetchnumpy()
-    score, decided, rows = (np.asarray(groups[name]) for name in ("score", "decision", "n"))
-    score = score.astype(np.float64)
-    counted = Promised(score, decided.astype(bool), rows, chances(score, curves))
-    if isinstance(pipeline.value, CostMatrix):
-        return replace(counted, worths=_by_matrix(pipeline.value, counted) if counted.n else ())
-    try:
-        return replace(counted, worths=_by_function(con, source, pipeline, curves) if counted.n else ())
-    except ValueUndefined as error:
-        return replace(counted, no_value=str(error))
+    promises = Promises(pipeline, n, tuple(curves))
+    return promises.merge([promises.read(con, source)])
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Rows by score and decision, (groups,) each; worths and no_value as in `Promised`.
+
+    score: the score, or its step of 1 / STEPS; beyond: the sum of what scores have beyond it, in units of 1 / FINEST.
+    """
+
+    score: Floats
+    decided: Bools
+    rows: NDArray[np.int64]
+    beyond: NDArray[np.int64]
+    worths: tuple[Worths, ...] = ()
+    no_value: str = ""
+
+
+@dataclass(frozen=True)
+class Promises:
+    """What scores promise: an aggregate of the rows that the model itself answered. rows: how many there are; else as above.
+
+    Scores are summed as whole numbers, so neither pieces nor threads change a bit; sums of worths by a function are rounded.
+    """
+
+    pipeline: Pipeline
+    rows: int
+    curves: tuple[ScoreCurve, ...] = ()
+
+    def read(self, con: Any, source: str) -> _Part:
+        step = f"floor(score * {STEPS})"
+        beyond = f"sum((score * {FINEST})::BIGINT - {step}::BIGINT * {FINEST // STEPS})::BIGINT"
+        groups = con.execute(
+            f"SELECT {step if self._in_steps else 'score'} AS score, decision, count(*) AS n, "
+            f"{beyond if self._in_steps else '0::BIGINT'} AS beyond FROM {source} GROUP BY 1, 2"
+        ).fetchnumpy()
+        score, decided, rows, sums = (np.asarray(groups[name]) for name in ("score", "decision", "n", "beyond"))
+        part = _Part(score.astype(np.float64), decided.astype(bool), rows.astype(np.int64), sums.astype(np.int64))
+        if isinstance(self.pipeline.value, CostMatrix) or not len(rows):
+            return part
+        try:
+            return replace(part, worths=_by_function(con, source, self.pipeline, self.curves))
+        except ValueUndefined as error:
+            return replace(part, no_value=str(error))
+
+    @property
+    def _in_steps(self) -> bool:
+        return self.rows > MOST_SINGLE_SCORES
+
+    def merge(self, parts: Sequence[_Part]) -> Promised:
+        score, place = np.unique(np.concatenate([part.score for part in parts]), return_inverse=True)
+        groups, group = np.unique(2 * place + np.concatenate([part.decided for part in parts]), return_inverse=True)
+        score, decided = score[groups // 2], groups % 2 == 1
+        rows, beyond = np.zeros(len(groups), np.int64), np.zeros(len(groups), np.int64)
+        np.add.at(rows, group, np.concatenate([part.rows for part in parts]))
+        np.add.at(beyond, group, np.concatenate([part.beyond for part in parts]))
+        if self._in_steps:
+            score = score / STEPS + beyond / rows / FINEST
+            order = np.lexsort((decided, score))
+            score, decided, rows = score[order], decided[order], rows[order]
+        counted = Promised(score, decided, rows.astype(np.float64), chances(score, self.curves))
+        if not counted.n:
+            return counted
+        if isinstance(self.pipeline.value, CostMatrix):
+            return replace(counted, worths=_by_matrix(self.pipeline.value, counted))
+        if undefined := [part.no_value for part in parts if part.no_value]:
+            return replace(counted, no_value=undefined[0])
+        return replace(counted, worths=tuple(map(Worths.of_all, zip(*(p.worths for p in parts if p.worths), strict=True))))
 
 
 def chances(score: Floats, curves: Sequence[ScoreCurve]) -> Floats:
@@ -278,6 +336,12 @@ class Worths:
     rows: float
     expected: float
     variance: float
+
+    @staticmethod
+    def of_all(several: Sequence[Worths]) -> Worths:
+        """Those of all rows from those of pieces."""
+        rows, expected, variance = (sum_of(getattr(one, name) for one in several) for name in ("rows", "expected", "variance"))
+        return Worths(rows, rounded(expected), rounded(variance))
 
 
 def expected_worth(score: Floats, if_positive: Floats, if_negative: Floats, rows: Floats | float = 1.0) -> Worths:

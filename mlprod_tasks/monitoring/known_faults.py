@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.models.reference_profile import ProfileColumn, ReferenceProfile
-from mlprod_tasks.monitoring.count import types
 from mlprod_tasks.monitoring.inputs import FEWEST_ROWS, quiet_bound
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.monitoring.observe import Observed
@@ -26,6 +25,8 @@ from mlprod_tasks.statistics.bins import NULL, OTHER, Counts, number
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+    from mlprod_tasks.monitoring.tick_rows import TickRows
 
 Floats = NDArray[np.float64]
 
@@ -78,8 +79,7 @@ class _Shifted:
 
 
 def with_known_faults(
-    con: DuckDBPyConnection,
-    source: str,
+    rows: TickRows,
     profile: ReferenceProfile,
     observed: Observed,
     readings: Sequence[Reading],
@@ -87,10 +87,10 @@ def with_known_faults(
 ) -> list[Reading]:
     """The readings of a tick's inputs, those of a feature with a known fault with its name, and a reading of each such fault.
 
-    source: what follows FROM: the rows that the model itself answered. trailing: features that are made of many events, so that
+    rows: those that the model itself answered. trailing: features that are made of many events, so that
     none of them is a time of the day.
     """
-    found = {one.slice: one for one in known_faults(con, source, profile, observed, trailing)}
+    found = {one.slice: one for one in known_faults(rows, profile, observed, trailing)}
     named = [
         replace(one, detail="; ".join(filter(None, (found[one.slice].detail, one.detail))))
         if one.what in NAMED_IN and one.slice in found
@@ -101,13 +101,21 @@ def with_known_faults(
 
 
 def known_faults(
-    con: DuckDBPyConnection, source: str, profile: ReferenceProfile, observed: Observed, trailing: Collection[str] = ()
+    rows: TickRows, profile: ReferenceProfile, observed: Observed, trailing: Collection[str] = ()
 ) -> Iterator[Reading]:
     """A reading for each feature whose shift is explained by a known fault."""
     if observed.answered < FEWEST_ROWS:
         return
-    kinds = types(con, source)
-    shifted = [one for column in profile.features if (one := _shifted(con, source, column, observed, kinds)) is not None]
+    moved = [(column, before) for column in profile.features if (before := _moved(column, observed)) is not None]
+    if not moved:
+        return
+    columns = {column.name: _has_numbers(column) for column, _ in moved}
+    values = rows.aggregate(_ValuesOf(columns, rows.kinds), "values of features that moved")
+    shifted = [
+        _Shifted(column, float(observed.columns[column.name].counts[NULL]), values[column.name], before)
+        for column, before in moved
+        if len(values[column.name].rows)
+    ]
     swapped = dict(_swapped(shifted))
     for one in shifted:
         clock = (None, "") if one.column.name in trailing else _other_clock(one)
@@ -118,10 +126,8 @@ def known_faults(
                 break
 
 
-def _shifted(
-    con: DuckDBPyConnection, source: str, column: ProfileColumn, observed: Observed, kinds: Mapping[str, str]
-) -> _Shifted | None:
-    """The feature with its values, if its distribution moved further than on quiet ticks; None if not, or if it has none."""
+def _moved(column: ProfileColumn, observed: Observed) -> float | None:
+    """The corrected PSI of a feature whose distribution moved further than on quiet ticks; None if it did not, or has none."""
     counted = observed.columns.get(column.name)
     if (
         counted is None
@@ -135,8 +141,37 @@ def _shifted(
     before = distances.corrected_psi(reference, now)
     if before < max(LEAST_SHIFT, quiet_bound(column.tick_psi) or 0.0) or not _certain(column, reference, now):
         return None
-    at = _numbers(con, source, column.name, kinds) if _has_numbers(column) else _texts(con, source, column.name)
-    return _Shifted(column, float(counted.counts[NULL]), at, before) if len(at.rows) else None
+    return before
+
+
+@dataclass(frozen=True)
+class _ValuesOf:
+    """The values of some columns: an aggregate. columns: by name, whether of numbers. kinds: DuckDB's types.
+
+    Numbers of each piece stand at its quantiles: so no share of all rows is off by more than half of the distance of LEVELS.
+    """
+
+    columns: Mapping[str, bool]
+    kinds: Mapping[str, str]
+
+    def read(self, con: DuckDBPyConnection, source: str) -> dict[str, _Values]:
+        return {
+            name: _numbers(con, source, name, self.kinds) if of_numbers else _texts(con, source, name)
+            for name, of_numbers in self.columns.items()
+        }
+
+    def merge(self, parts: Sequence[dict[str, _Values]]) -> dict[str, _Values]:
+        return {name: _together([part[name] for part in parts], of_numbers) for name, of_numbers in self.columns.items()}
+
+
+def _together(pieces: Sequence[_Values], of_numbers: bool) -> _Values:
+    """The values of all rows; of texts the most frequent first."""
+    values, place = np.unique(np.concatenate([one.values for one in pieces]), return_inverse=True)
+    rows = np.bincount(place, np.concatenate([one.rows for one in pieces]), minlength=len(values)).astype(np.float64)
+    if of_numbers:
+        return _Values(values, rows)
+    order = np.argsort(-rows, kind="stable")[:MOST_CATEGORIES]
+    return _Values(values[order], rows[order])
 
 
 def _certain(column: ProfileColumn, reference: Counts, now: Counts) -> bool:

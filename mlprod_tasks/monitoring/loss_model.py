@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
 
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from mlprod_tasks.declaration import LightGBM, Model
 from mlprod_tasks.documents.formatting import format_count, format_number
 from mlprod_tasks.models.reference_profile import SCORE, LossModel, ReferenceNumbers
+from mlprod_tasks.monitoring.count import rounded, sum_of
 from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.platform.sql import quoted
 from mlprod_tasks.statistics.auc_interval import Z
@@ -31,6 +32,7 @@ Floats = NDArray[np.float64]
 
 FEWEST_TO_LEARN = 200  # labelled rows of the reference
 FEWEST_ROWS = 30  # of a tick
+ROWS_AT_ONCE = 200_000
 MOST_ROWS = 50_000  # of the reference, evenly spaced
 MOST_FEATURES = 20
 MOST_CATEGORIES = 100  # of a feature, the most frequent ones
@@ -65,27 +67,70 @@ def estimates(con: Any, source: str, numbers: ReferenceNumbers) -> Iterator[Read
 
     source: what follows FROM, with the features and `score` of rows that the model itself answered.
     """
-    model = numbers.losses
-    if model is None:
-        return
-    known = {name for name, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
-    lacking = [name for name in model.features if name not in known]
-    columns = ", ".join(quoted(name) for name in (*model.features, SCORE) if name in known)
-    rows: pa.Table = con.sql(f"SELECT {columns} FROM {source}").to_arrow_table()
-    n = rows.num_rows
-    for metric in ESTIMATED:
-        reference = numbers.mae if metric == "mae" else numbers.rmse
-        why = _why_not(lacking, n, reference)
-        if why:
-            yield Reading(f"estimated_{metric}", None, n, reference=reference, why=why)
-            continue
-        value, low, high = _errors(model, rows)[metric]
-        detail = (
-            f"{format_number(value)}, assuming that errors still depend on features as in the reference, which has "
-            f"{format_number(reference)}"
-        )
-        interval = (low / reference, high / reference)
-        yield Reading(f"estimated_{metric}", value / reference, n, reference=reference, detail=detail, interval=interval)
+    errors = EstimatedErrors(numbers)
+    yield from errors.merge([errors.read(con, source)])
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Sums over rows of the absolute errors `a` and the squared errors `s` that the models expect."""
+
+    rows: int
+    absolute: float = 0.0  # a
+    squared: float = 0.0  # s
+    spread: float = 0.0  # s - a^2, if above 0
+    fourth: float = 0.0  # s^2
+
+
+@dataclass(frozen=True)
+class EstimatedErrors:
+    """The readings of `estimates`: an aggregate of the rows that the model itself answered. Sums are rounded."""
+
+    numbers: ReferenceNumbers
+
+    def read(self, con: Any, source: str) -> tuple[list[str], _Sums]:
+        """The columns that the rows lack, and sums; these without expected errors if there are such columns."""
+        model = self.numbers.losses
+        if model is None:
+            return [], _Sums(0)
+        known = {name for name, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+        lacking = [name for name in model.features if name not in known]
+        if lacking:
+            ((n,),) = con.execute(f"SELECT count(*) FROM {source}").fetchall()
+            return lacking, _Sums(n)
+        columns = ", ".join(quoted(name) for name in (*model.features, SCORE))
+        boosters, batches = (_unpacked(model.absolute), _unpacked(model.squared)), []
+        for batch in con.sql(f"SELECT {columns} FROM {source}").to_arrow_reader(ROWS_AT_ONCE):
+            x = _matrix(pa.Table.from_batches([batch]), (*model.features, SCORE), dict(model.categories))
+            absolute, squared = (np.maximum(_predicted(booster, x), 0.0) for booster in boosters)
+            spread = np.maximum(squared - absolute**2, 0.0)
+            batches.append(_Sums(len(x), *(float(one.sum()) for one in (absolute, squared, spread, squared**2))))
+        return [], _of_all(batches)
+
+    def merge(self, parts: Sequence[tuple[list[str], _Sums]]) -> list[Reading]:
+        if self.numbers.losses is None:
+            return []
+        sums, lacking = _of_all([part for _, part in parts]), parts[0][0]
+        return [_reading(metric, self.numbers, lacking, sums) for metric in ESTIMATED]
+
+
+def _of_all(pieces: Sequence[_Sums]) -> _Sums:
+    totals = (sum_of(getattr(one, name) for one in pieces) for name in ("absolute", "squared", "spread", "fourth"))
+    return _Sums(sum(one.rows for one in pieces), *totals)
+
+
+def _reading(metric: str, numbers: ReferenceNumbers, lacking: Sequence[str], sums: _Sums) -> Reading:
+    n, reference = sums.rows, numbers.mae if metric == "mae" else numbers.rmse
+    why = _why_not(lacking, n, reference)
+    if why or numbers.losses is None:
+        return Reading(f"estimated_{metric}", None, n, reference=reference, why=why)
+    value, low, high = map(rounded, _errors(numbers.losses, sums)[metric])
+    detail = (
+        f"{format_number(value)}, assuming that errors still depend on features as in the reference, which has "
+        f"{format_number(reference)}"
+    )
+    interval = (low / reference, high / reference)
+    return Reading(f"estimated_{metric}", value / reference, n, reference=reference, detail=detail, interval=interval)
 
 
 def _why_not(lacking: Sequence[str], n: int, reference: float) -> str:
@@ -98,14 +143,12 @@ def _why_not(lacking: Sequence[str], n: int, reference: float) -> str:
     return "" if reference > 0 else "the reference's is 0"
 
 
-def _errors(model: LossModel, rows: pa.Table) -> dict[str, tuple[float, float, float]]:
+def _errors(model: LossModel, sums: _Sums) -> dict[str, tuple[float, float, float]]:
     """Return each estimated error with the ends of its interval."""
-    x = _matrix(rows, (*model.features, SCORE), dict(model.categories))
-    absolute, squared = (np.maximum(_predicted(_unpacked(one), x), 0.0) for one in (model.absolute, model.squared))
-    n = len(x)
-    mae, mse = float(absolute.mean()), float(squared.mean())
-    half = Z * sqrt(float(np.maximum(squared - absolute**2, 0.0).sum())) / n
-    half_squared = Z * model.spread * sqrt(float((squared**2).sum())) / n
+    n = sums.rows
+    mae, mse = sums.absolute / n, sums.squared / n
+    half = Z * sqrt(sums.spread) / n
+    half_squared = Z * model.spread * sqrt(sums.fourth) / n
     return {
         "mae": (mae, max(0.0, mae - half), mae + half),
         "rmse": (sqrt(mse), sqrt(max(0.0, mse - half_squared)), sqrt(mse + half_squared)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from sqlalchemy import select
@@ -14,6 +14,7 @@ from mlprod_tasks.declaration import Pipeline, Tick, Trailing
 from mlprod_tasks.declaration.experiment import ASSIGNED
 from mlprod_tasks.declaration.feature import names_of
 from mlprod_tasks.declaration.rhythm import TickName
+from mlprod_tasks.experiments.own_rows import OwnRows
 from mlprod_tasks.models.reference_profile import ReferenceProfile
 from mlprod_tasks.monitoring import loss_model
 from mlprod_tasks.monitoring.adapted import adaptation
@@ -27,10 +28,10 @@ from mlprod_tasks.monitoring.inputs import inputs, volume
 from mlprod_tasks.monitoring.kinds import Family
 from mlprod_tasks.monitoring.known_faults import with_known_faults
 from mlprod_tasks.monitoring.measurement import Reading
-from mlprod_tasks.monitoring.observe import Observing
-from mlprod_tasks.monitoring.outcomes import columns, outcomes, promised_of, unmeasured
+from mlprod_tasks.monitoring.observe import Observed, Observing
+from mlprod_tasks.monitoring.outcomes import columns, outcomes, promised_of, promises_of, unmeasured
 from mlprod_tasks.monitoring.record import record, reference_of
-from mlprod_tasks.monitoring.tick_rows import rows_of_tick, source_of
+from mlprod_tasks.monitoring.tick_rows import TickRows, rows_of_tick, source_of
 from mlprod_tasks.monitoring.who_answered import WhoAnswered
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.engine import engine
@@ -156,20 +157,38 @@ def _measure_inputs(tick: Tick, measuring: _Measuring) -> list[Measurement]:
     logged, what = set(rows.kinds), f"measuring {pipeline.name} at {tick}"
     version, answered = rows.aggregate(WhoAnswered(logged), what)
     profile = measuring.reference(version)
-    own = answered.of(rows.source)
-    promised_by = promised_of(profile)
-    estimated = [] if promised_by is None else list(estimates(profile, promised_by(con, own, pipeline)))
-    if profile.numbers is not None:
-        estimated += loss_model.estimates(con, own, profile.numbers)
-    observed = rows.only(answered.condition).aggregate(Observing(profile, rows.kinds, answered), what)
+    observed, estimated = _observe_and_estimate(pipeline, profile, rows, answered, what)
     only: dict[str, bool] = {watch.what: watch.only_important for watch in pipeline.watches}
     trailing = {name for one in pipeline.features if isinstance(one, Trailing) for name in names_of(one)}
-    readings = with_known_faults(con, own, profile, observed, list(inputs(profile, observed, only)), trailing)
-    readings += adaptation(con, pipeline, profile, own, logged, version, tick, platform)
+    own = rows.only(answered.condition)
+    readings = with_known_faults(own, profile, observed, list(inputs(profile, observed, only)), trailing)
+    readings += adaptation(own, pipeline, profile, version, tick, platform)
     readings += [*fresh, *estimated]
     if pipeline.entity_table.snapshots:
         readings = [replace(one, value=None, why=NO_USUAL_VOLUME) if one.what == "volume" else one for one in readings]
     return _write(tick, "input", readings, version, measuring)
+
+
+def _observe_and_estimate(
+    pipeline: Pipeline, profile: ReferenceProfile, rows: TickRows, answered: OwnRows, what: str
+) -> tuple[Observed, list[Reading]]:
+    """What is counted of a tick's rows, and the metrics that are estimated from them."""
+    own = rows.only(answered.condition)
+    asked: list[Any] = [Observing(profile, rows.kinds, answered)]
+    promises = promises_of(pipeline, profile, answered.answered)
+    if promises is not None:
+        asked.append(promises)
+    elif profile.numbers is not None:
+        asked.append(loss_model.EstimatedErrors(profile.numbers))
+    observed, *others = own.aggregates(asked, what)
+    if promises is not None:
+        return observed, list(estimates(profile, others[0]))
+    if profile.numbers is not None:
+        return observed, others[0]
+    promised_by = promised_of(profile)
+    return observed, [] if promised_by is None else list(
+        estimates(profile, promised_by(rows.con, answered.of(rows.source), pipeline))
+    )
 
 
 def _measure_health(tick: Tick, version: int, measuring: _Measuring) -> list[Measurement]:

@@ -85,6 +85,11 @@ def promised_of(profile: ReferenceProfile) -> Callable[[Any, str, Pipeline], Any
     return {"binary": of_yes_or_no, "regression": None, "multiclass": class_outcomes.promised_by}[profile.task]
 
 
+def promises_of(pipeline: Pipeline, profile: ReferenceProfile, rows: int) -> estimate.Promises | None:
+    """The same of a yes or no as an aggregate of so many rows that the model answered; None for other tasks."""
+    return estimate.Promises(pipeline, rows, profile.recalibration) if profile.task == "binary" else None
+
+
 def _of_model(
     con: Any, pipeline: Pipeline, profile: ReferenceProfile, own: pa.Table, promised: Any | None
 ) -> Iterator[Reading]:

@@ -21,17 +21,21 @@ from benchmarks import spark_scoring
 from benchmarks.spark_cluster import SparkCluster, kill_executor, spark_cluster
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Split, TickRange
+from mlprod_tasks.monitoring import tick_rows
+from mlprod_tasks.monitoring.measure import measure
 from mlprod_tasks.operations.doctor import check_installation
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.compute import compute_of
 from mlprod_tasks.platform.compute.same_code import hosts
 from mlprod_tasks.platform.compute.spark import ExecutorsDiffer, compute_piece
 from mlprod_tasks.platform.lake import TableMissing
+from mlprod_tasks.platform.ledger import Measurement
 from mlprod_tasks.platform.threads import threads_here
 from mlprod_tasks.scoring import in_pieces
 from mlprod_tasks.scoring.score import score
 from mlprod_tasks.training.assemble import write_set
 from mlprod_tasks.training.split import windows
+from tests.support import large_tick, monitored_shop
 from tests.support.trained_shop import Shop
 
 FEBRUARY, MARCH = date(2013, 2, 1), date(2013, 3, 31)
@@ -82,6 +86,26 @@ def test_a_training_set_is_that_of_one_process(
     assert tables[0].num_rows > 100_000
     assert tables[0].equals(tables[1])
     assert records[0] == records[1]
+
+
+def test_a_tick_is_measured_as_in_one_process(cluster: SparkCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tick_rows, "PIECE_ROWS", large_tick.ROWS // 5)
+    here = monitored_shop.shop_platform(tmp_path / "here")
+    monitored_shop.score_tick(here, large_tick.rows())
+    settings = replace(here.settings, engine="spark", spark_master=cluster.url, measure_rows=large_tick.ROWS - 1)
+    there = Platform(
+        replace(settings, ledger_url=monitored_shop.shop_platform(tmp_path / "there").settings.ledger_url), here.clock
+    )
+    found = []
+    for platform in (here, there):
+        platform.__dict__["registry"] = monitored_shop.StoredProfiles({monitored_shop.VERSION: large_tick.profile().as_json()})
+        measure(large_tick.pipeline, large_tick.pipeline.schedule.tick(large_tick.NOW), platform)
+        rows = platform.ledger.all(Measurement)
+        found.append({(row.what, row.slice): (row.value, row.n, row.interval_low, row.breached, row.sentence) for row in rows})
+    for of in set(found[0]) | set(found[1]):
+        assert found[1].get(of) == found[0].get(of), of
+    assert found[0]["domain_auc", ""][0] is not None
+    assert not list((there.settings.home / "exchange").iterdir())
 
 
 def slowly(folder: Path, numbers: Iterator[int]) -> Iterator[int]:

@@ -20,6 +20,7 @@ from mlprod_tasks.monitoring.known_faults import KNOWN_FAULT, with_known_faults
 from mlprod_tasks.monitoring.measurement import judged
 from mlprod_tasks.monitoring.observe import observe
 from mlprod_tasks.monitoring.profile import make_profile
+from mlprod_tasks.monitoring.tick_rows import TickRows
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.ledger import Measurement
 
@@ -67,7 +68,7 @@ def measured(rows: pd.DataFrame, pipeline: Pipeline, profile: ReferenceProfile) 
     with engine(threads=1) as con:
         con.register("rows_of_day", pa.Table.from_pandas(rows, preserve_index=False))
         seen = observe(con, "rows_of_day", profile, sampled=False)
-        readings = with_known_faults(con, "rows_of_day", profile, seen, list(inputs(profile, seen, together=False)))
+        readings = with_known_faults(TickRows(con, "rows_of_day"), profile, seen, list(inputs(profile, seen, together=False)))
     made = [judged(one, pipeline, tick, 1, tick.end, bounds) for one in readings]
     found = causes(pipeline, made)
     for one in made:

@@ -71,6 +71,22 @@ def test_the_interval_holds_the_realised_error_in_about_95_of_100_ticks(known):
     assert all(88 <= n <= 100 for n in held.values()), held
 
 
+def test_pieces_estimate_what_the_whole_does_and_so_does_a_mean_over_rows_in_plain_numpy(known):
+    rows, errors = made(5000, 4), loss_model.EstimatedErrors(known)
+    with engine() as con:
+        con.register("tick", rows)
+        pieces = [
+            f"(SELECT * FROM tick WHERE {one})"
+            for one in ("amount > 0.7", "amount <= 0.7 AND place <> 'west'", "false", "amount <= 0.7 AND place = 'west'")
+        ]
+        apart = errors.merge([errors.read(con, piece) for piece in pieces])
+    assert {one.what: one for one in apart} == estimated(known, rows)
+    model = known.losses
+    x = loss_model._matrix(rows, (*model.features, "score"), dict(model.categories))
+    absolute = loss_model._predicted(loss_model._unpacked(model.absolute), x)
+    assert apart[0].value == pytest.approx(float(np.maximum(absolute, 0).mean()) / known.mae, rel=1e-8)
+
+
 def test_labels_play_no_part_so_a_concept_shift_is_not_found(known):
     rows = made(1000, 3)
     moved = rows.set_column(rows.column_names.index("label"), "label", pa.array(np.full(1000, 1e6)))

@@ -12,7 +12,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from mlprod_tasks import declaration as ml
+from mlprod_tasks.monitoring.estimate import Promised, Promises, estimates
 from mlprod_tasks.monitoring.inputs import inputs
+from mlprod_tasks.monitoring.known_faults import known_faults
 from mlprod_tasks.monitoring.observe import Observed, Observing
 from mlprod_tasks.monitoring.tick_rows import TickRows, pieces_of, rows_of_tick, source_of
 from mlprod_tasks.monitoring.who_answered import WhoAnswered
@@ -74,6 +77,49 @@ def test_pieces_give_what_the_whole_gives(files: dict[int, dict[str, int]], n: i
     assert set(whole.levels) == {"asked"}
     readings = [list(inputs(large_tick.profile(), one, together=False)) for one in (apart, whole)]
     assert readings[0] == readings[1]
+
+
+def promised(sizes: dict[str, int], pieces: Sequence[str], pipeline: ml.Pipeline) -> Promised:
+    with engine(threads=2) as con:
+        rows = TickRows(con, source_of(list(sizes)), tuple(pieces))
+        _, own = rows.aggregate(WhoAnswered(set(rows.kinds)), "who answered")
+        promises = Promises(pipeline, own.answered, large_tick.profile().recalibration)
+        return rows.only(own.condition).aggregate(promises, "promises")
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_what_scores_promise_is_the_same_from_pieces(files: dict[int, dict[str, int]], n: int) -> None:
+    by_asked = ml.ValueFunction(act="CASE WHEN outcome THEN asked ELSE -2 END", wait="-score")
+    for pipeline in (large_tick.pipeline, replace(large_tick.pipeline, value=by_asked)):
+        whole, apart = promised(files[n], (), pipeline), promised(files[n], in_pieces(files[n], "few"), pipeline)
+        for name in ("score", "decided", "rows", "chances"):
+            assert np.array_equal(getattr(whole, name), getattr(apart, name)), name
+        assert (apart.worths, apart.no_value) == (whole.worths, whole.no_value)
+        assert list(estimates(large_tick.profile(), apart)) == list(estimates(large_tick.profile(), whole))
+    rows = large_tick.rows(n).to_pandas()
+    own = rows[~rows["fallback"] & ~rows["variant"].isin(["cheap"])]
+    assert whole.n == len(own)
+    assert (whole.score * whole.rows).sum() == pytest.approx(own["score"].sum(), rel=1e-12)
+    assert whole.rows[whole.decided].sum() == own["decision"].sum()
+
+
+def test_a_known_fault_is_found_in_pieces_too(files: dict[int, dict[str, int]]) -> None:
+    sizes, found = files[large_tick.ROWS], []
+    cents = "(SELECT * REPLACE (people * 100 AS people) FROM {})".format
+    for pieces in ((), in_pieces(sizes, "few")):
+        with engine(threads=2) as con:
+            rows = TickRows(con, cents(source_of(list(sizes))), tuple(map(cents, pieces)))
+            _, own = rows.aggregate(WhoAnswered(set(rows.kinds)), "who answered")
+            seen = rows.only(own.condition).aggregate(Observing(large_tick.profile(), rows.kinds, own), "counts")
+            faults = known_faults(rows.only(own.condition), large_tick.profile(), seen)
+            (of_people,) = [one for one in faults if one.slice == "people"]
+        found.append(of_people)
+    assert (
+        found[0].detail
+        == found[1].detail
+        == "its values are 100 times what they were, as cents are of euros: has its unit changed?"
+    )
+    assert found[1].value == pytest.approx(found[0].value, abs=0.01)
 
 
 def test_each_row_is_in_one_piece() -> None:

@@ -223,7 +223,8 @@ class ReferenceProfile:
     are too few, or in older profiles. numbers, classes: what is known of outcomes that are
     numbers or classes, both None for yes or no; label_rate, roc_auc, precision, recall and decisions are None for others.
     recalibration: of a yes or no, what scores meant on the reference, then the same on resamples of its ticks, which tell how
-    sure that is; empty with too few outcomes, or in older profiles.
+    sure that is; empty with too few outcomes, or in older profiles. years: levels on every tick of the training set, if it
+    spans more than a year.
     """
 
     first: str
@@ -247,6 +248,7 @@ class ReferenceProfile:
     numbers: ReferenceNumbers | None = None
     classes: ReferenceClasses | None = None
     recalibration: tuple[ScoreCurve, ...] = ()
+    years: ReferenceHistory | None = None
 
     @property
     def columns(self) -> tuple[ProfileColumn, ...]:
@@ -277,6 +279,8 @@ class ReferenceProfile:
             del written["classes"]
         if not self.recalibration:
             del written["recalibration"]
+        if self.years is None:
+            del written["years"]
         for column in (written["score"], *written["features"]):
             if not column["levels"]:
                 del column["levels"]

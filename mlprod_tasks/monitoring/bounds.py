@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mlprod_tasks.declaration import Pipeline, Watch
 from mlprod_tasks.declaration.rhythm import TickName, tick_named
 from mlprod_tasks.documents.formatting import format_number
-from mlprod_tasks.monitoring import learned
+from mlprod_tasks.monitoring import last_year, learned
 from mlprod_tasks.monitoring.holidays import BY_CALENDAR, is_holiday
 from mlprod_tasks.monitoring.kinds import KINDS
 from mlprod_tasks.platform.ledger import Intervention, Measurement
@@ -39,7 +39,8 @@ class Bound:
     slice: '' for every watched slice. origin: 'declared', 'learned', 'declared and learned', 'nothing to learn from', 'what the
     reference reaches' (for a profile that keeps no history), 'not judged on a holiday', or 'set by' and who; '' if the value is
     not watched. since: the tick from which a person's bound applies; set_by: that person. holidays: the number of other
-    holidays from which it is learned; unjudged: why nothing is judged on a holiday.
+    holidays from which it is learned; unjudged: why nothing is judged on a holiday. last_year: whether the change that the same
+    weeks of last year brought is added.
     """
 
     what: str
@@ -52,6 +53,7 @@ class Bound:
     set_by: str = ""
     holidays: int = 0
     unjudged: str = ""
+    last_year: bool = False
 
     @property
     def subject(self) -> str:
@@ -195,13 +197,10 @@ class Bounds:
             return Bound(what, slice)
         if self._is_holiday and what in BY_CALENDAR:
             return self._of_holiday(watch, slice)
-        spread = self._learned_spread(watch, slice)
+        spread, by_last_year = self._expected(watch, slice)
         if spread is None:
             return _declared_bound(watch, slice, None if self._histories else quiet)
-        if what == SERIES and self.profile is not None:
-            ahead = self.pipeline.schedule.ticks_between(tick_named(self.profile.last), self.day)
-            spread = learned.forecast(spread, ahead)
-        return self._around(watch, slice, spread)
+        return replace(self._around(watch, slice, spread), last_year=by_last_year)
 
     def all(self) -> tuple[Bound, ...]:
         """All bounds, watched or set by a person, in the declaration's order."""
@@ -220,19 +219,47 @@ class Bounds:
         )
 
     def _of_holiday(self, watch: Watch, slice: str) -> Bound:
-        """The bound on a holiday, learned from other holidays."""
+        """The bound on a holiday, learned from other holidays of the reference, or of the years before it."""
         key = subject(watch.what, slice)
         history = next((one for one in self._histories if key in one.values), None)
-        alike = [] if history is None else self._values(history, key, holiday=True)
+        if watch.learned is None or history is None:
+            return Bound(watch.what, slice, origin=HOLIDAY, unjudged="it is a holiday, and the bound is one of ordinary days")
+        alike = self._values(history, key, holiday=True)
         spread = learned.learn(watch.what, [value for _, value in alike])
-        if watch.learned is None:
-            why = "it is a holiday, and the bound is one of ordinary days"
-            return Bound(watch.what, slice, origin=HOLIDAY, unjudged=why)
+        ordinary, by_last_year = self._expected(watch, slice)
+        if spread is None and ordinary is not None and (course := self._course(key)) is not None:
+            spread = last_year.on_holidays(*course, self.pipeline.schedule.season(self.day), ordinary)
         if spread is None:
             known = sum(value is not None for _, value in alike)
             why = f"it is a holiday, and the reference has {known} of the {learned.FEWEST_TICKS} that a comparison takes"
             return Bound(watch.what, slice, origin=HOLIDAY, unjudged=why)
-        return replace(self._around(watch, slice, spread), holidays=spread.degrees + 1)
+        return replace(self._around(watch, slice, spread), holidays=len(spread.off), last_year=by_last_year)
+
+    def _expected(self, watch: Watch, slice: str) -> tuple[learned.Spread | None, bool]:
+        """What is learned of ordinary ticks, and whether the same weeks of last year tell more than the reference alone."""
+        spread = self._learned_spread(watch, slice)
+        if spread is None:
+            return None, False
+        far = 0 if self.profile is None else self.pipeline.schedule.ticks_between(tick_named(self.profile.last), self.day)
+        forecast = learned.forecast(spread, far) if watch.what == SERIES and self.profile is not None else None
+        course = self._course(subject(watch.what, slice)) if watch.what in last_year.LEVELS else None
+        ahead = None if course is None else last_year.expected(course[0], self._reference, far, len(spread.centres) > 1)
+        if ahead is None or (forecast is not None and forecast.sd <= ahead.error):
+            return forecast or spread, False
+        return last_year.moved(spread, ahead), True
+
+    def _course(self, key: str) -> tuple[last_year.Course, last_year.Floats] | None:
+        """A value on each tick of the training set, and on holidays, if it spans more than a year."""
+        years = None if self.profile is None else self.profile.years
+        return None if years is None or key not in years.values else last_year.course_of(self.pipeline, years, key)
+
+    @cached_property
+    def _reference(self) -> range:
+        """The places of the reference's ticks in the training set."""
+        assert self.profile is not None
+        assert self.profile.years is not None
+        start, count = self.profile.years.days[0], self.pipeline.schedule.ticks_between
+        return range(count(start, tick_named(self.profile.first)), count(start, tick_named(self.profile.last)) + 1)
 
     def _values(self, history: ReferenceHistory, key: str, holiday: bool) -> list[tuple[TickName, float | None]]:
         """The values of the reference's ticks that are holidays, or of those that are not."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from functools import cache
 
-from mlprod_tasks.declaration import Holidays, Pipeline
+from mlprod_tasks.declaration import Holidays, Pipeline, Schedule
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.monitoring.relevance import OF_SHIFTS
 from mlprod_tasks.platform.ledger import Measurement
@@ -21,7 +21,11 @@ DAY = timedelta(days=1)
 
 def is_holiday(pipeline: Pipeline, tick: TickName) -> bool:
     """Whether a tick is on a declared holiday, or on a day around it that is declared to be like one."""
-    declared, schedule = pipeline.monitoring.holidays, pipeline.schedule
+    return falls_on(pipeline.monitoring.holidays, pipeline.schedule, tick)
+
+
+def falls_on(declared: Holidays | None, schedule: Schedule, tick: TickName) -> bool:
+    """The same of a schedule; never without holidays."""
     if declared is None:
         return False
     first = schedule.day_of(tick)

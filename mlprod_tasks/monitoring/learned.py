@@ -85,7 +85,7 @@ def learn(what: str, values: Sequence[float | None], seasons: Sequence[int] = ()
     seasons: of each tick, from 0 on; none if they do not matter. of: how many there are.
     """
     known = seasons or [0] * len(values)
-    kept = [(season, _to_scale(what, value)) for season, value in zip(known, values, strict=True) if value is not None]
+    kept = [(season, to_scale(what, value)) for season, value in zip(known, values, strict=True) if value is not None]
     if len(kept) < FEWEST_TICKS:
         return None
     x, season = np.array([value for _, value in kept]), np.array([one for one, _ in kept])
@@ -232,7 +232,8 @@ def _student_quantile(one_side: float, degrees: int) -> float:
     return float(-stdtrit(degrees, one_side))
 
 
-def _to_scale(what: str, value: float) -> float:
+def to_scale(what: str, value: float) -> float:
+    """A value on the scale of its kind, on which quiet ticks spread roughly symmetrically."""
     if what in ROOT:
         return math.sqrt(max(0.0, value))
     return math.log(max(value, SMALLEST)) if what in LOG else value

@@ -43,7 +43,7 @@ def levels_by_tick(
             found.append(one.column)
     if not found:
         return {}
-    query = f"SELECT tick, {_means_sql(found, kinds)} FROM {source} GROUP BY tick"
+    query = f"SELECT tick, {means_sql(found, kinds)} FROM {source} GROUP BY tick"
     means = {tick: list(map(_rounded, of_tick)) for tick, *of_tick in con.execute(query).fetchall()}
     return {name: tuple(means[tick][at] for tick in ticks) for at, name in enumerate(found)}
 
@@ -79,7 +79,8 @@ def mean_levels(pieces: Sequence[Sums]) -> dict[str, float | None]:
     return means
 
 
-def _means_sql(names: Sequence[str], kinds: Mapping[str, str]) -> str:
+def means_sql(names: Sequence[str], kinds: Mapping[str, str]) -> str:
+    """SQL of the mean of each column's finite values, whose last digits depend on threads."""
     values = [f"{number(name, kinds[name])}::DOUBLE" for name in names]
     # favg adds with compensation: parallel sums then differ in the last digits only, which rounding removes.
     return ", ".join(f"favg({value}) FILTER (isfinite({value}))" for value in values)

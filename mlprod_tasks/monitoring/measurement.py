@@ -94,6 +94,9 @@ def _source(bound: Bound) -> str:
     """Where a bound comes from, in words; '' for a declared one."""
     if bound.set_by:
         return f" {bound.origin}"
+    if bound.origin in ("", "declared", "nothing to learn from"):
+        return ""
+    change = " and the change in the same weeks of last year" if bound.last_year else ""
     if bound.holidays:
-        return f", learned from {bound.holidays} other holidays"
-    return "" if bound.origin in ("", "declared", "nothing to learn from") else ", learned from the reference's own ticks"
+        return f", learned from {bound.holidays} other holidays{change}"
+    return f", learned from the reference's own ticks{change}"

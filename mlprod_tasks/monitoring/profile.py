@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from mlprod_tasks.models.reference_profile import (
 from mlprod_tasks.monitoring import loss_model, number_outcomes
 from mlprod_tasks.monitoring.count import count_by_tick
 from mlprod_tasks.monitoring.history import history_of
+from mlprod_tasks.monitoring.last_year import past_ticks
 from mlprod_tasks.monitoring.observe import Observed, observe_by_tick
 from mlprod_tasks.monitoring.recalibration import recalibration
 from mlprod_tasks.monitoring.residuals import explained, residuals
@@ -64,10 +66,13 @@ def make_profile(
     return profile_of(pipeline, rows, importance)
 
 
-def profile_of(pipeline: Pipeline, rows: pa.Table | Sequence[str], importance: Mapping[str, float]) -> ReferenceProfile:
+def profile_of(
+    pipeline: Pipeline, rows: pa.Table | Sequence[str], importance: Mapping[str, float], training_set: Path | None = None
+) -> ReferenceProfile:
     """The profile of a test window: a table, or Parquet files larger than memory.
 
-    Columns: the features, `tick`, `score`, `decision`, `label`. Rows without a label count as inputs only.
+    Columns: the features, `tick`, `score`, `decision`, `label`. Rows without a label count as inputs only. training_set: the
+    file of all windows, for what the same weeks of last year tell.
     """
     with engine() as con:
         if isinstance(rows, pa.Table):
@@ -101,7 +106,8 @@ def profile_of(pipeline: Pipeline, rows: pa.Table | Sequence[str], importance: M
             by_importance = sorted(important, key=lambda name: (-importance[name], name))
             learned = loss_model.fit(con, "reference", by_importance)
             profile = replace(profile, numbers=replace(profile.numbers, losses=learned))
-        return replace(profile, history=history_of(con, "reference", pipeline, profile, by_tick))
+        years = None if training_set is None else past_ticks(con, pipeline, profile, training_set)
+        return replace(profile, history=history_of(con, "reference", pipeline, profile, by_tick), years=years)
 
 
 def _outcome_metrics(con: Any, pipeline: Pipeline) -> dict[str, Any]:

@@ -51,8 +51,9 @@ NOT_YET = 0  # instead of a version's number: MLflow's begin at 1
 RECORD = (Assembled.FILE, assemble.DECLARATION, SearchResult.FILE, Evaluation.FILE, Environment.FILE)
 
 
-# Builds the reference profile of a test window from its rows and the features' importance: `monitoring.profile.profile_of`.
-ProfileOf = Callable[[Pipeline, pa.Table | Sequence[str], Mapping[str, float]], ReferenceProfile]
+# Builds the reference profile of a test window from its rows, the features' importance and the file of all windows:
+# `monitoring.profile.profile_of`.
+ProfileOf = Callable[[Pipeline, pa.Table | Sequence[str], Mapping[str, float], Path], ReferenceProfile]
 
 
 class NotThisModel(ValueError):
@@ -271,7 +272,8 @@ def _write_references(pipeline: Pipeline, folder: TrainingFolder, profile_of: Pr
             if isinstance(rows, StoredRows)
             else _with_scores(rows, decided)
         )
-        write_json(folder.path / PROFILE, profile_of(pipeline, scored, model.importance).as_json())
+        profile = profile_of(pipeline, scored, model.importance, folder.training_set)
+        write_json(folder.path / PROFILE, profile.as_json())
     chosen = np.unique(np.linspace(0, rows.num_rows - 1, GOLDEN_ROWS).astype(np.int64))
     golden = _with_scores(rows.take(chosen), predicted.take(chosen))
     pq.write_table(golden.select([*pipeline.feature_names, *logged_columns(predicted.take(slice(0, 0)))]), folder.path / GOLDEN)

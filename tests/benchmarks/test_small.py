@@ -31,6 +31,7 @@ TOGETHER = {
     "experiment_reading": r"\| reading with all checks \| \d+\.\d",
     "first_look": r"\| measure \| 2 \| \d+\.\d",
     "small_ticks": r"\| audit \| \d+\.\d\d s",
+    "seasons": r"\| and both \| \d+ of \d+",
     "commands": r"\| measure \| \d+\.\d\d",
 }
 # parsing loads Airflow with settings of its own.

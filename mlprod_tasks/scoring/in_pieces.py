@@ -26,7 +26,7 @@ from mlprod_tasks.scoring.answers import Answering, TickRows
 from mlprod_tasks.scoring.prediction_rows import prediction_rows
 
 if TYPE_CHECKING:
-    pass
+    from mlprod_tasks.adaptation.apply import Adaptation
 
 PIECE_ROWS = 500_000  # what an executor of 2 GB holds with its features
 MODELS_KEPT = 2
@@ -50,12 +50,14 @@ class ModelFiles:
 class Answerer:
     """Who answers all pieces of a tick.
 
-    model: None if the fallback answers all rows; fallback: as JSON, None if there is none; version: the fallback's.
+    model: None if the fallback answers all rows; fallback: as JSON, None if there is none; version: the fallback's. adaptation:
+    how the model's scores are adapted, if they may be.
     """
 
     model: ModelFiles | None
     fallback: dict[str, Any] | None
     version: int
+    adaptation: Adaptation | None = None
 
 
 @dataclass(frozen=True)
@@ -85,10 +87,15 @@ class InPieces:
         from mlprod_tasks.models.check_task import check_task
 
         pipeline, platform = self._pipeline, self._platform
-        check_task(pipeline, platform.registry.load_model(ref), ref.version)
+        loaded, adaptation = platform.registry.load_model(ref), None
+        check_task(pipeline, loaded, ref.version)
+        if pipeline.adapt is not None:
+            from mlprod_tasks.adaptation.apply import adaptation_of
+
+            adaptation = adaptation_of(pipeline, self._tick, ref.version, loaded, platform)
         kept = platform.ledger.get(Fallback, pipeline.name, ref.version)
         model = ModelFiles(ref, platform.registry.files(ref))
-        rows, done = self._scored(Answerer(model, None if kept is None else kept.model, ref.version), None)
+        rows, done = self._scored(Answerer(model, None if kept is None else kept.model, ref.version, adaptation), None)
         refused = sum(one.refused for one in done)
         if not refused:
             return TickRows(rows, ref.version, 0, None, None)
@@ -138,8 +145,6 @@ def _needs_all_rows(pipeline: Pipeline, tick: Tick, platform: Platform) -> str |
     """Why a tick cannot be scored in pieces; None if it can."""
     if pipeline.capacity is not None:
         return "of all rows the best are acted on"
-    if pipeline.adapt is not None:
-        return "scores are adapted"
     if pipeline.experiments is not None:
         from mlprod_tasks.bandits import run as bandits
         from mlprod_tasks.experiments import run as experiments
@@ -175,7 +180,7 @@ def _answered(pipeline: Pipeline, built: features.FeatureSet, by: Answerer) -> t
     if by.model is None:
         assert by.fallback is not None
         return answers.by_fallback(pipeline, built.table, by.fallback, by.version, None, None), PieceScored(rows, 0, [])
-    answering = Answering(_model(by.model), by.version)
+    answering = Answering(_model(by.model), by.version, by.adaptation)
     refused = answering.refused(built)
     done = PieceScored(rows, len(refused), answers.told_rows(pipeline, built, refused))
     if refused and by.fallback is None:

@@ -9,7 +9,7 @@ import os
 import random
 import signal
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -106,6 +106,15 @@ def test_the_fallback_answers_in_pieces_while_the_registry_is_away(promoted_shop
     away = Platform(replace(promoted_shop.platform.settings, mlflow_url="sqlite:////nowhere/at/all/mlflow.db"))
     whole, pieces = scored(promoted_shop.pipeline, away), scored(promoted_shop.pipeline, cut(away))
     assert (whole[1]["fallback_rows"], pieces[1]) == (120, whole[1])
+    assert pieces[0].equals(whole[0])
+
+
+def test_adapted_scores_and_the_champions_own_are_the_same_in_pieces(make_moved: Callable[[], Shop]) -> None:
+    shop = make_moved()
+    orders_changed(shop, "items", [None], 7)
+    whole, pieces = scored(shop.pipeline, shop.platform), scored(shop.pipeline, cut(shop.platform))
+    assert not whole[0]["score"].equals(whole[0]["raw_score"])
+    assert pieces[1] == whole[1]
     assert pieces[0].equals(whole[0])
 
 

@@ -66,8 +66,9 @@ DRIVERS = {
     "mysql": "mysql+pymysql",
     "mariadb": "mysql+pymysql",
     "mariadb+pymysql": "mysql+pymysql",
+    "mssql": "mssql+pymssql",
 }
-for _warehouse in ("snowflake",):  # each is imported when one is opened
+for _warehouse in ("snowflake", "bigquery", "redshift"):  # each is imported when one is opened
     registry.register(_warehouse, f"mlprod_tasks.platform.warehouses.{_warehouse}", "dialect")
 
 
@@ -90,6 +91,10 @@ def open_database(url: str, writes: bool = False) -> Engine:
         event.listen(engine, "connect", _patient_writer if writes else _patient)
         # In SQLite, a reading transaction that starts to write cannot wait for another writer, so writers lock at the start.
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN"))
+    if engine.dialect.name == "redshift":
+        from mlprod_tasks.platform.warehouses import redshift  # which needs its dialect, and few have it
+
+        event.listen(engine, "connect", redshift.for_reading)
     if engine.dialect.name == "mysql":
         event.listen(engine, "connect", mysql_session.for_writing if writes else mysql_session.for_reading)
     return engine
@@ -104,12 +109,27 @@ def reason(error: BaseException) -> str:
     original = getattr(error, "orig", None) or error
     if type(original).__module__.startswith("pymysql."):
         return mysql_session.reason(original)
+    if (told := _reason_of_warehouse(original)) is not None:
+        return told
     code = str(getattr(original, "pgcode", None) or getattr(original, "sqlstate", None) or "").strip("\0")
     if code and code[:2] not in WITHOUT_VALUES:
         return f"{type(original).__name__} with SQLSTATE {code}"
     lines = str(original).strip().splitlines()
     # SQLite's message about text that is not UTF-8 ends with the text.
     return lines[0].partition(" with text ")[0] if lines else type(original).__name__
+
+
+def _reason_of_warehouse(original: BaseException) -> str | None:
+    """The reason in the words of a warehouse that has no SQLSTATE; None for other databases."""
+    if "[BigQuery]" in str(original):
+        from mlprod_tasks.platform.warehouses import bigquery
+
+        return bigquery.reason(str(original))
+    if type(original).__module__.startswith(("pymssql", "mlprod_tasks.platform.warehouses.sql_server")):
+        from mlprod_tasks.platform.warehouses import sql_server
+
+        return sql_server.reason(original)
+    return None
 
 
 def _patient(connection: Any, _: Any) -> None:

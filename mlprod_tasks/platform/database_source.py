@@ -22,8 +22,9 @@ from mlprod_tasks.platform.mysql_types import MysqlType
 from mlprod_tasks.platform.settings import WAREHOUSES, Settings
 from mlprod_tasks.platform.source_errors import SourceMissing, SourceUnreachable, TypeNotRead
 from mlprod_tasks.platform.times import ColumnType, TimesToRead, conditions, count_rows, times_to_read
-from mlprod_tasks.platform.warehouses import adbc_dialect
+from mlprod_tasks.platform.warehouses import adbc_dialect, find_types
 from mlprod_tasks.platform.warehouses.adbc_dialect import AdbcDialect
+from mlprod_tasks.platform.warehouses.named_type import NamedType
 
 # Timestamps stored as text, perhaps with an offset, sort only roughly by time: read a little more.
 MARGIN = timedelta(days=1)
@@ -51,7 +52,8 @@ class DatabaseSource:
             raise SourceUnreachable(
                 f"table {table.name!r}: connection {source.connection!r} has a wrong URL: {error}. Correct it, then run again"
             ) from None
-        self._rows_of: Any = sql_table(source.table, *columns, schema=source.schema) if of_query is None else of_query
+        schema = source.schema or (self.engine.dialect.default_schema_name if self._is_warehouse else None)
+        self._rows_of: Any = sql_table(source.table, *columns, schema=schema) if of_query is None else of_query
         if of_query is None and self._is_warehouse:
             # BigQuery and SQL Server do not know a column by the full name of its table.
             self._rows_of = self._rows_of.alias("rows_of_table")
@@ -89,7 +91,9 @@ class DatabaseSource:
             if self.source.sql:
                 return self._as_declared(self._columns_of_query())
             types: Any
-            if (catalog := CATALOGS.get(self.engine.dialect.name)) is not None:
+            if self._is_warehouse:
+                types = find_types.table_types(self.engine, self._rows_of)
+            elif (catalog := CATALOGS.get(self.engine.dialect.name)) is not None:
                 types = catalog(self.engine, self.source.table, self.source.schema)
             else:
                 found = inspect(self.engine).get_columns(self.source.table, schema=self.source.schema)
@@ -114,8 +118,8 @@ class DatabaseSource:
 
     def _columns_of_query(self) -> Types:
         """As `columns`, of a query, which is run without rows."""
-        if isinstance(self.engine.dialect, AdbcDialect):
-            return dict(adbc_dialect.query_types(self.engine, _query(self.source.sql, [])))
+        if self._is_warehouse:
+            return dict(find_types.query_types(self.engine, _query(self.source.sql, [])))
         with self.engine.connect() as connection:
             asked: Any = select(literal_column("*")).select_from(_query(self.source.sql, [])).limit(0)
             found: Any = connection.execute(asked).cursor.description  # type: ignore[union-attr]
@@ -231,8 +235,8 @@ class DatabaseSource:
         if kind is not None and kind.has_hours:
             bounds = [kind.bound(m) for m in (self._local(start, end) if kind.is_naive else (start, end))]
         else:
-            prefix = "DATE " if kind is not None and kind.is_moment else ""
-            bounds = [literal_column(f"{prefix}'{m:%Y-%m-%d}'") for m in (start - MARGIN, end + 2 * MARGIN)]
+            form = kind.day if kind is not None and kind.is_moment else "'{}'"
+            bounds = [literal_column(form.format(f"{m:%Y-%m-%d}")) for m in (start - MARGIN, end + 2 * MARGIN)]
         return query.where(when >= bounds[0], when < bounds[1])
 
     def _local(self, start: datetime, end: datetime) -> tuple[datetime, datetime]:
@@ -243,11 +247,7 @@ class DatabaseSource:
         return start.astimezone(zone) - CLOCK_CHANGE, end.astimezone(zone) + CLOCK_CHANGE
 
 
-CATALOGS: dict[str, Any] = {
-    "postgresql": postgres_types.column_types,
-    "mysql": mysql_types.column_types,
-    "snowflake": adbc_dialect.table_types,
-}
+CATALOGS: dict[str, Any] = {"postgresql": postgres_types.column_types, "mysql": mysql_types.column_types}
 
 
 def _query(sql: str, columns: list[Any]) -> Any:
@@ -285,15 +285,15 @@ def _rows(engine: Engine, query: Select, table: Table, types: Types, chunk_rows:
     columns = enumerate(table.lake_columns)
     apart = [position for position, column in columns if column.personal == "hash" or column.name in days]
     names = [column.name for column in query.selected_columns]
-    of_mysql = {
+    converted = {
         position: kind
         for position, column in enumerate(table.lake_columns)
-        if isinstance(kind := types[column.name_in_source], MysqlType)
+        if isinstance(kind := types[column.name_in_source], MysqlType | NamedType)
     }
     with engine.connect().execution_options(stream_results=True) as connection:
         result = connection.execute(query)
         while chunk := result.fetchmany(chunk_rows):
             for rows in by_type(chunk, apart):
                 columns_of_rows = enumerate(zip(*rows, strict=True))
-                plain = (of_mysql[at].plain(values) if at in of_mysql else values for at, values in columns_of_rows)
+                plain = (converted[at].plain(values) if at in converted else values for at, values in columns_of_rows)
                 yield pa.RecordBatch.from_arrays([as_arrow(values) for values in plain], names=names)

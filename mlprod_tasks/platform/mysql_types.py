@@ -38,6 +38,7 @@ class MysqlType:
     shown: str
     base: str
     times: ClassVar[str] = "a timestamp, a date, or text of ISO 8601"
+    day: ClassVar[str] = "DATE '{}'"  # how a day is written to compare the column with
 
     @property
     def is_read(self) -> bool:

@@ -20,9 +20,14 @@ LAKE_CONNECTION = "lake"
 OF_MYSQL = ("mysql", "mysql+pymysql", "mariadb", "mariadb+pymysql")
 DATABASES = ("sqlite", "sqlite+pysqlite", "postgres", "postgresql", "postgresql+psycopg2", *OF_MYSQL)
 # What is only read from, with its name.
-WAREHOUSES = {"snowflake": "Snowflake"}
+WAREHOUSES = {"snowflake": "Snowflake", "bigquery": "BigQuery", "redshift": "Redshift", "mssql": "SQL Server"}
 # The drivers that are extras: what is imported, and the extra.
-EXTRAS = {**dict.fromkeys(OF_MYSQL, ("pymysql", "mysql")), "snowflake": ("adbc_driver_snowflake", "snowflake")}
+EXTRAS = {
+    **dict.fromkeys(OF_MYSQL, ("pymysql", "mysql")),
+    "snowflake": ("adbc_driver_snowflake", "snowflake"),
+    "bigquery": ("adbc_driver_bigquery", "bigquery"),
+    "mssql": ("pymssql", "mssql"),
+}
 
 
 # Where features, training rows and the scores of large ticks are computed.

@@ -11,10 +11,11 @@ from sqlalchemy.types import String
 from mlprod_tasks.platform.mysql_types import MysqlType
 from mlprod_tasks.platform.postgres_types import PostgresType
 from mlprod_tasks.platform.warehouses.arrow_type import ArrowType
+from mlprod_tasks.platform.warehouses.named_type import NamedType
 
 # The form whose text sorts by time and is a valid moment; others are looked at one by one.
 SIMPLE = r"^(?!0000)\d{4}-(0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])([ T]([01]\d|2[0-3]):[0-5]\d:[0-5]\d)?$"
-ColumnType = PostgresType | MysqlType | ArrowType
+ColumnType = PostgresType | MysqlType | ArrowType | NamedType
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def conditions(source: Any, name: str, kind: ColumnType | None) -> TimeCondition
         return TimeConditions(absent, and_(when.is_not(None), not_(simple)))
     if kind.is_moment:
         return TimeConditions(or_(absent, kind.no_moment(when)), false())
-    assert not isinstance(kind, ArrowType)  # whose texts are no times
+    assert not isinstance(kind, ArrowType | NamedType)  # whose texts are no times
     simple = type_coerce(when, String).regexp_match(literal_column(f"'{kind.pattern(SIMPLE)}'"))
     return TimeConditions(absent, and_(when.is_not(None), not_(simple)))
 

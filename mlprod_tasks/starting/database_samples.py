@@ -14,7 +14,7 @@ from sqlalchemy.types import TypeEngine
 from mlprod_tasks.platform.arrow_values import as_arrow
 from mlprod_tasks.platform.database import open_database, reason
 from mlprod_tasks.platform.settings import DATABASES, WAREHOUSES, missing_driver
-from mlprod_tasks.platform.warehouses import adbc_dialect
+from mlprod_tasks.platform.warehouses import adbc_dialect, find_types
 from mlprod_tasks.platform.warehouses.adbc_dialect import AdbcDialect
 from mlprod_tasks.starting.samples import SAMPLED_ROWS, CannotStart, Sample, name_of
 
@@ -43,7 +43,7 @@ def from_database(url: str, connection: str, only: tuple[str, ...] = ()) -> list
 
 def _table(engine: Engine, name: str, connection: str) -> Sample:
     keys, references = inspect(engine).get_pk_constraint(name), inspect(engine).get_foreign_keys(name)
-    found = (_arrow if isinstance(engine.dialect, AdbcDialect) else _rows)(engine, name)
+    found = (_rows_of_warehouse if engine.dialect.name in WAREHOUSES else _rows)(engine, name)
     return Sample(
         name_of(name),
         f"table {name}",
@@ -67,15 +67,24 @@ def _rows(engine: Engine, name: str) -> pa.Table:
     return pa.table({column.name: _array(column.type, values) for column, values in zip(table.columns, columns, strict=True)})
 
 
-def _arrow(engine: Engine, name: str) -> pa.Table:
-    types = adbc_dialect.table_types(engine, name, None) or {}
-    names = [one for one, kind in types.items() if kind.is_read]
-    selected: Any = map(column, names)
-    query = select(*selected).select_from(sql_table(name)).limit(literal_column(f"{SAMPLED_ROWS + 1}"))
+def _rows_of_warehouse(engine: Engine, name: str) -> pa.Table:
+    """The columns whose types have a meaning here."""
+    table = sql_table(name, schema=engine.dialect.default_schema_name if isinstance(engine.dialect, AdbcDialect) else None)
+    types: dict[str, Any] = {one: kind for one, kind in (find_types.table_types(engine, table) or {}).items() if kind.is_read}
+    chosen: Any = [kind.selected(column(one)).label(one) for one, kind in types.items()]
+    query = select(*chosen).select_from(table).limit(literal_column(f"{SAMPLED_ROWS + 1}"))
+    if not isinstance(engine.dialect, AdbcDialect):
+        query = select(*chosen).select_from(table).limit(SAMPLED_ROWS + 1)
+        with engine.connect() as opened:
+            found = list(zip(*opened.execute(query).all(), strict=True)) or [()] * len(types)
+        arrays = (as_arrow(kind.plain(values)) for kind, values in zip(types.values(), found, strict=True))
+        return pa.table(
+            dict(zip(types, (one.cast(pa.string()) if pa.types.is_null(one.type) else one for one in arrays), strict=True))
+        )
     # From batches alone: what an empty table announces may have other units than rows.
-    if found := [*adbc_dialect.batches(engine, query)]:
-        return pa.Table.from_batches(found)
-    return pa.schema([(one, types[one].arrow) for one in names]).empty_table()
+    if batches := [*adbc_dialect.batches(engine, query)]:
+        return pa.Table.from_batches(batches)
+    return pa.schema([(one, kind.arrow) for one, kind in types.items()]).empty_table()
 
 
 def _array(kind: TypeEngine[Any], values: Any) -> pa.Array:

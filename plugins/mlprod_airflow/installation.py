@@ -79,6 +79,10 @@ def _airflow_url(name: str) -> str:
     if driver == "sqlite":
         return f"sqlite:///{connection.host or connection.schema}"
     url = URL.create(driver, connection.login, connection.password, connection.host, connection.port, connection.schema)
+    if driver == "snowflake":
+        from mlprod_tasks.platform.warehouses.snowflake import with_extra_fields
+
+        url = with_extra_fields(url, extra)
     return url.render_as_string(hide_password=False)
 
 

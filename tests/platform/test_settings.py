@@ -83,7 +83,7 @@ def test_tables_may_lie_in_sqlite_postgresql_mariadb_and_mysql(url: str) -> None
     [
         "oracle://me:verysecret@db/shop",
         "mysql+asyncmy://me:verysecret@db/shop",
-        "mssql://me:verysecret@db",
+        "mssql+pyodbc://me:verysecret@db/shop",
         "postgresql+asyncpg://me:verysecret@db",
         "/folder",
     ],

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import pyarrow as pa
-from sqlalchemy import Connection, Engine, Select, false, literal_column, select
-from sqlalchemy import table as sql_table
+from sqlalchemy import Connection, Engine, Select
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import IdentifierPreparer
 
 from mlprod_tasks.platform.warehouses.arrow_type import ArrowType, SqlForms, arrow_types
+from mlprod_tasks.platform.warehouses.no_rows import no_rows
 
 STOPPED = "the warehouse stopped in the middle: see its log of queries"
 
@@ -68,10 +68,10 @@ def quoted_text(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def table_types(engine: Engine, table: str, schema: str | None) -> dict[str, ArrowType] | None:
+def table_types(engine: Engine, table: Any) -> dict[str, ArrowType] | None:
     """The types of a table's or view's columns, in their order; None if there is no such table. Raises: DBAPIError."""
     try:
-        return query_types(engine, sql_table(table, schema=schema))
+        return query_types(engine, table)
     except DBAPIError as error:
         if engine.dialect.is_missing(error):  # type: ignore[attr-defined]
             return None
@@ -81,9 +81,7 @@ def table_types(engine: Engine, table: str, schema: str | None) -> dict[str, Arr
 def query_types(engine: Engine, source: Any) -> dict[str, ArrowType]:
     """The types of what a selectable returns, which is run without rows. Raises: DBAPIError."""
     dialect: Any = engine.dialect
-    everything: Any = select(literal_column("*"))
-    nothing = everything.select_from(source).where(false()).limit(literal_column("0"))
-    with _reader(engine, nothing) as (reader, _):
+    with _reader(engine, no_rows(source)) as (reader, _):
         types = arrow_types(reader.schema, dialect.forms)
     return {dialect.normalize_name(name): kind for name, kind in types.items()}
 

@@ -21,6 +21,7 @@ class SqlForms:
     aware: str
     as_text: str
     as_moment: str
+    day: str = "DATE '{}'"
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,11 @@ class ArrowType:
     @property
     def is_naive(self) -> bool:
         return self.naive
+
+    @property
+    def day(self) -> str:
+        """How a day is written to compare the column with."""
+        return self.forms.day
 
     def selected(self, column: Any) -> Any:
         """What to select for a column of this type."""

@@ -8,6 +8,7 @@ and `protocol` lead to a proxy. Whatever begins with `adbc.` is an option of the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from sqlalchemy import URL, Connection, text
@@ -30,6 +31,7 @@ ALWAYS = {
     f"{CLIENT}login_timeout": "30s",
 }
 NO_TABLE = "42S02"
+AIRFLOWS = ("account", "database", "warehouse", "role", "region", "private_key_file")
 
 
 class Snowflake(AdbcDialect):
@@ -85,6 +87,11 @@ class Snowflake(AdbcDialect):
         found = connection.exec_driver_sql(f"SHOW PRIMARY KEYS IN TABLE {quote(table_name)}").mappings()
         columns = sorted((int(row["key_sequence"]), row["column_name"]) for row in found)
         return {"name": None, "constrained_columns": [self.normalize_name(name) for _, name in columns]}
+
+
+def with_extra_fields(url: URL, extra: Mapping[str, Any]) -> URL:
+    """The address of an Airflow connection, whose account, warehouse and more are among its extra fields."""
+    return url.update_query_dict({name: str(extra[name]) for name in AIRFLOWS if extra.get(name)})
 
 
 dialect = Snowflake

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ Floats = NDArray[np.float64]
 
 LEVELS = frozenset(("volume", "label_rate", "label_mean", "feature_level"))  # values that a change of the level moves
 WEEKS = 52  # after which the same weekday comes again
+USUAL = 0.9  # share of predictions by which their error is told, so that rare days, such as undeclared holidays, widen no bound
 FEWEST_BLOCKS = 6  # parts of the history, as long as the reference, by which predictions are compared
 
 
@@ -50,7 +52,10 @@ class Course:
 
 @dataclass(frozen=True)
 class Ahead:
-    """How far the level is expected to move, and the standard deviation and degrees of freedom of how wrong that was so far."""
+    """How far the level is expected to move, and how wrong that was so far.
+
+    error: the standard deviation that the USUAL share of those errors would have in a normal distribution. degrees: of freedom.
+    """
 
     change: float
     error: float
@@ -150,7 +155,8 @@ def expected(course: Course, reference: range, ahead: int, by_season: bool) -> A
     mean = tick_mean(means, [int(n) for n in rows[rows > 0]])
     if len(means) < FEWEST_BLOCKS or mean is None or mean.low <= 0:
         return None
-    return Ahead(change, math.sqrt(float(np.mean(with_it[known] ** 2))), len(means) - 1)
+    error = float(np.quantile(np.abs(with_it[known]), USUAL)) / NormalDist().inv_cdf((1 + USUAL) / 2)
+    return Ahead(change, error, len(means) - 1)
 
 
 def moved(spread: Spread, ahead: Ahead) -> Spread:

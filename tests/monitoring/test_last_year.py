@@ -87,7 +87,7 @@ def brute_force(logs: pd.Series, ahead: int) -> Ahead | None:
     if mean - stats.t.ppf(0.95, len(n) - 1) * math.sqrt(squares) / n.sum() <= 0:
         return None
     wrong = np.concatenate([block[:, 1] for block in blocks])
-    return Ahead(change(every - 1, ahead), float(np.sqrt(np.mean(wrong**2))), len(blocks) - 1)
+    return Ahead(change(every - 1, ahead), float(np.quantile(np.abs(wrong), 0.9) / stats.norm.ppf(0.95)), len(blocks) - 1)
 
 
 def seen(logs: pd.Series, ahead: int) -> Ahead | None:

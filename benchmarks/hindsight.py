@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from benchmarks.power_tasks import with_predictions
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.models import decision_value
 from mlprod_tasks.monitoring.diagnosis import DATA_FAULTS
 from mlprod_tasks.monitoring.hindsight import (
@@ -42,6 +43,7 @@ from mlprod_tasks.monitoring.hindsight import (
 )
 from mlprod_tasks.monitoring.profile import profile_of
 from mlprod_tasks.monitoring.record import reference_of
+from mlprod_tasks.monitoring.relevance import OF_SHIFTS
 from mlprod_tasks.monitoring.rules import fold
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.engine import engine
@@ -179,9 +181,9 @@ def print_hindsight(replayed: Replayed, *, again: bool = False) -> None:
     bad = [bool(one) for one in why]
     of_model = [rule.name for rule in pipeline.rules if rule.watch not in DATA_FAULTS]
 
-    def judged(rules: Sequence[str], noted: int) -> str:
+    def judged(rules: Sequence[str], noted: int, counts: Callable[[int], bool] = lambda tick: True) -> str:
         now, known = np.zeros(n, bool), np.zeros(n, bool)
-        ticks = sorted({(tick, version) for rule in rules for tick, version in fired.get(rule, ())})
+        ticks = sorted({(tick, version) for rule in rules for tick, version in fired.get(rule, ()) if counts(tick)})
         for tick, version in ticks:
             now[tick] |= bool(replayed.worse(version, around(tick, delay, n)))
             known[tick] |= now[tick] or bool(replayed.worse(version, before(tick, delay)))
@@ -199,6 +201,40 @@ def print_hindsight(replayed: Replayed, *, again: bool = False) -> None:
     quiet = n - len({tick for hits in fired.values() for tick, _ in hits})
     print(f"\n{quiet} of {n} ticks without an alarm. An alarm is right if the model was worse than on its reference from the")
     print(f"label delay before it to {AHEAD} ticks after it; for 'last week too', or on the last {WEEK} ticks with outcomes.\n")
+    if not again:
+        print_weighed(replayed, {name: [tick for tick, _ in hits] for name, hits in fired.items()}, judged)
+
+
+def print_weighed(
+    replayed: Replayed, fired: Mapping[str, Sequence[int]], judged: Callable[[Sequence[str], int, Callable[[int], bool]], str]
+) -> None:
+    """What would have been if shifts were alarms only where estimated performance or value is lower than on the reference."""
+    pipeline = replayed.pipeline
+    of_shifts = [rule.name for rule in pipeline.rules if rule.name in fired and rule.watch in OF_SHIFTS]
+    lower = {what: _estimated_losses(replayed, what) for what in ("estimated_roc_auc", "estimated_value")}
+    print("### Shifts weighed by what is estimated before labels\n")
+    print(
+        "| rules about shifts of inputs, scores and outcomes count | alarms, ticks | notes, ticks | precision | precision, "
+        "last week too | recall of bad weeks | delay, ticks |\n| --- | ---: | ---: | --- | --- | --- | ---: |"
+    )
+    print(f"| always | {judged(of_shifts, 0, lambda tick: True)} |")
+    for least in (0.0, LOSS.roc_auc):
+        weighed = judged(of_shifts, 0, lambda tick, least=least: lower["estimated_roc_auc"][tick] > least)
+        print(f"| if the estimated AUC is lower by more than {least:g} | {weighed} |")
+    for least in (0.0, LOSS.value):
+        weighed = judged(of_shifts, 0, lambda tick, least=least: lower["estimated_value"][tick] > least)
+        print(f"| if the estimated value is lower by more than {least:.0%} of the reference's | {weighed} |")
+    print()
+
+
+def _estimated_losses(replayed: Replayed, what: str) -> NDArray[np.float64]:
+    """How much lower an estimate is than on the reference, by tick, (n,); of a value as a share of it; -inf where unknown."""
+    number: dict[TickName, int] = {day: at for at, day in enumerate(replayed.days)}
+    lost = np.full(len(number), -np.inf)
+    for one in replayed.platform.ledger.all(Measurement, pipeline=replayed.pipeline.name, what=what):
+        if one.tick in number and one.value is not None and one.reference:
+            lost[number[one.tick]] = (one.reference - one.value) / (abs(one.reference) if what == "estimated_value" else 1)
+    return lost
 
 
 def spread(why: Sequence[tuple[str, ...]]) -> str:

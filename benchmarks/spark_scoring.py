@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -54,7 +55,7 @@ def main() -> int:
     """Print the table. Exit status 1 if the rows differ."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[ROWS])
-    parser.add_argument("--folder", help="where to work; needs some 400 bytes a row")
+    parser.add_argument("--folder", help="where to work; needs some 100 bytes a row")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--small", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -79,6 +80,7 @@ def main() -> int:
 def compare(rows: int, home: Path, folder: Path) -> bool:
     """Score by both engines, print a line for each, and return whether they left the same rows."""
     local, driver, _ = measured("local", home, None)
+    shutil.rmtree(home / "lake" / declared().name / "predictions")  # the lake keeps versions, and these are large
     print(f"| {rows:,} | local, {THREADS} threads | {local['seconds']:.1f} | | {driver:.2f} | | |", flush=True)
     with spark_cluster(folder / "spark", memory="2g") as cluster:
         spark, driver, executors = measured(cluster.url, home, cluster)

@@ -171,6 +171,7 @@ def score_pieces(
         if made is not None:
             with replacing(_file(folder, number), clean=False) as being_made:
                 pq.write_table(prediction_rows(pipeline, made), being_made)
+        del built, made  # before the next piece is read: one at a time
         yield done
 
 

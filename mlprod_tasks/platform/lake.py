@@ -198,7 +198,7 @@ class Lake:
     def replace_ticks(self, name: str, ticks: TickRange, rows: pa.Table | RowFiles, note: str = "") -> Written:
         """Replace the rows of `ticks`, all or nothing.
 
-        rows: has a date column `tick` with values in `ticks`; of files a bounded number is in memory at once. Writers of
+        rows: has a date column `tick` with values in `ticks`; of files a bounded number is read at once. Writers of
         different ticks do not wait for each other; a writer that lost a race for the same tick tries again.
 
         Raises: RowsRefused.

@@ -115,8 +115,8 @@ MULTICLASS_WATCHES = (
     *(watch for watch in WATCHES if watch.what not in _OF_TWO_CLASSES),
     Watch("class_psi", high=0.25, learned=LEARNED),
     Watch("estimated_log_loss", high=1.1, learned=LEARNED),
-    # One of four classes that comes twice as often gives a PSI of about 0.1.
-    Watch("label_psi", high=0.1, learned=LEARNED),
+    # A class of a tenth of the rows or more that comes twice as often gives a PSI above it.
+    Watch("label_psi", high=0.08, learned=LEARNED),
     Watch("unknown_classes", high=0.0),
     # Classes that are hard to tell lose little more by outcomes that have nothing to do with their rows.
     Watch("log_loss", high=1.05, learned=LEARNED),

@@ -22,6 +22,7 @@ BENCHMARKS = (
     "faults",
     "elastic",
     "power",
+    "quiet_ticks",
     "intervals",
     "results",
     "groceries",

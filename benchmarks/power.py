@@ -37,6 +37,7 @@ from benchmarks.size import sized
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import features, steps
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration.feature import names_of
 from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.models.reference_profile import ReferenceProfile
 from mlprod_tasks.monitoring import loss_model
@@ -159,10 +160,13 @@ def on_real_days() -> Course:
     return course(_world, np.random.default_rng(0), list(range(BEFORE, AFTER - LONGEST, 7)))
 
 
-def course(world: World, random: np.random.Generator, starts: Sequence[int]) -> Course:
+def course(
+    world: World, random: np.random.Generator, starts: Sequence[int], shifts: Sequence[Injected] | None = None
+) -> Course:
     """The ticks of a world as they are, and with every shift put in from each of `starts` on."""
+    shifts = shifts_of(world.pipeline.task) if shifts is None else shifts
     profile = profile_of(world.pipeline, world.reference, world.model.importance)
-    days, shifts = sorted(set(world.after["tick"].to_pylist())), shifts_of(world.pipeline.task)
+    days = sorted(set(world.after["tick"].to_pylist()))
     with engine(threads=1) as con:
         watched = Watched(con, world.pipeline, profile)
         ticks = {day: world.after.filter(pc.equal(world.after["tick"], day)) for day in days}
@@ -211,10 +215,9 @@ class Watched:
         together = "domain_auc" in only
         seen = observe(self.con, "tick_rows", self.profile, sampled=together)
         compared = list(inputs(self.profile, seen, only, together=together))
-        readings = [
-            *with_known_faults(TickRows(self.con, "tick_rows"), self.profile, seen, compared),
-            *self._estimated(promised),
-        ]
+        trailing = {name for one in self.pipeline.features if isinstance(one, ml.Trailing) for name in names_of(one)}
+        faults = with_known_faults(TickRows(self.con, "tick_rows"), self.profile, seen, compared, trailing)
+        readings = [*faults, *self._estimated(promised)]
         known = rows.filter(rows["label"].is_valid()).select([*columns(self.pipeline, self.profile), "label"])
         readings += outcomes(self.pipeline, self.profile, known, rows.num_rows, promised)
         measurements = [judged(one, self.pipeline, tick, 1, tick.end, bounds) for one in readings]

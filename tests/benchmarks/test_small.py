@@ -22,6 +22,7 @@ TOGETHER = {
     "scoring": r"the whole score step, lake to lake \| \d+\.\d\d",
     "online": r"rows of 2013-03-11 compared with batch: 0\.00% differ",
     "power": r"\| shuffled, free of shift \| \d+",
+    "quiet_ticks": r"\| 20 \| \d+ \|",
     "intervals": r"\| 10 \| correlated by 0\.3 \| tick \| \d+% \|",
     "results": r"What is lost without each group",
     "replay": r"left alone",

@@ -70,10 +70,7 @@ class Promised:
     @property
     def value(self) -> Estimate | None:
         """The expected worth of the decisions per 1,000 rows; None if it cannot be computed."""
-        if not self.worths:
-            return None
-        first, *others = map(value, self.worths)
-        return _widened(first, [one.value for one in others])
+        return _widened([value(sums) for sums in self.worths]) if self.worths else None
 
     def estimate(self, metric: str) -> Estimate:
         """The estimate of one of METRICS. Raises: CannotBeMeasured or ValueUndefined."""
@@ -82,16 +79,13 @@ class Promised:
                 f"the model itself answered {format_count(self.n, 'row')}, too few for an estimate; "
                 f"at least {FEWEST_ROWS} are needed"
             )
-        first, *others = self.chances
         if metric == "roc_auc":
-            of_others = [roc_auc(self.score, self.rows, chance).value for chance in others]
-            return _widened(roc_auc(self.score, self.rows, first), of_others, 0.0, 1.0)
+            return _widened([roc_auc(self.score, self.rows, chance) for chance in self.chances], 0.0, 1.0)
         if metric == "precision":
-            known = precision(first, self.decided, self.rows)
-            return _widened(known, [mean_chance(chance, self.decided, self.rows) for chance in others], 0.0, 1.0)
+            by_curve = [precision(one, self.decided, self.rows, sure=bool(i)) for i, one in enumerate(self.chances)]
+            return _widened(by_curve, 0.0, 1.0)
         if metric == "recall":
-            of_others = [recall(chance, self.decided, self.rows).value for chance in others]
-            return _widened(recall(first, self.decided, self.rows), of_others, 0.0, 1.0)
+            return _widened([recall(chance, self.decided, self.rows) for chance in self.chances], 0.0, 1.0)
         if self.value is None:
             raise ValueUndefined(self.no_value)
         return self.value
@@ -259,14 +253,15 @@ def chances(score: Floats, curves: Sequence[ScoreCurve]) -> Floats:
     return np.stack([np.interp(score, curve.x, curve.y) for curve in curves])
 
 
-def _widened(first: Estimate, others: Sequence[float], low: float = -np.inf, high: float = np.inf) -> Estimate:
-    """The first curve's estimate, its interval wider by how much the values of the other curves differ.
+def _widened(by_curve: Sequence[Estimate], low: float = -np.inf, high: float = np.inf) -> Estimate:
+    """The first curve's estimate, its interval wider by how much the estimates of the other curves differ.
 
     The two errors are independent: one is of the outcomes still to come, the other of those of the reference.
     """
+    first, *others = by_curve
     if len(others) < 2:
         return first
-    unsure = Z * float(np.std(others, ddof=1))
+    unsure = Z * float(np.std([one.value for one in others], ddof=1))
     below, above = np.hypot(first.value - first.low, unsure), np.hypot(first.high - first.value, unsure)
     return Estimate(first.value, max(low, first.value - float(below)), min(high, first.value + float(above)))
 
@@ -301,8 +296,8 @@ def roc_auc(score: Floats, rows: Floats, chance: Floats | None = None) -> Estima
     return Estimate(auc, *intervals.normal(auc, sqrt(variance) / pairs, 0.0, 1.0))
 
 
-def precision(score: Floats, decided: Bools, rows: Floats) -> Estimate:
-    """Expected precision: the mean score of the rows decided positive.
+def precision(score: Floats, decided: Bools, rows: Floats, *, sure: bool = False) -> Estimate:
+    """Expected precision: the mean score of the rows decided positive. sure: without its interval, which takes long.
 
     The number of hits is Poisson binomial. score, decided, rows: (groups,). Raises: CannotBeMeasured if no row is decided
     positive.
@@ -311,17 +306,14 @@ def precision(score: Floats, decided: Bools, rows: Floats) -> Estimate:
     if not n:
         raise CannotBeMeasured(f"none of {rows.sum():,.0f} rows was decided positive, so there is no precision")
     chances, times = score[decided], rows[decided]
-    mean = mean_chance(score, decided, rows)
+    mean = float((times * chances).sum()) / n
+    if sure:
+        return Estimate(mean, mean, mean)
     if n <= intervals.MOST_EXACT:
         low, high = intervals.successes(np.repeat(chances, times.astype(np.int64)))
         return Estimate(mean, low / n, high / n)
     error = sqrt(float((times * chances * (1 - chances)).sum())) / n
     return Estimate(mean, *intervals.normal(mean, error, 0.0, 1.0))
-
-
-def mean_chance(chance: Floats, decided: Bools, rows: Floats) -> float:
-    """The mean chance of the rows decided positive, of which there are some."""
-    return float((rows[decided] * chance[decided]).sum()) / float(rows[decided].sum())
 
 
 def recall(score: Floats, decided: Bools, rows: Floats) -> Estimate:

@@ -34,7 +34,11 @@ from mlprod_tasks.platform.engine import engine
 from pipelines.flight_delays import pipeline as flight_delays
 
 SIZES = sized((1_000_000, 10_000_000), (20_000, 40_000))
-FEATURES = 16
+NAMES = (
+    "carrier", "origin", "dest", "tailnum", "route", "flight_number", "distance", "month", "day", "weekday", "hour", "minute",
+    "minute_of_day", "block_minutes", "dep_delay", "arr_delay",
+)  # fmt: skip
+FEATURES = len(NAMES)
 REFERENCE_TICKS = 28
 REPEATS = sized(5, 1)
 AT_MOST = 3.0
@@ -83,19 +87,22 @@ def first_weeks(year: pa.Table) -> pa.Table:
     return year.filter(pc.less(year["tick"], pa.scalar(first + timedelta(days=REFERENCE_TICKS))))
 
 
+def declared() -> ml.Pipeline:
+    """The flights' use case with the features of `scored_flights`."""
+    own = {column.name: column.kind for column in flight_delays.entity_table.columns}
+    named = tuple(
+        ml.Expression(name, name if name in own else "distance", own.get(name, "int"), "read as it is logged") for name in NAMES
+    )
+    gates, fallback = (ml.AtLeast("roc_auc", 0.5),), ml.RateTable(by=("hour",))
+    return replace(flight_delays, features=named, slices=(), gates=gates, fallback=fallback)
+
+
 def profile_of_first_weeks(year: pa.Table) -> ReferenceProfile:
     """The reference: the first REFERENCE_TICKS ticks."""
     rows = first_weeks(year)
-    names = year.column_names[:FEATURES]
-    own = {column.name: column.kind for column in flight_delays.entity_table.columns}
-    named = tuple(
-        ml.Expression(name, name if name in own else "distance", own.get(name, "int"), "read as it is logged") for name in names
-    )
-    gates, fallback = (ml.AtLeast("roc_auc", 0.5),), ml.RateTable(by=("hour",))
-    declared = replace(flight_delays, features=named, slices=(), gates=gates, fallback=fallback)
     score, decision = rows["score"].to_numpy(), rows["decision"].to_numpy(zero_copy_only=False)
     labels = np.random.default_rng(1).random(rows.num_rows) < score
-    return make_profile(declared, rows, scores=score, decisions=decision, labels=labels, importance=dict.fromkeys(names, 1.0))
+    return make_profile(declared(), rows, scores=score, decisions=decision, labels=labels, importance=dict.fromkeys(NAMES, 1.0))
 
 
 def best(run: Callable[[], object]) -> float:

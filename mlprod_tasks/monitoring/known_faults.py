@@ -293,9 +293,11 @@ def _flood(one: _Shifted) -> tuple[float | None, str]:
     counts = _counts(one.column, one.at, 0.0)
     before = np.asarray(one.column.counts, np.float64)
     usual = before[place] / (before.sum() - before[NULL])
+    if usual > MOST_USUAL:
+        return None, ""
     excess = (counts[place] - usual * total) / (1 - usual)
     left = total - excess
-    if usual > MOST_USUAL or excess < LEAST_FLOOD * total or excess > one.at.rows[at] or left < FEWEST_ROWS:
+    if excess < LEAST_FLOOD * total or excess > one.at.rows[at] or left < FEWEST_ROWS:
         return None, ""
     if _by_chance(counts[place], total, usual, one.column.of_one_tick * (before.sum() - before[NULL])) >= BY_CHANCE:
         return None, ""

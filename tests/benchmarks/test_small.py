@@ -52,6 +52,7 @@ ELSEWHERE = {
     "load": "benchmarks/load.py",
     "elastic": "tests/integration/test_service.py",
     "spark_scoring": "tests/integration/test_spark.py",
+    "spark_monitoring": "tests/integration/test_spark.py",
     "served_shop": "tests/integration/test_service.py",
     "drift_tools_others": "benchmarks/drift_tools.py",  # in an environment of its own, made by `make bench`
 }

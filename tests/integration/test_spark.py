@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -17,25 +18,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import spark_scoring
+from benchmarks import monitoring, spark_monitoring, spark_scoring
 from benchmarks.spark_cluster import SparkCluster, kill_executor, spark_cluster
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Split, TickRange
 from mlprod_tasks.monitoring import tick_rows
-from mlprod_tasks.monitoring.measure import measure
 from mlprod_tasks.operations.doctor import check_installation
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.compute import compute_of
 from mlprod_tasks.platform.compute.same_code import hosts
 from mlprod_tasks.platform.compute.spark import ExecutorsDiffer, compute_piece
 from mlprod_tasks.platform.lake import TableMissing
-from mlprod_tasks.platform.ledger import Measurement
+from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.platform.threads import threads_here
 from mlprod_tasks.scoring import in_pieces
 from mlprod_tasks.scoring.score import score
 from mlprod_tasks.training.assemble import write_set
 from mlprod_tasks.training.split import windows
-from tests.support import large_tick, monitored_shop
 from tests.support.trained_shop import Shop
 
 FEBRUARY, MARCH = date(2013, 2, 1), date(2013, 3, 31)
@@ -89,23 +88,17 @@ def test_a_training_set_is_that_of_one_process(
 
 
 def test_a_tick_is_measured_as_in_one_process(cluster: SparkCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tick_rows, "PIECE_ROWS", large_tick.ROWS // 5)
-    here = monitored_shop.shop_platform(tmp_path / "here")
-    monitored_shop.score_tick(here, large_tick.rows())
-    settings = replace(here.settings, engine="spark", spark_master=cluster.url, measure_rows=large_tick.ROWS - 1)
-    there = Platform(
-        replace(settings, ledger_url=monitored_shop.shop_platform(tmp_path / "there").settings.ledger_url), here.clock
-    )
-    found = []
-    for platform in (here, there):
-        platform.__dict__["registry"] = monitored_shop.StoredProfiles({monitored_shop.VERSION: large_tick.profile().as_json()})
-        measure(large_tick.pipeline, large_tick.pipeline.schedule.tick(large_tick.NOW), platform)
-        rows = platform.ledger.all(Measurement)
-        found.append({(row.what, row.slice): (row.value, row.n, row.interval_low, row.breached, row.sentence) for row in rows})
-    for of in set(found[0]) | set(found[1]):
-        assert found[1].get(of) == found[0].get(of), of
-    assert found[0]["domain_auc", ""][0] is not None
-    assert not list((there.settings.home / "exchange").iterdir())
+    monkeypatch.setattr(tick_rows, "PIECE_ROWS", 7_000)
+    monkeypatch.setattr(monitoring, "REFERENCE_TICKS", 6)
+    monkeypatch.setattr(spark_monitoring, "limit_threads", lambda most: None)  # this process goes on
+    for name, value in (("HOME", str(tmp_path)), ("MEASURE_ROWS", "29999")):
+        monkeypatch.setenv(f"MLPROD_{name}", value)
+    year = monitoring.scored_flights()
+    (tmp_path / spark_monitoring.PROFILE).write_text(json.dumps(monitoring.profile_of_first_weeks(year).as_json()))
+    spark_monitoring.fill(year, 30_000, Platform(from_environment()), tmp_path / "scored")
+    here, there = (spark_monitoring.measured_here(engine) for engine in ("local", cluster.url))
+    assert there["digest"] == here["digest"]
+    assert not list((tmp_path / "exchange").iterdir())
 
 
 def slowly(folder: Path, numbers: Iterator[int]) -> Iterator[int]:

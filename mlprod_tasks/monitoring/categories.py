@@ -30,8 +30,7 @@ def new(column: ProfileColumn, counts: Counts) -> Found | None:
     """The share of the tick's rows whose category no reference row has.
 
     None if the reference cannot tell. A reference with more than MOST_KNOWN categories has rows of other categories itself;
-    only the excess over that counts. Whole numbers that no reference row has, such as a count of eight where seven was the
-    most, are not new as long as their rows are no more than two ticks differ by chance.
+    only the excess over that counts. As few rows as a reference of so many rows may lack by chance are not new.
     """
     before = np.asarray(column.counts)
     usual = float(before[OTHER] / max(1, before.sum()))
@@ -39,7 +38,8 @@ def new(column: ProfileColumn, counts: Counts) -> Found | None:
         return None
     appeared = (before[2:] == 0) & (counts[2:] > 0)  # happens if the tick was left out of the reference
     rows = int(counts[OTHER] + counts[2:][appeared].sum())
-    if column.bins.of_integers and _all_in_one_tick(rows, int(counts.sum()), column) > UNLIKELY:
+    chance = _all_in_one_tick if column.bins.of_integers else _missed_by_reference
+    if (column.bins.of_integers or not usual) and chance(rows, int(counts.sum()), column) > UNLIKELY:
         return Found(0.0, 0.0, f"{rows:,} rows, as may be by chance" if rows else "0 rows")
     detail = f"{rows:,} rows" + (
         f"; in the reference, {usual:.1%} are outside its {MOST_KNOWN:,} most frequent" if usual else ""
@@ -52,6 +52,17 @@ def _all_in_one_tick(rows: int, n: int, column: ProfileColumn) -> float:
     other = sum(column.counts) * column.of_one_tick
     left = np.arange(rows)
     return float(np.prod(np.maximum(0, n - left) / np.maximum(1, n + other - left)))
+
+
+def _missed_by_reference(rows: int, n: int, column: ProfileColumn) -> float:
+    """The probability that as many of n rows have categories that the reference lacks by chance.
+
+    How much it lacks is told by what it has once (Good, Biometrika 40, 1953).
+    """
+    from scipy.special import bdtrc
+
+    before = np.asarray(column.counts)
+    return float(bdtrc(rows - 1, n, (np.count_nonzero(before[2:] == 1) + 1) / (before.sum() + 1)))
 
 
 def lost(column: ProfileColumn, counts: Counts, ticks: int) -> Found:

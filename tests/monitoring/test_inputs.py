@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from scipy.stats import wasserstein_distance
+from scipy.stats import binom, wasserstein_distance
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.models.reference_profile import ReferenceProfile
+from mlprod_tasks.monitoring import categories
 from mlprod_tasks.monitoring.freshness import freshness
 from mlprod_tasks.monitoring.history import less
 from mlprod_tasks.monitoring.inputs import inputs
@@ -23,6 +24,7 @@ from mlprod_tasks.monitoring.observe import observe, observe_by_tick
 from mlprod_tasks.monitoring.profile import joined, make_profile, profile_of
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
+from mlprod_tasks.statistics.bins import OTHER
 from tests.support import monitored_shop as monitored
 
 ROWS = 900
@@ -140,6 +142,24 @@ def test_each_reading_is_what_its_rows_say() -> None:
     assert value(got, "join_coverage", "towns") == pytest.approx(matched / usually), "a null of its own is no missing row"
     low, high = got["join_coverage", "towns"].interval or (1, 0)
     assert low < value(got, "join_coverage", "towns") < high
+
+
+def test_so_few_rows_of_unknown_categories_as_the_reference_may_lack_by_chance_are_not_new() -> None:
+    """Each row has one of 60 towns, and a reference of 4 ticks of 60 rows has not met all of the rare ones."""
+    small = profile_of(monitored.pipeline, pa.concat_tables([tick(day, 60) for day in TICKS[:4]]), IMPORTANCE)
+    (places,) = (one for one in small.features if one.name == "place")
+    counts = np.asarray(places.counts)
+    once, rows = int((counts[2:] == 1).sum()), int(counts.sum())
+    assert once > 5
+    for unknown in range(1, 60):
+        now = np.zeros_like(counts)
+        now[OTHER], now[2] = unknown, 60 - unknown
+        expected = unknown / 60 if binom.sf(unknown - 1, 60, (once + 1) / (rows + 1)) <= 0.001 else 0
+        found = categories.new(places, now)
+        assert found is not None
+        assert found.share == expected
+        assert ("by chance" in found.detail) == (expected == 0)
+    assert unknown / 60 == expected, "at last it is new"
 
 
 def test_a_rare_category_is_neither_new_nor_missed() -> None:

@@ -12,6 +12,7 @@ from mlprod_tasks.platform.mysql_types import MysqlType
 from mlprod_tasks.platform.postgres_types import PostgresType
 from mlprod_tasks.platform.warehouses.arrow_type import ArrowType
 from mlprod_tasks.platform.warehouses.named_type import NamedType
+from mlprod_tasks.platform.warehouses.warehouse_type import WarehouseType
 
 # The form whose text sorts by time and is a valid moment; others are looked at one by one.
 SIMPLE = r"^(?!0000)\d{4}-(0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])([ T]([01]\d|2[0-3]):[0-5]\d:[0-5]\d)?$"
@@ -43,7 +44,7 @@ def conditions(source: Any, name: str, kind: ColumnType | None) -> TimeCondition
         return TimeConditions(absent, and_(when.is_not(None), not_(simple)))
     if kind.is_moment:
         return TimeConditions(or_(absent, kind.no_moment(when)), false())
-    assert not isinstance(kind, ArrowType | NamedType)  # whose texts are no times
+    assert not isinstance(kind, WarehouseType)  # whose texts are no times
     simple = type_coerce(when, String).regexp_match(literal_column(f"'{kind.pattern(SIMPLE)}'"))
     return TimeConditions(absent, and_(when.is_not(None), not_(simple)))
 

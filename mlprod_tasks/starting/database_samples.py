@@ -72,17 +72,16 @@ def _rows_of_warehouse(engine: Engine, name: str) -> pa.Table:
     table = sql_table(name, schema=engine.dialect.default_schema_name if isinstance(engine.dialect, AdbcDialect) else None)
     types: dict[str, Any] = {one: kind for one, kind in (find_types.table_types(engine, table) or {}).items() if kind.is_read}
     chosen: Any = [kind.selected(column(one)).label(one) for one, kind in types.items()]
-    query = select(*chosen).select_from(table).limit(literal_column(f"{SAMPLED_ROWS + 1}"))
+    query, most = select(*chosen).select_from(table), SAMPLED_ROWS + 1
     if not isinstance(engine.dialect, AdbcDialect):
-        query = select(*chosen).select_from(table).limit(SAMPLED_ROWS + 1)
         with engine.connect() as opened:
-            found = list(zip(*opened.execute(query).all(), strict=True)) or [()] * len(types)
+            found = list(zip(*opened.execute(query.limit(most)).all(), strict=True)) or [()] * len(types)
         arrays = (as_arrow(kind.plain(values)) for kind, values in zip(types.values(), found, strict=True))
         return pa.table(
             dict(zip(types, (one.cast(pa.string()) if pa.types.is_null(one.type) else one for one in arrays), strict=True))
         )
     # From batches alone: what an empty table announces may have other units than rows.
-    if batches := [*adbc_dialect.batches(engine, query)]:
+    if batches := [*adbc_dialect.batches(engine, query.limit(literal_column(f"{most}")))]:
         return pa.Table.from_batches(batches)
     return pa.schema([(one, kind.arrow) for one, kind in types.items()]).empty_table()
 

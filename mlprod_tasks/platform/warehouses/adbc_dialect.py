@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import pyarrow as pa
-from sqlalchemy import Connection, Engine, Select
+from sqlalchemy import URL, Connection, Engine, Select
 from sqlalchemy.engine.default import DefaultDialect
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.sql.compiler import IdentifierPreparer
 
-from mlprod_tasks.platform.warehouses.arrow_type import ArrowType, SqlForms, arrow_types
+from mlprod_tasks.platform.settings import WAREHOUSES
+from mlprod_tasks.platform.warehouses.arrow_type import ArrowType, arrow_types
 from mlprod_tasks.platform.warehouses.no_rows import no_rows
+from mlprod_tasks.platform.warehouses.warehouse_type import SqlForms
 
 STOPPED = "the warehouse stopped in the middle: see its log of queries"
 
@@ -31,7 +33,8 @@ class AdbcPreparer(IdentifierPreparer):
 class AdbcDialect(DefaultDialect):
     """A warehouse, whose SQL has no parameters: a driver may not take any, and texts of a declaration are quoted.
 
-    forms: how it writes moments.
+    forms: how it writes moments. given: names in its addresses, each with the option of the driver that it sets. A warehouse's
+    `is_missing` tells whether an error says that there is no such table.
     """
 
     supports_statement_cache = True
@@ -40,6 +43,7 @@ class AdbcDialect(DefaultDialect):
     default_paramstyle = "qmark"
     preparer = AdbcPreparer
     forms: ClassVar[SqlForms]
+    given: ClassVar[Mapping[str, str]]
 
     def initialize(self, connection: Connection) -> None:
         """Ask nothing of a new connection."""
@@ -55,9 +59,18 @@ class AdbcDialect(DefaultDialect):
         """A name in a declaration as the warehouse has it."""
         return name
 
-    def is_missing(self, error: DBAPIError) -> bool:
-        """Whether the warehouse says that there is no such table."""
-        raise NotImplementedError
+    def given_by(self, url: URL) -> dict[str, str]:
+        """What an address says after its question mark. Raises: ArgumentError for a name that it does not have."""
+        query = {name: str(value) for name, value in url.query.items()}
+        unknown = sorted(name for name in query if name not in self.given and not name.startswith("adbc."))
+        if unknown:
+            known = ", ".join(self.given)
+            raise ArgumentError(f"a {WAREHOUSES[self.name]} address has no {', '.join(unknown)}; it has {known} and adbc.*")
+        return query
+
+    def options(self, given: Mapping[str, str]) -> dict[str, str]:
+        """The options of the driver that names of an address set."""
+        return {self.given.get(name, name): value for name, value in given.items() if value}
 
     def get_foreign_keys(self, connection: Connection, table_name: str, schema: str | None = None, **_: Any) -> list[Any]:
         return []  # declared, if at all, without being enforced

@@ -8,6 +8,7 @@ Without a file of credentials, Google's default ones are used. Whatever begins w
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from sqlalchemy import URL, Connection, text
@@ -15,7 +16,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.sql.compiler import GenericTypeCompiler
 
 from mlprod_tasks.platform.warehouses.adbc_dialect import AdbcDialect, AdbcPreparer, quoted_text
-from mlprod_tasks.platform.warehouses.arrow_type import SqlForms
+from mlprod_tasks.platform.warehouses.warehouse_type import SqlForms
 
 OPTION = "adbc.bigquery.sql."
 GIVEN = {"credentials_file": f"{OPTION}auth_credentials", "location": f"{OPTION}location"}
@@ -44,6 +45,7 @@ class BigQuery(AdbcDialect):
     supports_statement_cache = True
     preparer = BigQueryPreparer  # type: ignore[assignment]
     type_compiler_cls = BigQueryTypes
+    given: ClassVar[Mapping[str, str]] = GIVEN
     forms: ClassVar[SqlForms] = SqlForms(
         naive="DATETIME '{}'",
         aware="TIMESTAMP '{}+00:00'",
@@ -58,17 +60,14 @@ class BigQuery(AdbcDialect):
         return dbapi
 
     def create_connect_args(self, url: URL) -> Any:
-        query = {name: str(value) for name, value in url.query.items()}
-        unknown = sorted(name for name in query if name not in GIVEN and not name.startswith("adbc."))
-        if unknown or not url.host or not url.database:
-            wrong = f"no {', '.join(unknown)}" if unknown else "a project and a dataset, bigquery://PROJECT/DATASET"
-            raise ArgumentError(f"a BigQuery address has {wrong}; it may have {', '.join(GIVEN)} and adbc.*")
+        query = self.given_by(url)
+        if not url.host or not url.database:
+            raise ArgumentError("a BigQuery address has a project and a dataset, bigquery://PROJECT/DATASET")
         self.default_schema_name = url.database
         options = {f"{OPTION}project_id": url.host, f"{OPTION}dataset_id": url.database}
         if "credentials_file" in query:
             options[f"{OPTION}auth_type"] = f"{OPTION}auth_type.json_credential_file"
-        options |= {GIVEN.get(name, name): value for name, value in query.items()}
-        return [], {"db_kwargs": options, "autocommit": True}
+        return [], {"db_kwargs": options | self.options(query), "autocommit": True}
 
     def is_missing(self, error: DBAPIError) -> bool:
         return "Not found: Table" in str(error.orig)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any
 
-from sqlalchemy import extract, false, literal_column, or_, true
+from sqlalchemy import false
 
-from mlprod_tasks.platform.warehouses.arrow_type import SqlForms
+from mlprod_tasks.platform.warehouses.warehouse_type import SqlForms, WarehouseType
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,16 @@ class TypeRules:
 
 
 @dataclass(frozen=True)
-class NamedType:
+class NamedType(WarehouseType):
     """The type of a column. shown: as the warehouse writes it; base: its name without size."""
 
     shown: str
     base: str
     rules: TypeRules
-    times: ClassVar[str] = "a timestamp or a date"
+
+    @property
+    def sql_forms(self) -> SqlForms:
+        return self.rules.forms
 
     @property
     def is_read(self) -> bool:
@@ -50,11 +53,6 @@ class NamedType:
         return self.has_hours or self.base in self.rules.dates
 
     @property
-    def is_time(self) -> bool:
-        """Whether it may be a table's time. A text may not, as in other warehouses."""
-        return self.is_moment
-
-    @property
     def has_hours(self) -> bool:
         return self.base in self.rules.naive | self.rules.aware
 
@@ -62,11 +60,6 @@ class NamedType:
     def is_naive(self) -> bool:
         """Whether its moments have no time zone, so that the declaration must say in which one they are."""
         return self.base in self.rules.naive
-
-    @property
-    def day(self) -> str:
-        """How a day is written to compare the column with."""
-        return self.rules.forms.day
 
     def selected(self, column: Any) -> Any:
         """What to select for a column of this type: an expression whose values the driver returns as they are."""
@@ -78,26 +71,5 @@ class NamedType:
             return values
         return [one.replace(tzinfo=UTC) if isinstance(one, datetime) else one for one in values]
 
-    def bound(self, moment: datetime) -> Any:
-        """A moment, in UTC or local, to compare the column with."""
-        form = self.rules.forms.naive if self.is_naive else self.rules.forms.aware
-        return literal_column(form.format(f"{moment:%Y-%m-%d %H:%M:%S.%f}"))
-
     def no_moment(self, column: Any) -> Any:
-        """The condition that a value lies outside of Python's years."""
-        if not self.rules.any_year:
-            return false()
-        year = extract("year", column)
-        return or_(year < literal_column("1"), year > literal_column("9999"))
-
-    def finite(self, column: Any) -> Any:
-        """The condition that a moment is not infinite: none is."""
-        return true()
-
-    @property
-    def example_as_text(self) -> str:
-        return self.rules.forms.as_text
-
-    @property
-    def example_as_moment(self) -> str:
-        return self.rules.forms.as_moment
+        return super().no_moment(column) if self.rules.any_year else false()

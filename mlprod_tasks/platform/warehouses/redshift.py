@@ -12,9 +12,9 @@ from sqlalchemy import Connection, Engine, Select, Text, cast, func, text
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 from sqlalchemy.exc import DBAPIError
 
-from mlprod_tasks.platform.warehouses.arrow_type import SqlForms
 from mlprod_tasks.platform.warehouses.named_type import NamedType, TypeRules
 from mlprod_tasks.platform.warehouses.no_rows import no_rows
+from mlprod_tasks.platform.warehouses.warehouse_type import SqlForms
 
 NUMBERED = {
     16: "boolean", 19: "name", 20: "bigint", 21: "smallint", 23: "integer", 25: "text", 26: "oid", 700: "real",

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from sqlalchemy import URL, Connection, text
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import DBAPIError
 
 from mlprod_tasks.platform.warehouses.adbc_dialect import AdbcDialect, quoted_text
-from mlprod_tasks.platform.warehouses.arrow_type import SqlForms
+from mlprod_tasks.platform.warehouses.warehouse_type import SqlForms
 
 OPTION = "adbc.snowflake.sql."
 CLIENT = f"{OPTION}client_option."
@@ -39,6 +39,7 @@ class Snowflake(AdbcDialect):
 
     name = "snowflake"
     supports_statement_cache = True
+    given: ClassVar[Mapping[str, str]] = GIVEN
     forms: ClassVar[SqlForms] = SqlForms(
         naive="TO_TIMESTAMP_NTZ('{}')",
         aware="TO_TIMESTAMP_TZ('{}+00:00')",
@@ -53,20 +54,16 @@ class Snowflake(AdbcDialect):
         return dbapi
 
     def create_connect_args(self, url: URL) -> Any:
-        query = {name: str(value) for name, value in url.query.items()}
+        query = self.given_by(url)
         parts = [part for part in (url.database or "").split("/") if part]
         path = dict(zip(("schema",) if "database" in query else ("database", "schema"), parts, strict=False))
         given = {"account": url.host or "", **path, **query}
-        unknown = sorted(name for name in query if name not in GIVEN and not name.startswith("adbc."))
-        if unknown:
-            raise ArgumentError(f"a Snowflake address has no {', '.join(unknown)}; it has {', '.join(GIVEN)} and adbc.*")
         options = {**ALWAYS, "username": url.username or "", "password": str(url.password or "")}
         if "private_key_file" in given:
             options[f"{OPTION}auth_type"] = "auth_jwt"
         elif "token" in given:
             options[f"{OPTION}auth_type"] = "auth_pat"
-        options |= {GIVEN.get(name, name): value for name, value in given.items() if value}
-        return [], {"db_kwargs": options, "autocommit": True}
+        return [], {"db_kwargs": options | self.options(given), "autocommit": True}
 
     def normalize_name(self, name: str) -> str:
         return name.lower() if name == name.upper() else f'"{name}"' if name == name.lower() else name

@@ -8,8 +8,8 @@ from sqlalchemy import Engine, cast, func, literal_column, select, text
 from sqlalchemy.dialects.mssql import DATETIME2, NVARCHAR
 from sqlalchemy.exc import DBAPIError
 
-from mlprod_tasks.platform.warehouses.arrow_type import SqlForms
 from mlprod_tasks.platform.warehouses.named_type import NamedType, TypeRules
+from mlprod_tasks.platform.warehouses.warehouse_type import SqlForms
 
 IN_UTC: Any = DATETIME2(6)  # type: ignore[no-untyped-call]
 RULES = TypeRules(

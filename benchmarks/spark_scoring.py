@@ -11,44 +11,31 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchmarks.champion import train_champion
 from benchmarks.features import fill
-from benchmarks.scoring import REPOSITORY, TICK, declared
-from benchmarks.size import FLAG, sized
-from benchmarks.spark_cluster import SparkCluster, spark_cluster
+from benchmarks.scoring import TICK, declared
+from benchmarks.size import sized
+from benchmarks.two_engines import TwoEngines, platform_by
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.platform import Platform, names
-from mlprod_tasks.platform.compute import compute_of
-from mlprod_tasks.platform.compute.same_code import hosts
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.lake import listed
 from mlprod_tasks.platform.row_files import RowFiles
 from mlprod_tasks.platform.settings import from_environment
-from mlprod_tasks.platform.threads import limit_threads
 from mlprod_tasks.scoring.score import score
 
 ROWS = sized(1_000_000, 2_000)
-THREADS = 2
-GOAL, GOAL_GB = 2.0, 2.0
 FILE_ROWS = 500_000
-GB = 1e9
 
 
 def main() -> int:
@@ -69,86 +56,19 @@ def main() -> int:
         pipeline = declared()
         fill(pipeline, platform, 1)
         train_champion(pipeline, pipeline.schedule.tick(TICK), "one", platform)
-        print("| rows | engine | seconds | of local | driver GB | executors GB | rows the same |")
-        print("| --- | --- | --- | --- | --- | --- | --- |")
+        given = {"MLPROD_PIPELINES": str(home), "MLPROD_SCORE_ROWS": "1000"}
+        predictions = home / "lake" / pipeline.name / "predictions"  # the lake keeps versions, and these are large
+        both = TwoEngines("benchmarks.spark_scoring", "rows", given, lambda: shutil.rmtree(predictions))
+        both.print_head()
         for rows in asked.rows:
             enlarge(pipeline, platform, rows, Path(folder) / "enlarged")
-            same &= compare(rows, home, Path(folder))
+            same &= both.compare(rows, home, Path(folder))
     return 0 if same else 1
-
-
-def compare(rows: int, home: Path, folder: Path) -> bool:
-    """Score by both engines, print a line for each, and return whether they left the same rows."""
-    local, driver, _ = measured("local", home, None)
-    shutil.rmtree(home / "lake" / declared().name / "predictions")  # the lake keeps versions, and these are large
-    print(f"| {rows:,} | local, {THREADS} threads | {local['seconds']:.1f} | | {driver:.2f} | | |", flush=True)
-    with spark_cluster(folder / "spark", memory="2g") as cluster:
-        spark, driver, executors = measured(cluster.url, home, cluster)
-    ratio = spark["seconds"] / local["seconds"]
-    same = spark["digest"] == local["digest"]
-    peaks = " and ".join(f"{one:.2f}" for one in executors)
-    print(f"| {rows:,} | Spark, 2 executors | {spark['seconds']:.1f} | {ratio:.2f}x | {driver:.2f} | {peaks} | {same} |")
-    met = ratio <= GOAL and max(executors) <= GOAL_GB
-    print(f"\nGoals at {rows:,} rows: at most {GOAL}x and {GOAL_GB} GB: {'met' if met else 'MISSED'}.\n", flush=True)
-    return same
-
-
-def measured(engine_or_master: str, home: Path, cluster: SparkCluster | None) -> tuple[dict[str, Any], float, list[float]]:
-    """Score in a process of its own: what it tells, its peak in GB, and that of each executor."""
-    environment = {**os.environ, "MLPROD_HOME": str(home), "MLPROD_PIPELINES": str(home), "MLPROD_SCORE_ROWS": "1000"}
-    environment.setdefault("PYTHONPATH", str(REPOSITORY))
-    command = [sys.executable, "-m", "benchmarks.spark_scoring", "--child", engine_or_master, *FLAG]
-    with subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True) as child:
-        watched = [psutil.Process(child.pid)]
-        watched += [psutil.Process(worker.process.pid) for worker in cluster.workers] if cluster else []
-        with peaks(watched) as highest:
-            told, _ = child.communicate()
-    if child.returncode:
-        raise RuntimeError(f"scoring by {engine_or_master} ended with {child.returncode}")
-    return json.loads(told.splitlines()[-1]), highest[0], highest[1:]
-
-
-@contextmanager
-def peaks(processes: list[psutil.Process], every: float = 0.5) -> Iterator[list[float]]:
-    """Watch the memory of processes with all below them, each page once. Yields the peaks in GB, which grow.
-
-    Of a Spark worker only its executors count, not the worker itself; of others, what Java runs below them does not.
-    """
-    highest, ended = [0.0] * len(processes), threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(every):
-            for number, process in enumerate(processes):
-                with suppress(psutil.Error):
-                    below = process.children(recursive=True)
-                    whole = below if number else [process]
-                    highest[number] = max(highest[number], sum(map(_memory, whole)) / GB)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield highest
-    finally:
-        ended.set()
-        watcher.join()
-
-
-def _memory(process: psutil.Process) -> int:
-    """The bytes of a process, of pages that it shares its part of them; 0 if it has ended."""
-    with suppress(psutil.Error):
-        return int(process.memory_full_info().pss)
-    return 0
 
 
 def scored_here(engine_or_master: str) -> dict[str, object]:
     """Score the tick, and tell the seconds and a digest of its predictions."""
-    given = dict(os.environ)
-    if engine_or_master == "local":
-        limit_threads(THREADS)
-    else:
-        given |= {"MLPROD_ENGINE": "spark", "MLPROD_SPARK_MASTER": engine_or_master}
-    platform, pipeline = Platform(from_environment(given)), declared()
-    list(compute_of(platform.settings).map(hosts, [0, 1], "hosts"))
+    platform, pipeline = platform_by(engine_or_master), declared()
     tick = pipeline.schedule.tick(TICK)
     began = time.perf_counter()
     done = score(pipeline, tick, platform)

@@ -88,19 +88,11 @@ def replacing_folder(path: Path, *, unless: Callable[[], bool] = lambda: False) 
 
     Raises: OSError if other processes keep replacing the folder.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    delete_abandoned(path.parent, path.name)
-    scratch = _beside(path)
-    with telling_full_disk(path):
-        scratch.mkdir()
-    try:
+    with scratch_folder(path) as scratch, telling_full_disk(path):
         new = scratch / path.name
-        with telling_full_disk(path):
-            yield new
-            if not unless():
-                _put(new, path, scratch)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        yield new
+        if not unless():
+            _put(new, path, scratch)
 
 
 @contextmanager

@@ -75,7 +75,7 @@ class TwoEngines:
         with subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True) as child:
             watched = [psutil.Process(child.pid)]
             watched += [psutil.Process(worker.process.pid) for worker in cluster.workers] if cluster else []
-            with _peaks(watched) as highest:
+            with peaks(watched) as highest:
                 told, _ = child.communicate()
         if child.returncode:
             raise RuntimeError(f"{self.module} by {engine_or_master} ended with {child.returncode}")
@@ -95,7 +95,7 @@ def platform_by(engine_or_master: str) -> Platform:
 
 
 @contextmanager
-def _peaks(processes: list[psutil.Process], every: float = 0.5) -> Iterator[list[float]]:
+def peaks(processes: list[psutil.Process], every: float = 0.5) -> Iterator[list[float]]:
     """Watch the memory of processes with all below them, each page once. Yields the peaks in GB, which grow.
 
     Of a Spark worker only its executors count, not the worker itself; of others, what Java runs below them does not.

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import monitoring, spark_monitoring, spark_scoring
+from benchmarks import monitoring, spark_monitoring, two_engines
 from benchmarks.spark_cluster import SparkCluster, kill_executor, spark_cluster
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Split, TickRange
@@ -90,7 +90,7 @@ def test_a_training_set_is_that_of_one_process(
 def test_a_tick_is_measured_as_in_one_process(cluster: SparkCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tick_rows, "PIECE_ROWS", 7_000)
     monkeypatch.setattr(monitoring, "REFERENCE_TICKS", 6)
-    monkeypatch.setattr(spark_monitoring, "limit_threads", lambda most: None)  # this process goes on
+    monkeypatch.setattr(two_engines, "limit_threads", lambda most: None)  # this process goes on
     for name, value in (("HOME", str(tmp_path)), ("MEASURE_ROWS", "29999")):
         monkeypatch.setenv(f"MLPROD_{name}", value)
     year = monitoring.scored_flights()
@@ -163,7 +163,7 @@ def test_a_tick_in_pieces_has_the_scores_of_one_process(
 ) -> None:
     spark, here = pieces_of_a_shop
     executor = psutil.Process(cluster.workers[0].process.pid)
-    with spark_scoring.peaks([psutil.Process(), executor], every=0.1) as highest:
+    with two_engines.peaks([psutil.Process(), executor], every=0.1) as highest:
         done = score(promoted_shop.pipeline, promoted_shop.tick(SHOP_DAY), spark)
     assert 0.1 < min(highest) < max(highest) < 4.0, "GB"
     assert (done.rows, done.fallback_reason) == (120, None)

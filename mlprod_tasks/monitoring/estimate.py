@@ -16,16 +16,15 @@ from math import sqrt
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlprod_tasks.declaration import CostMatrix, Pipeline
 from mlprod_tasks.documents.formatting import format_count, format_number
-from mlprod_tasks.models.decision_value import ValueUndefined, worth
-from mlprod_tasks.monitoring.count import rounded, sum_of
+from mlprod_tasks.models.decision_value import ValueUndefined
+from mlprod_tasks.monitoring.expected_worth import Worths, by_function, by_matrix, value
 from mlprod_tasks.monitoring.measurement import Reading
-from mlprod_tasks.monitoring.realised import PER, NotRealised
-from mlprod_tasks.platform.sql import quoted
+from mlprod_tasks.monitoring.realised import NotRealised
+from mlprod_tasks.monitoring.recalibration import chances
 from mlprod_tasks.statistics import intervals
 from mlprod_tasks.statistics.auc_interval import Z
 from mlprod_tasks.statistics.metrics import CannotBeMeasured, Estimate
@@ -41,7 +40,6 @@ FEWEST_OF_A_CLASS = 10  # expected of each class for an AUC, as for the realised
 MOST_SINGLE_SCORES = 200_000  # with more rows, scores are grouped in steps of 1 / STEPS
 STEPS = 65_536
 FINEST = 2**45  # a score is counted to one in so many: the sum of those of a step, of any number of rows, is a whole number
-ROWS_AT_ONCE = 500_000
 METRICS = ("roc_auc", "precision", "recall", "value")
 
 
@@ -217,7 +215,7 @@ class Promises:
         if isinstance(self.pipeline.value, CostMatrix) or not len(rows):
             return part
         try:
-            return replace(part, worths=_by_function(con, source, self.pipeline, self.curves))
+            return replace(part, worths=by_function(con, source, self.pipeline, self.curves))
         except ValueUndefined as error:
             return replace(part, no_value=str(error))
 
@@ -240,17 +238,10 @@ class Promises:
         if not counted.n:
             return counted
         if isinstance(self.pipeline.value, CostMatrix):
-            return replace(counted, worths=_by_matrix(self.pipeline.value, counted))
+            return replace(counted, worths=by_matrix(self.pipeline.value, decided, counted.rows, counted.chances))
         if undefined := [part.no_value for part in parts if part.no_value]:
             return replace(counted, no_value=undefined[0])
         return replace(counted, worths=tuple(map(Worths.of_all, zip(*(p.worths for p in parts if p.worths), strict=True))))
-
-
-def chances(score: Floats, curves: Sequence[ScoreCurve]) -> Floats:
-    """How likely a positive outcome is by each curve, (curves, n); the scores themselves without any."""
-    if not curves:
-        return score[None, :]
-    return np.stack([np.interp(score, curve.x, curve.y) for curve in curves])
 
 
 def _widened(by_curve: Sequence[Estimate], low: float = -np.inf, high: float = np.inf) -> Estimate:
@@ -330,69 +321,6 @@ def recall(score: Floats, decided: Bools, rows: Floats) -> Estimate:
     share = float((rows * score)[decided].sum()) / positives
     error = sqrt(float((rows * score * (1 - score) * (decided - share) ** 2).sum())) / positives
     return Estimate(share, *intervals.normal(share, error, 0.0, 1.0))
-
-
-@dataclass(frozen=True)
-class Worths:
-    """Sums over rows: the expected worth of their decisions, and its variance."""
-
-    rows: float
-    expected: float
-    variance: float
-
-    @staticmethod
-    def of_all(several: Sequence[Worths]) -> Worths:
-        """Those of all rows from those of pieces."""
-        rows, expected, variance = (sum_of(getattr(one, name) for one in several) for name in ("rows", "expected", "variance"))
-        return Worths(rows, rounded(expected), rounded(variance))
-
-
-def expected_worth(score: Floats, if_positive: Floats, if_negative: Floats, rows: Floats | float = 1.0) -> Worths:
-    """The expected worth of decisions.
-
-    score, if_positive, if_negative: (n,); rows: how many rows each stands for, (n,).
-    """
-    expected = score * if_positive + (1 - score) * if_negative
-    variance = score * (1 - score) * (if_positive - if_negative) ** 2
-    weights = np.broadcast_to(rows, score.shape)
-    return Worths(float(weights.sum()), float((weights * expected).sum()), float((weights * variance).sum()))
-
-
-def value(sums: Worths) -> Estimate:
-    """The expected worth of decisions per 1,000 rows.
-
-    The interval is a normal approximation, good except for few rows.
-    """
-    mean, error = PER * sums.expected / sums.rows, PER * sqrt(sums.variance) / sums.rows
-    return Estimate(mean, *intervals.normal(mean, error))
-
-
-def _by_matrix(matrix: CostMatrix, counted: Promised) -> tuple[Worths, ...]:
-    if_positive = np.where(counted.decided, matrix.true_positive, matrix.false_negative).astype(np.float64)
-    if_negative = np.where(counted.decided, matrix.false_positive, matrix.true_negative).astype(np.float64)
-    return tuple(expected_worth(chance, if_positive, if_negative, counted.rows) for chance in counted.chances)
-
-
-def _by_function(con: Any, source: str, pipeline: Pipeline, curves: Sequence[ScoreCurve]) -> tuple[Worths, ...]:
-    """The expected worth by the declared function, in batches that fit in memory.
-
-    Raises: ValueUndefined.
-    """
-    columns = {name for name, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
-    logged = [name for name in pipeline.value_features if name in columns]  # rows scored before it was declared lack it
-    selected = ", ".join(quoted(name) for name in ("score", "decision", *logged))
-    sums = [Worths(0.0, 0.0, 0.0)] * max(1, len(curves))
-    for batch in con.sql(f"SELECT {selected} FROM {source}").to_arrow_reader(ROWS_AT_ONCE):
-        rows = pa.Table.from_batches([batch])
-        score = rows["score"].to_numpy().astype(np.float64)
-        decision = rows["decision"].to_numpy(zero_copy_only=False).astype(bool)
-        either = [worth(pipeline.value, rows, score, np.full(len(score), flag)).of(decision) for flag in (True, False)]
-        of_batch = [expected_worth(chance, *either) for chance in chances(score, curves)]
-        sums = [
-            Worths(one.rows + more.rows, one.expected + more.expected, one.variance + more.variance)
-            for one, more in zip(sums, of_batch, strict=True)
-        ]
-    return tuple(sums)
 
 
 def _sums_before(values: Floats) -> Floats:

@@ -5,6 +5,7 @@ Training calibrates scores on its validation window; the reference is later, and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,6 +45,13 @@ def recalibration(con: DuckDBPyConnection, source: str) -> tuple[ScoreCurve, ...
     if len(ticks) >= FEWEST_TICKS:
         weights += list(drawn_ticks(len(ticks), 1, RESAMPLES, seed=0))
     return tuple(_curve(score, positives / n, n * weight[at]) for weight in weights)
+
+
+def chances(score: Floats, curves: Sequence[ScoreCurve]) -> Floats:
+    """How likely a positive outcome is by each curve, (curves, n); the scores themselves without any."""
+    if not curves:
+        return score[None, :]
+    return np.stack([np.interp(score, curve.x, curve.y) for curve in curves])
 
 
 def _curve(score: Floats, rate: Floats, weight: Floats) -> ScoreCurve:

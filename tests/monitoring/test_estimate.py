@@ -11,7 +11,7 @@ import pytest
 from sklearn import metrics as sk
 
 from mlprod_tasks import declaration as ml
-from mlprod_tasks.monitoring import estimate
+from mlprod_tasks.monitoring import estimate, expected_worth
 from mlprod_tasks.monitoring.estimate import Promised, estimates, promised_by
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.statistics.metrics import CannotBeMeasured, Estimate, roc_auc
@@ -47,9 +47,9 @@ def promised(score: np.ndarray, pipeline: ml.Pipeline = monitored.pipeline, **co
         return promised_by(con, "rows", pipeline)
 
 
-def promised_value(score: np.ndarray, decided: np.ndarray) -> tuple[estimate.Worths, ...]:
+def promised_value(score: np.ndarray, decided: np.ndarray) -> tuple[expected_worth.Worths, ...]:
     """What `promised` says of the value, without an engine for each of many draws."""
-    return (estimate.expected_worth(score, np.where(decided, 10.0, 0.0), np.where(decided, -2.0, 0.0)),)
+    return (expected_worth.expected_worth(score, np.where(decided, 10.0, 0.0), np.where(decided, -2.0, 0.0)),)
 
 
 def test_auc_is_the_expected_right_pairs_over_the_expected_pairs_of_every_way(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +81,7 @@ def test_precision_recall_and_value_are_the_expected_ones_of_every_way() -> None
     assert estimate.precision(SMALL, decided, ones).value == pytest.approx(precision)
     recall = expected(SMALL, lambda y: sk.recall_score(y, decided), lambda y: float(y.sum()))
     assert estimate.recall(SMALL, decided, ones).value == pytest.approx(recall)
-    assert promised(SMALL).value.value == pytest.approx(estimate.value(*promised_value(SMALL, decided)).value)  # type: ignore[union-attr]
+    assert promised(SMALL).value.value == pytest.approx(expected_worth.value(*promised_value(SMALL, decided)).value)  # type: ignore[union-attr]
     worth = expected(SMALL, lambda y: 1000 * np.where(decided, np.where(y, 10, -2), 0).mean(), lambda y: 1.0)
     assert promised(SMALL).value.value == pytest.approx(worth)  # type: ignore[union-attr]
 
@@ -140,7 +140,7 @@ def test_many_rows_of_a_value_function_are_summed_up_some_at_a_time(monkeypatch:
     random = np.random.default_rng(6)
     score, price = random.beta(1, 5, 5000), random.exponential(20, 5000)
     whole = promised(score, BY_PRICE, price=price).value
-    monkeypatch.setattr(estimate, "ROWS_AT_ONCE", 2048)
+    monkeypatch.setattr(expected_worth, "ROWS_AT_ONCE", 2048)
     parts = promised(score, BY_PRICE, price=price).value
     assert whole is not None
     assert parts is not None

@@ -12,8 +12,8 @@ from sklearn.isotonic import IsotonicRegression
 
 from mlprod_tasks.models.reference_profile import ScoreCurve
 from mlprod_tasks.monitoring import estimate
-from mlprod_tasks.monitoring.estimate import Promised, chances
-from mlprod_tasks.monitoring.recalibration import RESAMPLES, recalibration
+from mlprod_tasks.monitoring.estimate import Promised
+from mlprod_tasks.monitoring.recalibration import RESAMPLES, chances, recalibration
 from mlprod_tasks.statistics.metrics import roc_auc
 
 DAYS = [date(2024, 1, 1) + timedelta(days=n) for n in range(28)]

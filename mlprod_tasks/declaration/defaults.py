@@ -250,7 +250,7 @@ def _free(name: str, entity: Table) -> str:
 
 def _groups(features: tuple[Feature, ...], tables: tuple[Table, ...]) -> tuple[str, ...]:
     """What the fallback is grouped by: the first text of the row itself, else one that is looked up, else a whole number or a
-    yes or no. () if there is none, which is refused later."""
+    yes or no. () if there is none: all rows are one group then."""
     resting = resting_on_other_rows(features)
     own = [(one.name, one.kind) for one in features if isinstance(one, Expression) and one.name not in resting]
     kinds = {(table.name, column.name): column.kind for table in tables for column in table.columns}

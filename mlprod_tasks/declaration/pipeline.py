@@ -69,7 +69,7 @@ class Pipeline:
     a time its parts, by default by a hash of the key.
     model: how the model is trained.
     fallback: the model that scores when the champion cannot; by default a table by the first text of the row, else by the first
-    whole number or yes or no.
+    whole number or yes or no, else of one group.
     value: what decisions, or predicted numbers or classes, are worth; by default a point for acting rightly, minus one for
     wrongly; of numbers minus the error; of classes a point for a right one.
     gates: conditions that a model must meet before it may be promoted; by default it must be better than the baseline, not

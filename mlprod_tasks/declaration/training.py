@@ -77,7 +77,7 @@ class RateTable:
     It uses no trailing or as-of features, so it can score when those are not available.
 
     by: the features that define a group; () chooses one: the first text of the row itself or of a look-up, else its first whole
-    number or yes or no.
+    number or yes or no; where there is none, all rows are one group.
     smoothing: the weight, in rows, of the overall rate.
     """
 
@@ -94,7 +94,7 @@ class MeanTable:
     It uses no trailing or as-of features, so it can predict when those are not available.
 
     by: the features that define a group; () chooses one: the first text of the row itself or of a look-up, else its first whole
-    number or yes or no.
+    number or yes or no; where there is none, all rows are one group.
     smoothing: the weight, in rows, of the overall mean.
     """
 
@@ -109,7 +109,7 @@ class ShareTable:
     It uses no trailing or as-of features, so it can predict when those are not available.
 
     by: the features that define a group; () chooses one: the first text of the row itself or of a look-up, else its first whole
-    number or yes or no.
+    number or yes or no; where there is none, all rows are one group.
     smoothing: the weight, in rows, of the overall shares.
     """
 

@@ -16,7 +16,16 @@ from mlprod_tasks.declaration import ClassValue, MeanTable, RateTable, ShareTabl
 from mlprod_tasks.declaration.task import TaskName
 from mlprod_tasks.models import decision_value
 from mlprod_tasks.models.class_rule import ClassRule, rule_for, rule_from, task_name
-from mlprod_tasks.models.feature_frame import Input, Predictions, as_categories, decisions, exact_names, inputs_of, read
+from mlprod_tasks.models.feature_frame import (
+    Input,
+    Predictions,
+    as_categories,
+    decisions,
+    exact_names,
+    inputs_of,
+    read,
+    row_count,
+)
 from mlprod_tasks.models.model import MANIFEST
 from mlprod_tasks.models.stored_rows import StoredRows, in_batches
 from mlprod_tasks.platform import digest
@@ -31,7 +40,8 @@ KIND = "rate_table"
 class FallbackModel:
     """The outcome rate, mean outcome, or share of each class, by values of `inputs`.
 
-    The overall one for values unknown in training. threshold: None if outcomes are numbers or classes. rule: of classes.
+    The overall one for values unknown in training, and for every row if there are no inputs. threshold: None if outcomes are
+    numbers or classes. rule: of classes.
     """
 
     inputs: tuple[Input, ...]
@@ -45,9 +55,9 @@ class FallbackModel:
 
         Raises: ModelInputError.
         """
-        if isinstance(features, StoredRows):
+        if isinstance(features, StoredRows) and self.inputs:
             return in_batches(self.predict, features, self.feature_names)
-        groups = _groups(features, self.inputs, self.exact)
+        groups = _groups(features, self.inputs, self.exact) if self.inputs else [()] * row_count(features)
         score = np.array([self.rates.get(group, self.overall) for group in groups], dtype=np.float64)
         if self.rule is not None:
             scores = self.rule.scores(score.reshape(len(groups), len(self.rule.classes)))
@@ -120,6 +130,25 @@ def fit_fallback(
     if isinstance(worth, ClassValue):
         return _fit_shares(declared, inputs, rule_for(worth, classes), features, outcome)
     overall = float(np.mean(outcome) if quantile is None else np.quantile(outcome, quantile))
+    rates = _rates(declared, inputs, features, outcome, overall, quantile) if inputs else {}
+    if isinstance(declared, MeanTable):
+        return FallbackModel(inputs, rates, overall, None)
+    threshold = decision_value.break_even(worth)
+    if threshold is None:
+        score = FallbackModel(inputs, rates, overall, 0.0).predict(features).score
+        threshold = decision_value.best_threshold(decision_value.worth(worth, features, score, outcome), score)
+    return FallbackModel(inputs, rates, overall, threshold)
+
+
+def _rates(
+    declared: RateTable | MeanTable | ShareTable,
+    inputs: tuple[Input, ...],
+    features: Any,
+    outcome: Outcomes,
+    overall: float,
+    quantile: float | None,
+) -> dict[tuple[Any, ...], float | Shares]:
+    """The rate, mean or quantile of each group."""
     grouped = features.select(list(declared.by)) if isinstance(features, StoredRows) else features
     summed = pa.array(outcome, pa.float64() if isinstance(declared, MeanTable) else pa.int64())
     rows_by_group = pa.table([*read(grouped, inputs, declared.by), summed], [*declared.by, "outcome"])
@@ -139,14 +168,7 @@ def fit_fallback(
         for group, n, hits in zip(zip(*values, strict=True), rows, positives, strict=True)
     }
     # Sorted, so that the order of rows does not change the model; by text, as a value may be None.
-    ordered = dict(sorted(rates.items(), key=lambda item: repr(item[0])))
-    if isinstance(declared, MeanTable):
-        return FallbackModel(inputs, ordered, overall, None)
-    threshold = decision_value.break_even(worth)
-    if threshold is None:
-        score = FallbackModel(inputs, ordered, overall, 0.0).predict(features).score
-        threshold = decision_value.best_threshold(decision_value.worth(worth, features, score, outcome), score)
-    return FallbackModel(inputs, ordered, overall, threshold)
+    return dict(sorted(rates.items(), key=lambda item: repr(item[0])))
 
 
 def _fit_shares(
@@ -157,6 +179,8 @@ def _fit_shares(
     rows = np.flatnonzero(codes != UNKNOWN)
     codes = codes[rows]
     overall = np.bincount(codes, minlength=size) / len(codes)
+    if not inputs:
+        return FallbackModel((), {}, tuple(overall.tolist()), None, rule)
     grouped = features.select(list(declared.by)) if isinstance(features, StoredRows) else features
     columns = [column.take(pa.array(rows)).dictionary_encode() for column in read(grouped, inputs, declared.by)]
     group = np.zeros(len(codes), np.int64)
@@ -167,8 +191,7 @@ def _fit_shares(
     np.add.at(counts, (of_row, codes), 1)
     shares = (counts + declared.smoothing * overall) / (counts.sum(axis=1, keepdims=True) + declared.smoothing)
     values = [as_categories(column.take(pa.array(first)).to_pylist()) for column in columns]
-    groups = zip(*values, strict=True) if values else [() for _ in kept]
-    rates = {tuple(one): tuple(row) for one, row in zip(groups, shares.tolist(), strict=True)}
+    rates = {tuple(one): tuple(row) for one, row in zip(zip(*values, strict=True), shares.tolist(), strict=True)}
     ordered: dict[tuple[Any, ...], float | Shares] = dict(sorted(rates.items(), key=lambda item: repr(item[0])))
     return FallbackModel(inputs, ordered, tuple(overall.tolist()), None, rule)
 

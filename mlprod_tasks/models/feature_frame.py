@@ -83,6 +83,13 @@ def read(frame: Any, inputs: Sequence[Input], exact: Collection[str] = ()) -> li
     return [_as_input(_column(frame, wanted.name), wanted, wanted.name in exact) for wanted in inputs]
 
 
+def row_count(frame: Any) -> int:
+    """Return the number of rows of what `read` takes, of which no column need be known."""
+    if isinstance(frame, Mapping):
+        return max((len(_column(frame, name)) for name in frame), default=0)
+    return int(frame.num_rows) if hasattr(frame, "num_rows") else len(frame)
+
+
 def as_categories(values: Sequence[Any]) -> tuple[Any, ...]:
     """Return the distinct values of a column of `read` as they are stored in a model.
 

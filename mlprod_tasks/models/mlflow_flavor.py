@@ -63,6 +63,7 @@ def save(wrapped: Model | SegmentedModel | FallbackModel, data: Path, folder: Pa
         )
         for wanted in wrapped.inputs
     ]
+    inputs = Schema(columns) if columns else None  # MLflow refuses a schema of no columns
     output = Schema(_output(wrapped))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow wants an example of the input; the signature is enough
@@ -70,7 +71,7 @@ def save(wrapped: Model | SegmentedModel | FallbackModel, data: Path, folder: Pa
             str(folder),
             loader_module=__name__,
             data_path=str(data),
-            signature=ModelSignature(inputs=Schema(columns), outputs=output),
+            signature=ModelSignature(inputs=inputs, outputs=output),
             pip_requirements=_requirements(data),  # MLflow would take seconds to infer them
         )
 

@@ -90,8 +90,8 @@ def limits(known: ReportContext) -> list[str]:
 
 
 def fallback(by: str) -> str:
-    """What answers if the model cannot."""
-    return f"a table of past rates by {by}"
+    """What answers if the model cannot. by: names of features; empty if all rows are one group."""
+    return f"a table of past rates by {by}" if by else "the past rate of all rows"
 
 
 def _flags(known: ReportContext) -> list[str]:

@@ -78,8 +78,8 @@ def limits(known: ReportContext) -> list[str]:
 
 
 def fallback(by: str) -> str:
-    """What answers if the model cannot."""
-    return f"a table of past shares of classes by {by}"
+    """What answers if the model cannot. by: names of features; empty if all rows are one group."""
+    return f"a table of past shares of classes by {by}" if by else "the past share of each class among all rows"
 
 
 def _known(known: ReportContext) -> tuple[str, ...]:

@@ -75,8 +75,8 @@ def limits(known: ReportContext) -> list[str]:
 
 
 def fallback(by: str) -> str:
-    """What answers if the model cannot."""
-    return f"a table of past means by {by}"
+    """What answers if the model cannot. by: names of features; empty if all rows are one group."""
+    return f"a table of past means by {by}" if by else "the past mean of all rows"
 
 
 def _error(known: ReportContext) -> str:

@@ -109,21 +109,12 @@ def test_the_fallback_rests_on_no_feature_that_may_be_missing() -> None:
     assert chosen == ml.RateTable(by=("carrier",), smoothing=5.0)
 
 
-@pytest.mark.parametrize(
-    ("more", "remedy"),
-    [
-        ((), "add such a feature, as ml.Expression('month', "),
-        ((BUSY,), "add such a feature"),
-        ((ml.Expression("kg", "weight", "float", "-"),), "name a feature of the row, as in fallback=RateTable(by=('kg',))"),
-    ],
-    ids=["windows alone", "an expression over windows", "a fraction"],
-)
-def test_nothing_to_group_a_fallback_by_is_said_to_those_who_declared_none(more: tuple[Any, ...], remedy: str) -> None:
-    (problem,) = refused(features=(SEEN, *more), fallback=FALLBACK)
-    assert problem.startswith("fallback: what answers when the model cannot groups rows by the first text")
-    assert remedy in problem
-    month = ml.Expression("month", "extract(month FROM sent_at)", "int", "the month of the year")  # as the remedy says
-    assert read_sql(shortest(features=(SEEN, *more, month), fallback=FALLBACK))
+def test_where_nothing_groups_rows_the_fallback_has_one_group() -> None:
+    kg = ml.Expression("kg", "weight", "float", "-")
+    for features in ((SEEN,), (SEEN, BUSY), (SEEN, kg)):
+        pipeline = shortest(features=features, fallback=FALLBACK)
+        assert pipeline.fallback == ml.RateTable(by=())
+        assert read_sql(pipeline)
 
 
 def test_a_look_up_of_no_table_is_the_only_problem() -> None:

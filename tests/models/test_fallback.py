@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mlprod_tasks.declaration import CostMatrix, RateTable
+from mlprod_tasks.declaration import ClassValue, CostMatrix, MeanTable, RateTable, ShareTable
 from mlprod_tasks.models import fallback
 from mlprod_tasks.models.fallback import FallbackModel
 from mlprod_tasks.models.feature_frame import ModelInputError
@@ -49,3 +49,23 @@ def test_the_order_of_training_rows_makes_no_other_model(tmp_path):
 def test_it_reads_only_its_own_features_and_names_one_that_is_missing():
     with pytest.raises(ModelInputError, match="'hour' is missing"):
         FITTED.predict({"carrier": ["A"]})
+
+
+def test_without_groups_every_row_has_the_overall_rate():
+    made = fallback.fit_fallback(RateTable(by=()), CostMatrix(120, -40), ROWS, OUTCOME)
+    again = FallbackModel.from_json(json.loads(json.dumps(made.as_json())))
+    for frame in (ROWS, ROWS.to_pandas(), {"carrier": list("ABCDE")}, ROWS.select([])):
+        answered = again.predict(frame)
+        assert answered.score.tolist() == [0.6] * 5
+        assert answered.decision.all()
+    assert again.predict({"hour": 3}).score.tolist() == [0.6]
+
+
+def test_without_groups_every_row_has_the_overall_mean_quantile_or_shares():
+    amounts = np.array([1.0, 2.0, 3.0, 4.0, 10.0])
+    mean, median = (fallback.fit_fallback(MeanTable(by=()), None, ROWS, amounts, (), q) for q in (None, 0.5))
+    assert [one.predict(ROWS).score.tolist() for one in (mean, median)] == [[4.0] * 5, [3.0] * 5]
+    reasons = np.array(["late", "late", "lost", "late", "fine"], object)
+    shares = fallback.fit_fallback(ShareTable(by=()), ClassValue(), ROWS, reasons, ("fine", "late", "lost"))
+    assert shares.predict(ROWS).score.shares.tolist() == [[0.2, 0.6, 0.2]] * 5
+    assert shares.predict(ROWS).decision.tolist() == ["late"] * 5

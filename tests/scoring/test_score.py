@@ -113,6 +113,21 @@ def test_with_the_registry_down_the_fallback_answers_from_the_ledger(scored: Sco
     assert len({value for _, value, _, _, _ in rows}) > 1, "the rates differ by group"
 
 
+def test_where_no_feature_groups_rows_the_fallback_answers_all_with_one_rate(shop, tmp_path: Path) -> None:
+    amount = ml.Expression("amount", "amount", "float", "price")
+    groupless = shop.declared(
+        features=(amount,), fallback=ml.RateTable(by=()), model=replace(shop.pipeline.model, categorical=())
+    )
+    assert groupless.promoted("one").moved
+    scored = Scored(groupless, f"sqlite:///{tmp_path / 'business.db'}")
+    away = Platform(replace(scored.platform.settings, mlflow_url="sqlite:////nowhere/at/all/mlflow.db"))
+    assert score(scored.pipeline, scored.tick, away).fallback_reason is not None
+    rows = scored.in_the_lake()
+    (rate,) = {value for _, value, _, _, _ in rows}
+    assert len(rows) == 120
+    assert 0.1 < rate < 0.6
+
+
 def test_features_that_the_model_does_not_know_are_answered_by_the_fallback(scored: Scored) -> None:
     fewer = replace(scored.pipeline, features=scored.pipeline.features[:2])
     done = score(fewer, scored.tick, scored.platform)

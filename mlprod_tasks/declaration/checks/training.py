@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from mlprod_tasks.declaration.checks.estimator import estimator_problems
 from mlprod_tasks.declaration.checks.library_parameters import parameter_problems
 from mlprod_tasks.declaration.checks.tables import IDENTIFIER, listed, repeated
-from mlprod_tasks.declaration.feature import Lookup
 from mlprod_tasks.declaration.learner import (
     Averaging,
     CatBoost,
@@ -213,24 +212,5 @@ def _fallback(pipeline: Pipeline) -> Iterator[str]:
     for name in sorted(resting_on_other_rows(pipeline.features)):
         if name in pipeline.fallback.by:
             yield f"fallback.by: {name!r} rests on as-of or trailing values, which the fallback must do without"
-    named = {table.name for table in pipeline.tables}
-    if not pipeline.fallback.by and all(one.table in named for one in pipeline.features if isinstance(one, Lookup)):
-        yield _no_groups(pipeline)
     if pipeline.fallback.smoothing <= 0:
         yield f"fallback.smoothing {pipeline.fallback.smoothing} must be positive"
-
-
-def _no_groups(pipeline: Pipeline) -> str:
-    """Why there is no default fallback, or none that `by=()` chooses: most who read this have not declared any."""
-    table, entity = type(pipeline.fallback).__name__, pipeline.entity_table
-    own = set(pipeline.feature_names) - resting_on_other_rows(pipeline.features)
-    remedy = f"name a feature of the row, as in fallback={table}(by=({sorted(own)[0]!r},))" if own else ""
-    if entity.time is not None and not entity.snapshots:
-        moment = (
-            f"ml.Expression('month', 'extract(month FROM {entity.dated_by or entity.time})', 'int', 'the month of the year')"
-        )
-        remedy = f"{remedy}, or add one, such as {moment}" if own else f"add such a feature, as {moment}"
-    return (
-        "fallback: what answers when the model cannot groups rows by the first text, whole number or yes or no of the row "
-        f"itself or of a look-up, and no feature is one: {remedy or 'add such a feature'}"
-    )

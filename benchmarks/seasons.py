@@ -7,10 +7,10 @@ dependency, and two made series of six years, one with a yearly season and one w
     python -m benchmarks.seasons [--packages build/packages]
 
 Every sixteen weeks a reference of four weeks is made, with up to five years before it, and the next eight weeks are judged,
-each tick against bounds by weekday alone, with the federal holidays of the USA and the days around them, with the same weeks of
-last year, and with both. As many values share the allowed false alarms as by the standard rules; of a value's bounds only the
-learned ones count. An alarm on a tick as it was is false, but for what really happened. Faults are put into each judged tick,
-and found if it then leaves its bounds.
+each tick against bounds by weekday alone, with the federal holidays of the USA and the days around them, with half a year of
+history, with the same weeks of last year, and with both. As many values share the allowed false alarms as by the standard
+rules; of a value's bounds only the learned ones count. An alarm on a tick as it was is false, but for what really happened.
+Faults are put into each judged tick, and found if it then leaves its bounds.
 """
 
 from __future__ import annotations
@@ -45,11 +45,14 @@ REFERENCE, JUDGED, APART, BEFORE, FIRST_AT = 28, 56, 112, 5 * 365, 2 * 365 + 182
 FAULTS = (0.9, 0.8, 1.2)
 FEDERAL = tuple(day.date() for day in USFederalHolidayCalendar().holidays("1968-01-01", "2017-12-31"))
 HOLIDAYS = ml.Holidays(FEDERAL, before=1, after=1)
+# Whether holidays are known, and how many days before the end of the reference are.
 KNOWN = {
-    "weekday": (False, False),
-    "and holidays": (True, False),
-    "and last year": (False, True),
-    "and both": (True, True),
+    "weekday": (False, 0),
+    "and holidays": (True, 0),
+    "and half a year": (False, 7 * REFERENCE),
+    "and half a year, holidays": (True, 7 * REFERENCE),
+    "and last year": (False, BEFORE),
+    "and both": (True, BEFORE),
 }
 
 
@@ -133,12 +136,15 @@ def use_case(one: Series) -> Pipeline:
     )
 
 
-def reference(one: Series, last: int) -> tuple[ReferenceProfile, float]:
-    """The profile of the reference that ends with a day, as a training makes it of that series, and its mean."""
+def reference(one: Series, last: int, before: int) -> tuple[ReferenceProfile, float]:
+    """The profile of the reference that ends with a day, as a training makes it of that series, and its mean.
+
+    before: how many days of history there are; 0 for the reference alone.
+    """
     of_reference = one.values[last - REFERENCE + 1 : last + 1]
     mean = float(of_reference.mean())
     others = (of_reference.sum() - of_reference) / (REFERENCE - 1)
-    start = max(0, last - BEFORE)
+    start = max(0, last - before)
     history = measured(one, of_reference, others)
     profile = ReferenceProfile(
         first=str(one.day(last - REFERENCE + 1)),
@@ -152,7 +158,7 @@ def reference(one: Series, last: int) -> tuple[ReferenceProfile, float]:
         roc_auc=None,
         kpi=None,
         history=kept(one, last - REFERENCE + 1, history),
-        years=kept(one, start, measured(one, one.values[start : last + 1], mean)),
+        years=kept(one, start, measured(one, one.values[start : last + 1], mean)) if before else None,
     )
     return profile, mean
 
@@ -167,7 +173,7 @@ def kept(one: Series, start: int, values: Floats) -> ReferenceHistory:
     return ReferenceHistory(days, {one.what: tuple(map(float, values))})
 
 
-def judge(one: Series, holidays: bool, last_year: bool) -> Counted:
+def judge(one: Series, holidays: bool, before: int) -> Counted:
     """Judge every tick from the first one on before which there is enough."""
     plain = use_case(one)
     calendar = replace(plain, monitoring=replace(plain.monitoring, holidays=HOLIDAYS))
@@ -175,8 +181,7 @@ def judge(one: Series, holidays: bool, last_year: bool) -> Counted:
     found = Counted(ticks, judged_ones, alarms, np.zeros(len(FAULTS), np.int64))
     starts = range(FIRST_AT, len(one.values) - JUDGED, APART)
     for last in starts[: sized(len(starts), 1)]:
-        profile, mean = reference(one, last)
-        known = profile if last_year else replace(profile, years=None)
+        known, mean = reference(one, last, before)
         for at in range(last + 1, last + JUDGED + 1):
             bound = Bounds(calendar if holidays else plain, one.day(at), known).of(one.what)
             kind = int(is_holiday(calendar, one.day(at)))
@@ -197,8 +202,8 @@ def print_one(one: Series) -> None:
     faults = " | ".join(f"found at once, x {fault:g}" for fault in FAULTS)
     print(f"| known | alarms, ordinary ticks | alarms, holidays | holidays judged | {faults} | ticks by last year |")
     print("| --- | --- | --- | ---: | " + "---: | " * (len(FAULTS) + 1))
-    for name, (holidays, last_year) in KNOWN.items():
-        got = judge(one, holidays, last_year)
+    for name, (holidays, before) in KNOWN.items():
+        got = judge(one, holidays, before)
         shares = " | ".join(f"{n / max(1, got.judged.sum()):.0%}" for n in got.found)
         alarms = " | ".join(f"{share(int(got.alarms[kind]), int(got.ticks[kind]))}" for kind in (0, 1))
         judged = f"{got.judged[1]:,} of {got.ticks[1]:,}"

@@ -224,7 +224,7 @@ class ReferenceProfile:
     numbers or classes, both None for yes or no; label_rate, roc_auc, precision, recall and decisions are None for others.
     recalibration: of a yes or no, what scores meant on the reference, then the same on resamples of its ticks, which tell how
     sure that is; empty with too few outcomes, or in older profiles. years: levels on every tick of the training set, if it
-    spans more than a year.
+    is several times as long as the reference.
     """
 
     first: str

@@ -244,12 +244,12 @@ class Bounds:
         forecast = learned.forecast(spread, far) if watch.what == SERIES and self.profile is not None else None
         course = self._course(subject(watch.what, slice)) if watch.what in last_year.LEVELS else None
         ahead = None if course is None else last_year.expected(course[0], self._reference, far, len(spread.centres) > 1)
-        if ahead is None or (forecast is not None and forecast.sd <= ahead.error):
+        if ahead is None or (forecast is not None and (not ahead.by_last_year or forecast.sd <= ahead.error)):
             return forecast or spread, False
-        return last_year.moved(spread, ahead), True
+        return last_year.moved(spread, ahead), ahead.by_last_year
 
     def _course(self, key: str) -> tuple[last_year.Course, last_year.Floats] | None:
-        """A value on each tick of the training set, and on holidays, if it spans more than a year."""
+        """A value on each tick of the training set, and on holidays, if it is several times as long as the reference."""
         years = None if self.profile is None else self.profile.years
         return None if years is None or key not in years.values else last_year.course_of(self.pipeline, years, key)
 

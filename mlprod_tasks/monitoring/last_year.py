@@ -1,9 +1,9 @@
-"""What the same weeks of last year tell of a level that moves with the season, such as the number of rows.
+"""What the history before the reference tells of a level that moves with the season, such as the number of rows.
 
 The reference is of some weeks, and a level that rises with the season leaves its bounds without any fault. If the training set
-reaches further back than a year, the change that last year brought between the same weeks is added to what is expected. It is
-used only if it predicts better than the reference alone would have done so far ahead on every part of that history, and the
-bounds are then as wide as those predictions were wrong.
+is several times as long, each part of it tells how wrong the reference alone is so far ahead: bounds are at least as wide. If
+it reaches further back than a year, the change that last year brought between the same weeks is added to what is expected,
+provided that this predicts surely better on that history, and the bounds are then as wide as those predictions were wrong.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ Floats = NDArray[np.float64]
 
 LEVELS = frozenset(("volume", "label_rate", "label_mean", "feature_level"))  # values that a change of the level moves
 WEEKS = 52  # after which the same weekday comes again
-USUAL = 0.9  # share of predictions by which their error is told, so that rare days, such as undeclared holidays, widen no bound
+USUAL = 0.8  # share of predictions by which their error is told, so that rare days, such as undeclared holidays, widen no bound
+RARE = 3.0  # times the usual spread: a tick of the reference that is further off may be such a day, and widens no bound
 FEWEST_BLOCKS = 6  # parts of the history, as long as the reference, by which predictions are compared
 
 
@@ -55,11 +56,13 @@ class Ahead:
     """How far the level is expected to move, and how wrong that was so far.
 
     error: the standard deviation that the USUAL share of those errors would have in a normal distribution. degrees: of freedom.
+    by_last_year: whether it is expected to move as last year did, and not to stay.
     """
 
     change: float
     error: float
     degrees: int
+    by_last_year: bool = True
 
 
 def ticks_a_year(schedule: Schedule) -> int:
@@ -70,11 +73,11 @@ def ticks_a_year(schedule: Schedule) -> int:
 def past_ticks(con: Any, pipeline: Pipeline, profile: ReferenceProfile, training_set: Path) -> ReferenceHistory | None:
     """The levels of every tick of a training set, in the units in which ticks are compared with the profile.
 
-    None unless it spans more than a year, so that the same weeks are in it before the reference.
+    None if it is too short to tell how wrong predictions from references like this one are.
     """
-    source, year = f"read_parquet({listed([str(training_set)])})", ticks_a_year(pipeline.schedule)
+    source = f"read_parquet({listed([str(training_set)])})"
     ((ticks,),) = con.execute(f"SELECT count(DISTINCT tick) FROM {source}").fetchall()
-    if not year or ticks <= year:
+    if ticks <= FEWEST_BLOCKS * len(profile.rows_by_tick):
         return None
     kinds = {name: kind for name, kind, *_ in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
     levels = {one.name: one for one in profile.features if one.levels and one.bins.sd and one.name in kinds}
@@ -123,47 +126,79 @@ def _calendar(
 
 
 def expected(course: Course, reference: range, ahead: int, by_season: bool) -> Ahead | None:
-    """How far a level is expected to have moved `ahead` ticks after the reference; None if last year does not help to tell.
+    """How far a level is expected to have moved `ahead` ticks after the reference, and how wrong that is; None if not known.
 
-    The change is that between the same weeks of last year: from those of the reference to those around the tick, a week before
-    and after it, seasons compared with themselves. Every part of the history that is as long as the reference is one, in turn,
-    and foretells the tick as far ahead, with the change and without; squared errors are compared by blocks of the reference's
-    length, by Student's interval.
+    Every part of the history that is as long as the reference is one, in turn, and foretells the tick as far ahead. The level
+    stays, or it moves as between the same weeks of last year: from those of the reference to those around the tick, a week
+    before and after it, seasons compared with themselves. Last year counts if its squared errors are surely smaller, compared
+    by blocks of the reference's length, by Student's interval.
 
     reference: its places in the course. by_season: whether the reference's mean of the tick's season is what the change is
     added to, or the mean of all of its ticks.
     """
-    length, last = len(reference), reference[-1]
-    target = last + ahead
-    if ahead < 1 or target - course.year - course.week < 0 or target - course.year + course.week > last:
+    length = len(reference)
+    if ahead < 1:
         return None
     sums = _Sums(course)
-    change = float(sums.change(np.array([last]), length, ahead)[0])
     whole_weeks = -(-ahead // max(1, course.week)) * max(1, course.week)  # so that the verdict does not change every tick
-    ends = np.arange(course.year + length - 1, len(course.values) - whole_weeks)
-    if not math.isfinite(change) or not len(ends) or whole_weeks - course.year + course.week > 0:
+    if course.year:
+        without = sums.off(length, whole_weeks, by_season)[course.year :]
+        if (by_last_year := _as_last_year(sums, reference, ahead, whole_weeks, without)) is not None:
+            return by_last_year
+    # As far ahead as there are parts enough: further ahead the level is no surer.
+    near = min(whole_weeks, len(course.values) - (FEWEST_BLOCKS + 1) * length)
+    without = sums.off(length, near, by_season) if near > 0 else np.empty(0)
+    known = without[np.isfinite(without)]
+    blocks = len(without) // length if 2 * len(known) > len(without) else 0
+    return Ahead(0.0, _usual_sd(known), blocks, False) if blocks >= FEWEST_BLOCKS else None
+
+
+def _as_last_year(sums: _Sums, reference: range, ahead: int, whole_weeks: int, without: Floats) -> Ahead | None:
+    """The same with the change of last year; None unless it predicts surely better.
+
+    without: the errors of the level that stays, of parts that end a year after the first one or later, (n,).
+    """
+    course, length, last = sums.course, len(reference), reference[-1]
+    target = last + ahead - course.year
+    if target - course.week < 0 or target + course.week > last or whole_weeks - course.year + course.week > 0:
         return None
-    targets = ends + whole_weeks
-    without = course.values[targets] - sums.centre(ends, length, course.season[targets] if by_season else None)
+    change = float(sums.change(np.array([last]), length, ahead)[0])
+    if not math.isfinite(change) or not len(without):
+        return None
+    ends = np.arange(len(without)) + course.year + length - 1
     with_it = without - sums.change(ends, length, whole_weeks)
     known = np.isfinite(with_it)
     if not known.any():
         return None
-    gained, block = (without**2 - with_it**2)[known], (targets // length)[known]
+    gained, block = (without**2 - with_it**2)[known], ((ends + whole_weeks) // length)[known]
     rows = np.bincount(block)
     means = [float(mean) for mean in np.bincount(block, gained)[rows > 0] / rows[rows > 0]]
     mean = tick_mean(means, [int(n) for n in rows[rows > 0]])
     if len(means) < FEWEST_BLOCKS or mean is None or mean.low <= 0:
         return None
-    error = float(np.quantile(np.abs(with_it[known]), USUAL)) / NormalDist().inv_cdf((1 + USUAL) / 2)
-    return Ahead(change, error, len(means) - 1)
+    return Ahead(change, _usual_sd(with_it[known]), len(means) - 1)
+
+
+def _usual_sd(errors: Floats) -> float:
+    """The standard deviation of a normal distribution with as large a USUAL share of errors. errors: (n,), n > 0."""
+    return float(np.quantile(np.abs(errors), USUAL)) / NormalDist().inv_cdf((1 + USUAL) / 2)
 
 
 def moved(spread: Spread, ahead: Ahead) -> Spread:
-    """The spread around what is expected, at least as wide as before and as predictions so far were wrong."""
+    """The spread around what is expected, at least as wide as before and as predictions so far were wrong.
+
+    Long histories tell how ticks differ, so that a rare day in the reference does not widen the bounds of what follows last
+    year; without last year, the reference tells as before.
+    """
     centres = tuple(centre + ahead.change for centre in spread.centres)
-    sd = max(ahead.error, math.hypot(spread.sd, spread.uncertain))
-    return Spread(centres, sd, 0.0, min(spread.degrees, ahead.degrees), spread.off)
+    wide, off, degrees = math.hypot(spread.sd, spread.uncertain), spread.off, min(spread.degrees, ahead.degrees)
+    if not ahead.by_last_year:
+        return Spread(centres, ahead.error, 0.0, spread.degrees, off) if ahead.error > wide else spread
+    if off and spread.sd > 0:
+        usual = min(spread.sd, _usual_sd(np.asarray(off)) * math.sqrt(len(off) / spread.degrees))
+        wide *= usual / spread.sd
+        off = tuple(max(-RARE * usual, min(RARE * usual, one)) for one in off)
+    return Spread(centres, max(ahead.error, wide), 0.0, degrees, off)
 
 
 def on_holidays(course: Course, holidays: Floats, season: int, spread: Spread) -> Spread | None:
@@ -210,6 +245,12 @@ class _Sums:
         number = (self.number[:, high] - self.number[:, low]).sum(axis=0)
         total = (self.total[:, high] - self.total[:, low]).sum(axis=0)
         return _ratio(total, number)
+
+    def off(self, length: int, ahead: int, by_season: bool) -> Floats:
+        """How far each tick is from the mean of the `length` ticks that end `ahead` ticks before it, (n,); NaN if not known."""
+        ends = np.arange(length - 1, len(self.course.values) - ahead)
+        targets = ends + ahead
+        return self.course.values[targets] - self.centre(ends, length, self.course.season[targets] if by_season else None)
 
     def change(self, ends: NDArray[np.int64], length: int, ahead: int) -> Floats:
         """The change that last year brought from the weeks of each reference to those around the tick `ahead` of its end."""

@@ -1,4 +1,4 @@
-"""Levels that move with the season are held to the change that the same weeks of last year brought, if that predicts better."""
+"""Levels that move with the season are held to what the history before the reference tells of them."""
 
 import json
 import math
@@ -87,7 +87,11 @@ def brute_force(logs: pd.Series, ahead: int) -> Ahead | None:
     if mean - stats.t.ppf(0.95, len(n) - 1) * math.sqrt(squares) / n.sum() <= 0:
         return None
     wrong = np.concatenate([block[:, 1] for block in blocks])
-    return Ahead(change(every - 1, ahead), float(np.quantile(np.abs(wrong), 0.9) / stats.norm.ppf(0.95)), len(blocks) - 1)
+    return Ahead(change(every - 1, ahead), usual_sd(wrong), len(blocks) - 1)
+
+
+def usual_sd(wrong: np.ndarray) -> float:
+    return float(np.quantile(np.abs(wrong), 0.8) / stats.norm.ppf(0.9))
 
 
 def seen(logs: pd.Series, ahead: int) -> Ahead | None:
@@ -108,16 +112,70 @@ def test_it_is_what_plain_loops_over_days_find(ahead: int) -> None:
     assert found.degrees == by_hand.degrees
 
 
+def by_last_year(season: float, ahead: int, seed: int = 0, years: float = YEARS) -> bool:
+    found = seen(log_rows(season, seed, years), ahead)
+    return found is not None and found.by_last_year
+
+
 def test_without_a_season_last_year_is_not_used() -> None:
-    assert [seen(log_rows(0.0, seed), 28) for seed in range(5)] == [None] * 5
-    assert None not in [seen(log_rows(0.2, seed), 28) for seed in range(5)]
+    assert not any(by_last_year(0.0, 28, seed) for seed in range(5))
+    assert all(by_last_year(0.2, 28, seed) for seed in range(5))
 
 
 def test_a_tick_of_the_next_year_or_of_a_short_history_is_judged_by_the_reference_alone() -> None:
-    assert seen(log_rows(0.2), 200) is not None
-    assert seen(log_rows(0.2), 358) is None  # the weeks around it a year before are not over when the reference ends
-    assert seen(log_rows(0.2, years=1.4), 28) is None  # too few parts to compare predictions by
+    assert by_last_year(0.2, 200)
+    assert not by_last_year(0.2, 358)  # the weeks around it a year before are not over when the reference ends
+    assert not by_last_year(0.2, 28, years=1.4)  # too few parts to compare predictions by
     assert seen(log_rows(0.2), 0) is None
+
+
+@pytest.mark.parametrize(("ahead", "near"), [(10, 14), (28, 28), (90, 30)])
+def test_a_history_of_some_months_tells_how_wrong_the_reference_alone_is(ahead: int, near: int) -> None:
+    logs = log_rows(0.2, years=226.5 / 365)
+    found, values, weekday = seen(logs, ahead), logs.to_numpy(), np.asarray(logs.index.day_of_week)
+    wrong = []
+    for end in range(LENGTH, len(logs) - near + 1):
+        at = end + near - 1
+        before = [values[day] for day in range(end - LENGTH, end) if weekday[day] == weekday[at]]
+        wrong.append(values[at] - np.mean(before))
+    assert found is not None
+    assert (found.change, found.by_last_year) == (0.0, False)
+    assert found.error == pytest.approx(usual_sd(np.array(wrong)))
+    assert seen(log_rows(0.2, years=190 / 365), ahead) is None
+
+
+def test_bounds_are_as_wide_as_the_reference_alone_was_wrong_and_keep_their_place() -> None:
+    logs = log_rows(0.3, years=0.9)
+    profile = profile_of_rows(logs)
+    with_it, alone = bound(profile, 28), bound(replace(profile, years=None), 28)
+    assert not with_it.last_year
+    assert _middle(with_it) == pytest.approx(_middle(alone))
+    assert _low(with_it) < 0.9 * _low(alone)
+    steady = profile_of_rows(log_rows(0.0, years=0.9))
+    known, unknown = bound(steady, 1), bound(replace(steady, years=None), 1)
+    assert _low(known) == pytest.approx(_low(unknown), rel=0.05)
+
+
+def test_an_undeclared_holiday_in_the_reference_widens_no_bound_that_follows_last_year() -> None:
+    logs = log_rows(0.2)
+    feast = logs.copy()
+    feast.iloc[-10] -= 0.7
+    with_it, without = bound(profile_of_rows(feast), 28), bound(profile_of_rows(logs), 28)
+    assert with_it.last_year
+    assert without.last_year
+    assert _low(with_it) > 0.9 * _low(without)
+    alone = bound(replace(profile_of_rows(feast), years=None), 28)
+    assert _low(alone) < 0.6 * _low(with_it)
+
+
+def _low(one: Bound) -> float:
+    assert one.low is not None
+    return one.low
+
+
+def _middle(one: Bound) -> float:
+    assert one.high is not None
+    return math.log(_low(one) * one.high) / 2
 
 
 def bound(profile: ReferenceProfile, ahead: int, pipeline: ml.Pipeline = PIPELINE) -> Bound:
@@ -160,12 +218,8 @@ def test_a_holiday_is_compared_with_holidays_of_the_years_before() -> None:
     on_it, ordinary = bound(profile, 30, pipeline), bound(profile, 31, pipeline)
     assert on_it.holidays == len(feasts)
     assert not on_it.unjudged
-    assert on_it.low is not None
-    assert on_it.high is not None
     # 45 % fewer rows, and a Thursday's and a Friday's are 20 % apart
-    assert math.log(on_it.low * on_it.high) / 2 == pytest.approx(
-        math.log((ordinary.low or 0) * (ordinary.high or 0)) / 2 - 0.6 - 0.2, abs=0.12
-    )
+    assert _middle(on_it) == pytest.approx(_middle(ordinary) - 0.6 - 0.2, abs=0.12)
     assert not bound(replace(profile, years=None), 30, pipeline).holidays
 
 
@@ -197,10 +251,11 @@ def test_levels_of_a_training_set_are_those_of_its_rows(tmp_path: Path) -> None:
     assert again.years == years
 
 
-def test_a_training_set_of_a_year_leaves_the_profile_as_it_was(tmp_path: Path) -> None:
-    file, _ = written(tmp_path, 364)
+def test_a_training_set_that_is_hardly_longer_than_its_test_window_leaves_the_profile_as_it_was(tmp_path: Path) -> None:
+    profile = monitored.reference()
+    file, _ = written(tmp_path, 6 * len(profile.rows_by_tick))
     with duckdb.connect() as con:
-        assert past_ticks(con, monitored.pipeline, monitored.reference(), file) is None
+        assert past_ticks(con, monitored.pipeline, profile, file) is None
     assert "years" not in monitored.reference().as_json()
 
 
@@ -208,7 +263,7 @@ def test_a_registered_models_profile_has_the_ticks_of_its_whole_training_set(
     promoted_shop: trained_shop.Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop, folder = promoted_shop, TrainingFolder(promoted_shop.platform, "one")
-    monkeypatch.setattr(last_year, "WEEKS", 1)
+    monkeypatch.setattr(last_year, "FEWEST_BLOCKS", 1)
     steps.register(shop.pipeline, "one", shop.platform)  # again: it makes no second version
     years = ReferenceProfile.from_json(json.loads((folder.path / PROFILE).read_text())).years
     assert years is not None

@@ -18,6 +18,8 @@ from tenacity import retry, retry_if_exception, retry_if_exception_type, stop_af
 
 from mlprod_tasks.declaration import TickRange
 from mlprod_tasks.declaration.rhythm import TickName, tick_named
+from mlprod_tasks.platform.finished_files import Finished, finished
+from mlprod_tasks.platform.lake_columns import TICK, RowsRefused, refuse_other_types, with_new_columns
 from mlprod_tasks.platform.lake_storage import Folder, LakeStorage
 from mlprod_tasks.platform.row_files import RowFiles
 from mlprod_tasks.platform.sql import literal
@@ -25,7 +27,6 @@ from mlprod_tasks.platform.sql import literal
 if TYPE_CHECKING:
     import duckdb
 
-TICK = "tick"
 # Columns of every partitioned raw table, beside the declared ones, which never begin with _: the moment at which a row entered
 # the lake, and for a late one, whose tick had been published before, the start of the first tick that may use it. That is null
 # in a row that came in time; both are null in rows of release 0.4, which count as in time.
@@ -42,10 +43,6 @@ KEEP_VERSIONS = {"delta.enableExpiredLogCleanup": "false"}
 
 class TableMissing(LookupError):
     """A lake table or one of its versions does not exist."""
-
-
-class RowsRefused(ValueError):
-    """Rows that cannot be written to a lake table: of another tick, or with a column of another type."""
 
 
 @dataclass(frozen=True)
@@ -198,19 +195,48 @@ class Lake:
     def replace_ticks(self, name: str, ticks: TickRange, rows: pa.Table | RowFiles, note: str = "") -> Written:
         """Replace the rows of `ticks`, all or nothing.
 
-        rows: has a date column `tick` with values in `ticks`; of files a bounded number is read at once. Writers of
-        different ticks do not wait for each other; a writer that lost a race for the same tick tries again.
+        rows: has a date column `tick` with values in `ticks`. Files, each with rows of one tick, become files of the table as
+        they are, in their order. Writers of different ticks do not wait for each other; a writer that lost a race for the same
+        tick tries again.
 
         Raises: RowsRefused.
         """
-        for part in rows.parts([TICK]) if isinstance(rows, RowFiles) else [rows]:
-            span = pc.min_max(part[TICK]).as_py()
-            if part[TICK].null_count or (part.num_rows and not ticks.first <= span["min"] <= span["max"] <= ticks.last):
-                raise RowsRefused(
-                    f"lake table {name!r}: cannot write rows of tick {span['min']} to {span['max']} as {ticks}; nothing was "
-                    "written"
-                )
+        if isinstance(rows, RowFiles):
+            return self._replace_by_files(name, ticks, rows, note)
+        span = pc.min_max(rows[TICK]).as_py()
+        if rows[TICK].null_count or (rows.num_rows and not ticks.first <= span["min"] <= span["max"] <= ticks.last):
+            raise RowsRefused(
+                f"lake table {name!r}: cannot write rows of tick {span['min']} to {span['max']} as {ticks}; nothing was written"
+            )
         return self._commit(name, rows, note, partition_by=[TICK], predicate=_of_ticks(ticks))
+
+    def _replace_by_files(self, name: str, ticks: TickRange, rows: RowFiles, note: str) -> Written:
+        new = finished(name, rows, ticks)
+        with self._storage.telling(self.uri(name)):
+            refuse_other_types(name, new.schema, self._create(name, new.schema, [TICK]))
+            self._storage.place((f"{self.uri(name)}/{added.path}", file) for file, added in new.files)
+            version = self._commit_files(name, ticks, new, note)
+        return Written(name, rows.num_rows, version)
+
+    @retry(retry=retry_if_exception(_lost_a_race), stop=MOST_ATTEMPTS, wait=UNTIL_NEXT, reraise=True)
+    def _commit_files(self, name: str, ticks: TickRange, new: Finished, note: str) -> int:
+        """Let files that lie below the table be the rows of `ticks`; the version."""
+        before = self._open(name)
+        refuse_other_types(name, new.schema, before)
+        commit, next_version = _Commit(note), int(before.version()) + 1
+        try:
+            before.create_write_transaction(
+                [added for _, added in new.files],
+                "overwrite",
+                with_new_columns(before.schema(), new.schema),
+                [TICK],
+                [(TICK, ">=", str(ticks.first)), (TICK, "<=", str(ticks.last))],
+                # Delta would see no conflict with another first write of a tick, so any commit in between is one.
+                commit_properties=commit.properties(most_retries=0),
+            )
+        except (DeltaError, OSError) as error:
+            return self._version_of(name, commit, error)
+        return next_version
 
     @retry(retry=retry_if_exception(_lost_a_race), stop=MOST_ATTEMPTS, wait=UNTIL_NEXT, reraise=True)
     def revise_ticks(
@@ -238,7 +264,7 @@ class Lake:
                 raise RowsRefused(
                     f"lake table {name!r}: cannot write rows of tick {min(stray)} as {ticks}; nothing was written"
                 )
-            _refuse_other_types(name, rows, before)
+            refuse_other_types(name, Schema.from_arrow(rows.schema), before)
             where = " OR ".join([f"({_of_ticks(ticks, except_for)})", *(f"{TICK} = '{day}'" for day in sorted(set(also)))])
             commit = _Commit(note)
             try:
@@ -272,24 +298,20 @@ class Lake:
         return self._commit(name, rows, note, partition_by=None, predicate=None)
 
     @retry(retry=retry_if_exception(_lost_a_race), stop=MOST_ATTEMPTS, wait=UNTIL_NEXT, reraise=True)
-    def _commit(
-        self, name: str, table: pa.Table | RowFiles, note: str, partition_by: list[str] | None, predicate: str | None
-    ) -> Written:
+    def _commit(self, name: str, table: pa.Table, note: str, partition_by: list[str] | None, predicate: str | None) -> Written:
         with self._storage.telling(self.uri(name)):
             return self._write(name, table, note, partition_by, predicate)
 
-    def _write(
-        self, name: str, table: pa.Table | RowFiles, note: str, partition_by: list[str] | None, predicate: str | None
-    ) -> Written:
+    def _write(self, name: str, table: pa.Table, note: str, partition_by: list[str] | None, predicate: str | None) -> Written:
         # Two writers that create a table with rows would both succeed and duplicate them, so it is created empty first.
         existing = self._create(name, Schema.from_arrow(table.schema), partition_by)
         if predicate:
-            _refuse_other_types(name, table, existing)
+            refuse_other_types(name, Schema.from_arrow(table.schema), existing)
         commit = _Commit(note)
         try:
             write_deltalake(
                 self.uri(name),
-                table.reader() if isinstance(table, RowFiles) else table,
+                table,
                 partition_by=partition_by,
                 mode="overwrite",
                 predicate=predicate,
@@ -346,20 +368,8 @@ class _Commit:
     def __init__(self, note: str) -> None:
         self.id, self._note = uuid.uuid4().hex, note
 
-    def properties(self, transactions: list[Transaction] | None = None) -> CommitProperties:
-        return CommitProperties(custom_metadata={"mlprod": self._note, WRITE: self.id}, app_transactions=transactions)
-
-
-def _refuse_other_types(name: str, rows: pa.Table | RowFiles, table: DeltaTable) -> None:
-    # Delta would convert the rows to the older type, for example 1.7 to 1.
-    existing = {field.name: field.type for field in table.schema().fields}
-    for field in Schema.from_arrow(rows.schema).fields:
-        if _type_name(field.type) != "void" and existing.get(field.name, field.type) != field.type:
-            raise RowsRefused(
-                f"lake table {name!r}: column {field.name!r} is {_type_name(existing[field.name])} in the lake, but "
-                f"{_type_name(field.type)} in the new rows. Declare it under a new name, or move the lake table away "
-                "and ingest it again"
-            )
+    def properties(self, transactions: list[Transaction] | None = None, most_retries: int | None = None) -> CommitProperties:
+        return CommitProperties({"mlprod": self._note, WRITE: self.id}, most_retries, transactions)
 
 
 def _only_created(table: DeltaTable) -> bool:
@@ -378,10 +388,6 @@ def _of_ticks(ticks: TickRange, except_for: Collection[TickName] = ()) -> str:
 
 def _at(commit: dict[str, Any]) -> datetime:
     return datetime.fromtimestamp(commit["timestamp"] / 1000, UTC)
-
-
-def _type_name(kind: Any) -> str:
-    return str(getattr(kind, "type", kind))
 
 
 def listed(files: Iterable[str]) -> str:

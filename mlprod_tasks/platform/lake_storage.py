@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
-from collections.abc import Collection, Iterator
+import shutil
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
+from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote
 
@@ -22,6 +25,8 @@ from mlprod_tasks.platform.object_storage.copies import Copies
 # What the engine takes for a pattern, or for a partition's column, in the path of a file.
 PATTERN = re.compile(r"[*?\[\]]|[^/]*=[^/]*")
 NO_SPACE = re.compile(rf"\(os error ({errno.ENOSPC}|{errno.EDQUOT})\)")  # in the message of an error of Delta
+
+NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP}  # another disk, or one without links
 
 
 class LakeStorage(Protocol):
@@ -41,6 +46,9 @@ class LakeStorage(Protocol):
 
     def opened_in(self, connection: duckdb.DuckDBPyConnection) -> AbstractContextManager[None]:
         """Let an engine read the files."""
+
+    def place(self, files: Iterable[tuple[str, Path]]) -> None:
+        """Let files of this machine lie at addresses of the lake at which there is none."""
 
     def telling(self, uri: str) -> AbstractContextManager[None]:
         """Raise what people understand for errors of delta-rs that come from the storage."""
@@ -73,6 +81,17 @@ class Folder:
 
     def opened_in(self, connection: duckdb.DuckDBPyConnection) -> AbstractContextManager[None]:
         return nullcontext()
+
+    def place(self, files: Iterable[tuple[str, Path]]) -> None:
+        for address, path in files:
+            to = Path(address)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(path, to)
+            except OSError as error:
+                if error.errno not in NO_LINK:
+                    raise
+                shutil.copyfile(path, to)
 
     @contextmanager
     def telling(self, uri: str) -> Iterator[None]:
@@ -117,6 +136,14 @@ class Bucket:
             raise next(iter(files.failed.values()), error) from None
         finally:
             files.shut()
+
+    def place(self, files: Iterable[tuple[str, Path]]) -> None:
+        import obstore
+
+        bucket = client.store(self._place)
+        for address, path in files:
+            with client.telling_why(self._place, f"write {address.removeprefix(self.root + '/')} to"):
+                obstore.put(bucket, address.removeprefix(f"{self.root}/"), path)
 
     @contextmanager
     def telling(self, uri: str) -> Iterator[None]:

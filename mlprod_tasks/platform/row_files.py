@@ -34,10 +34,6 @@ class RowFiles:
                 for batch in opened.iter_batches(BATCH_ROWS, columns=None if columns is None else list(columns)):
                     yield pa.Table.from_batches([batch])
 
-    def reader(self) -> pa.RecordBatchReader:
-        """The rows as a stream, which can be read once."""
-        return pa.RecordBatchReader.from_batches(self.schema, (one for part in self.parts() for one in part.to_batches()))
-
 
 # Gives all rows, a bounded number at a time and each time that it is called; at least one part, which may be empty.
 Parts = Callable[[], Iterator[pa.Table]]

@@ -19,7 +19,8 @@ from mlprod_tasks.declaration import Pipeline, TickRange
 from mlprod_tasks.declaration.rhythm import TickName, tick_named
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.files import locked, parts
-from mlprod_tasks.platform.lake import RowsRefused, TableMissing
+from mlprod_tasks.platform.lake import TableMissing
+from mlprod_tasks.platform.lake_columns import RowsRefused
 from mlprod_tasks.scoring.log_row import KINDS, ROW_COLUMNS, log_schema, row_columns
 from mlprod_tasks.scoring.prediction_log import log_folder, log_name
 from mlprod_tasks.scoring.review_queue import ask_for

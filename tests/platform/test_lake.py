@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
 from functools import partial
@@ -22,7 +23,9 @@ from deltalake.exceptions import DeltaError
 
 from mlprod_tasks.platform import lake as lake_module
 from mlprod_tasks.platform.files import DiskFull
-from mlprod_tasks.platform.lake import Lake, RowsRefused, TableMissing
+from mlprod_tasks.platform.lake import Lake, TableMissing
+from mlprod_tasks.platform.lake_columns import RowsRefused
+from mlprod_tasks.platform.lake_storage import Folder
 from mlprod_tasks.platform.row_files import RowFiles
 from tests.support.lake_ticks import FIRST, read, rows, ticks
 
@@ -89,19 +92,94 @@ def test_a_table_may_begin_with_an_empty_tick(lake: Lake) -> None:
     assert read(lake, "SELECT count(*) FROM t") == [(3,)]
 
 
-def test_rows_may_come_from_files(lake: Lake, tmp_path: Path) -> None:
-    def in_files(of: pa.Table) -> RowFiles:
-        files = tuple(tmp_path / f"{first}.parquet" for first in range(0, of.num_rows, 2))
-        for number, file in enumerate(files):
-            pq.write_table(of.slice(2 * number, 2), file)
-        return RowFiles(files, of.num_rows)
+def in_files(folder: Path, of: pa.Table, most: int = 2) -> RowFiles:
+    """The rows in files of at most so many each; those of a second set leave the first ones alone."""
+    files = [folder / f"{uuid.uuid4().hex}.parquet" for _ in range(0, max(1, of.num_rows), most)]
+    for number, file in enumerate(files):
+        pq.write_table(of.slice(most * number, most), file)
+    return RowFiles(tuple(files), of.num_rows)
 
-    lake.replace_ticks("t", ticks(0, 1), in_files(rows([0, 1])))
-    assert lake.replace_ticks("t", ticks(1), in_files(rows([1], per_tick=5))).rows == 5
-    assert read(lake, "SELECT count(*) FROM t") == [(8,)]
-    with pytest.raises(RowsRefused, match="cannot write rows of tick 2013-06-01 to 2013-06-02"):
-        lake.replace_ticks("t", ticks(0), in_files(rows([0, 1], per_tick=1)))
-    assert read(lake, "SELECT count(*) FROM t") == [(8,)]
+
+def test_files_become_rows_as_they_are_and_in_their_order(lake: Lake, tmp_path: Path) -> None:
+    lake.replace_ticks("t", ticks(0, 1), rows([0, 1]))
+    numbered = rows([1], per_tick=5).drop_columns(["value"]).append_column("value", pa.array(range(5)))
+    files = in_files(tmp_path, numbered)
+    assert lake.replace_ticks("t", ticks(1), files).rows == 5
+    for file in files.files:
+        file.unlink()
+    assert lake.rows("t", [FIRST + timedelta(days=1)])["value"].to_pylist() == [0, 1, 2, 3, 4]
+    assert read(lake, "SELECT tick, count(*) FROM t GROUP BY ALL ORDER BY ALL") == [(FIRST, 3), (FIRST + timedelta(days=1), 5)]
+    assert lake.rows_of_ticks("t") == {FIRST: 3, FIRST + timedelta(days=1): 5}
+    lake.replace_ticks("t", ticks(1), rows([1], value=7))
+    assert lake.rows("t", [FIRST + timedelta(days=1)])["value"].to_pylist() == [7, 7, 7]
+    assert lake.replace_ticks("t", ticks(1), in_files(tmp_path, rows([]))).rows == 0
+    assert lake.ticks("t") == {FIRST}
+
+
+def test_files_bring_new_columns_and_lack_those_that_are_declared_no_more(lake: Lake, tmp_path: Path) -> None:
+    lake.replace_ticks("t", ticks(0), rows([0], colour=pa.array(["red"] * 3)))
+    lake.replace_ticks("t", ticks(1), in_files(tmp_path, rows([1], size=pa.array([1.5] * 3))))
+    found = lake.rows("t").sort_by("tick")
+    assert found["colour"].to_pylist() == ["red"] * 3 + [None] * 3
+    assert found["size"].to_pylist() == [None] * 3 + [1.5] * 3
+
+
+@pytest.mark.parametrize(
+    ("first", "told"),
+    [
+        (lambda: rows([0, 1], per_tick=1), "cannot write rows of tick 2013-06-01 to 2013-06-02"),
+        (lambda: rows([0], size=pa.array([1] * 3, pa.uint64())), r"Delta has no column of the type of 'size' \(uint64\)"),
+        (lambda: rows([0], size=pa.nulls(3)), r"Delta has no column of the type of 'size' \(null\)"),
+        (lambda: rows([0], at=pa.array([0] * 3, pa.timestamp("ns", "UTC"))), "'at'"),
+        (
+            lambda: rows([0]).set_column(1, "value", pa.array([1.5] * 3)),
+            "column 'value' is long in the lake, but double in the new rows",
+        ),
+    ],
+    ids=["of other ticks", "whole numbers without sign", "nothing but null", "nanoseconds", "another type"],
+)
+def test_files_that_are_no_rows_of_the_tick_are_refused_and_change_nothing(
+    lake: Lake, tmp_path: Path, first: Callable[[], pa.Table], told: str
+) -> None:
+    kept = lake.replace_ticks("t", ticks(0, 1), rows([0, 1]))
+    with pytest.raises(RowsRefused, match=told):
+        lake.replace_ticks("t", ticks(0), in_files(tmp_path, first()))
+    with pytest.raises(RowsRefused, match="one file has rows of tick 2013-06-01 to 2013-06-02"):
+        lake.replace_ticks("t", ticks(0, 1), in_files(tmp_path, rows([0, 1]), most=6))
+    assert lake.version("t") == kept.version
+    assert lake.rows("t").num_rows == 6
+
+
+@pytest.mark.parametrize("before", ["no table", "another tick", "the tick"])
+@pytest.mark.parametrize("other", ["files", "rows"])
+def test_files_that_are_overtaken_by_another_writer_of_the_tick_are_there_once(
+    lake: Lake, tmp_path: Path, before: str, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if before != "no table":
+        lake.replace_ticks("t", ticks(8 if before == "the tick" else 0), rows([8 if before == "the tick" else 0]))
+    placed, opened = Folder.place, []
+
+    def overtaken(storage: Folder, files: Iterable[tuple[str, Path]]) -> None:
+        placed(storage, files)
+        monkeypatch.setattr(Folder, "place", placed)
+        real = Lake._open
+
+        def open_and_be_overtaken(mine: Lake, name: str, version: int | None = None) -> DeltaTable:
+            table = real(mine, name, version)
+            opened.append(table.version())
+            if len(opened) == 1:
+                monkeypatch.setattr(Lake, "_open", real)
+                theirs = rows([8], value=1)
+                Lake(lake.root).replace_ticks("t", ticks(8), in_files(tmp_path, theirs) if other == "files" else theirs)
+            return table
+
+        monkeypatch.setattr(Lake, "_open", open_and_be_overtaken)
+
+    monkeypatch.setattr(Folder, "place", overtaken)
+    written = lake.replace_ticks("t", ticks(8), in_files(tmp_path, rows([8], value=7)))
+    assert opened, "the writer was not overtaken: the test proves nothing"
+    assert lake.rows("t", [FIRST + timedelta(days=8)])["value"].to_pylist() == [7, 7, 7]
+    assert (written.rows, written.version) == (3, lake.version("t"))
 
 
 def test_files_are_those_of_the_ticks_that_are_asked_for(lake: Lake) -> None:

@@ -9,6 +9,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mlprod_tasks.platform import Platform, lake_storage
@@ -17,6 +18,7 @@ from mlprod_tasks.platform.lake import Lake, TableMissing, listed
 from mlprod_tasks.platform.object_storage import client
 from mlprod_tasks.platform.object_storage.addresses import place_at
 from mlprod_tasks.platform.object_storage.client import NoConditionalPuts, StorageUnreachable
+from mlprod_tasks.platform.row_files import RowFiles
 from mlprod_tasks.platform.settings import from_environment
 from tests.support.object_storage import Bucket, FaultyProxy
 from tests.support.shop import SHOP
@@ -71,6 +73,17 @@ def test_a_tick_is_replaced_and_an_older_version_stays(lake: Callable[..., Lake]
     files = lake().files("t", version=before)
     with engine(lake=lake()) as connection:
         assert connection.sql(f"SELECT sum(n) FROM read_parquet({listed(files)})").fetchall() == [(3,)]
+
+
+def test_files_become_rows_in_the_bucket_as_they_are(lake: Callable[..., Lake], tmp_path: Path) -> None:
+    lake().replace_ticks("t", RANGE, rows(FIRST, FIRST + DAY))
+    files = tuple(tmp_path / f"{start}.parquet" for start in (10, 20))
+    for start, file in zip((10, 20), files, strict=True):
+        pq.write_table(rows(FIRST, FIRST, start=start), file)
+    written = lake().replace_ticks("t", SHOP.schedule.range(FIRST), RowFiles(files, 4))
+    assert written.version == lake().version("t")
+    assert counted(lake(home="another"), "t") == [(FIRST, 62), (FIRST + DAY, 1)]
+    assert lake().rows("t", [FIRST])["n"].to_pylist() == [10, 11, 20, 21]
 
 
 def test_writers_of_one_table_at_once_lose_nothing_and_double_nothing(lake: Callable[..., Lake]) -> None:

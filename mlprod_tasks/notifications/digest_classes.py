@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.documents.formatting import money, number
+from mlprod_tasks.documents.formatting import number
 from mlprod_tasks.documents.mail_content import Tile
+from mlprod_tasks.notifications import digest_predictions
+from mlprod_tasks.notifications.digest_predictions import IT_WAS_WORTH, THE_WORTH, VALUE, worth
 from mlprod_tasks.notifications.week import Week
 
+__all__ = ["IT_WAS_WORTH", "MEANS", "THE_WORTH", "VALUE", "headline", "quality", "tiles", "worth"]
+
 NEAR = 0.02  # a mean probability that is off by less is called right
-THE_WORTH, IT_WAS_WORTH = "the predictions were worth", "they were worth"
-VALUE = "declared value"
 # The rows of the table: heading, field of a week, format, and the field of what was measured when the model was accepted.
 MEANS = (
     ("right predictions", "accuracy", "{:.1%}".format, "accuracy_expected"),
@@ -25,28 +27,14 @@ def headline(pipeline: Pipeline, this: Week) -> str | None:
 
 def tiles(pipeline: Pipeline, this: Week, before: Week) -> list[Tile]:
     """How many predictions were right, and what they were worth."""
-    right, value = this.mean("accuracy"), this.total("value")
-    shown = []
-    if right is not None:
-        expected, then = this.mean("accuracy_expected"), before.mean("accuracy")
-        beside = [f"{expected:.1%} when accepted"] if expected is not None else []
-        beside += [f"{then:.1%} the week before"] if then is not None else []
-        shown.append(Tile("right predictions", f"{right:.1%}", ", ".join(beside)))
-    if value is not None:
-        shown.append(Tile("declared value", money(value, pipeline.value.unit), f"{this.rows:,} predictions"))
-    return shown
-
-
-def worth(rows: int) -> str:
-    """The beginning of the sentence that says what so many rows were worth."""
-    return f"{rows:,} predictions, by the declared value, were worth"
+    return digest_predictions.tiles(pipeline, this, before, "right predictions", "accuracy", "{:.1%}".format)
 
 
 def quality(this: Week) -> str:
     """How many predictions were right, and whether their probabilities said so."""
     right, expected, off = (this.mean(name) for name in ("accuracy", "accuracy_expected", "calibration"))
     if right is None or off is None:
-        return "We cannot say yet how many predictions of this week were right."
+        return f"We cannot say yet how many predictions of this {this.period} were right."
     against = "" if expected is None else f" ({expected:.1%} in the test before its promotion)"
     verdict = "right" if abs(off) < NEAR else f"too {'low' if off > 0 else 'high'}"
     return f"{right:.1%} of predictions were right{against}. Their probabilities were {verdict} on average."

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.documents.formatting import money, number
+from mlprod_tasks.documents.formatting import number
 from mlprod_tasks.documents.mail_content import Tile
+from mlprod_tasks.notifications import digest_predictions
+from mlprod_tasks.notifications.digest_predictions import IT_WAS_WORTH, THE_WORTH, VALUE, worth
 from mlprod_tasks.notifications.week import Week
 
+__all__ = ["IT_WAS_WORTH", "MEANS", "THE_WORTH", "VALUE", "headline", "quality", "tiles", "worth"]
+
 NEAR = 0.05  # a mean error of fewer standard deviations of the outcomes is called right on average
-THE_WORTH, IT_WAS_WORTH = "the predictions were worth", "they were worth"
-VALUE = "declared value"
 # The rows of the table: heading, field of a week, format, and the field of what was measured when the model was accepted.
 MEANS = (
     ("mean absolute error", "mae", number, "mae_expected"),
@@ -24,22 +26,8 @@ def headline(pipeline: Pipeline, this: Week) -> str | None:
 
 
 def tiles(pipeline: Pipeline, this: Week, before: Week) -> list[Tile]:
-    """How far predictions were off, and what they were worth, which is below zero if errors are costs."""
-    off, value = this.mean("mae"), this.total("value")
-    shown = []
-    if off is not None:
-        expected, then = this.mean("mae_expected"), before.mean("mae")
-        beside = [f"{number(expected)} when accepted"] if expected is not None else []
-        beside += [f"{number(then)} the {this.period} before"] if then is not None else []
-        shown.append(Tile("off by, on average", number(off), ", ".join(beside)))
-    if value is not None:
-        shown.append(Tile("declared value", money(value, pipeline.value.unit), f"{this.rows:,} predictions"))
-    return shown
-
-
-def worth(rows: int) -> str:
-    """The beginning of the sentence that says what so many rows were worth."""
-    return f"{rows:,} predictions, by the declared value, were worth"
+    """How far predictions were off, and what they were worth."""
+    return digest_predictions.tiles(pipeline, this, before, "off by, on average", "mae", number)
 
 
 def quality(this: Week) -> str:

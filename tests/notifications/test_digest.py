@@ -14,7 +14,9 @@ from PIL import Image
 from demo.mail_catcher import MailCatcher
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.monitoring.timeline import happenings
+from mlprod_tasks.notifications import digest_classes
 from mlprod_tasks.notifications.digest import digest, digest_mail, tell_digest, text
+from mlprod_tasks.notifications.week import Day, Week
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import (
     Asker,
@@ -166,6 +168,19 @@ def test_a_week_of_numbers_without_outcomes_says_so(platform: Platform) -> None:
     assert "no outcomes yet" in content.subject
     assert any("we cannot say what the predictions were worth" in one for one in content.paragraphs)
     assert content.plots == ()
+
+
+def test_a_month_of_predicted_classes_is_called_a_month() -> None:
+    first, last = date(2024, 2, 1), date(2024, 2, 29)
+    this, before = (
+        Week("month", first, last, (Day(first, 100, accuracy=right, accuracy_expected=0.8, calibration=0.0),))
+        for right in (0.75, 0.7)
+    )
+    (tile,) = digest_classes.tiles(PIPELINE, this, before)
+    assert (tile.label, tile.number) == ("right predictions", "75.0%")
+    assert tile.note == "80.0% when accepted, 70.0% the month before"
+    nothing = Week("month", first, last, (Day(first),))
+    assert digest_classes.quality(nothing) == "We cannot say yet how many predictions of this month were right."
 
 
 def test_it_is_mailed_once_a_week_to_whom_it_is_for(weeks: Platform, catcher: MailCatcher) -> None:

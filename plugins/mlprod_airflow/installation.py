@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import smtplib
+import sys
 from functools import cache
-
-from airflow.sdk import Connection, get_current_context
 
 from mlprod_tasks.declaration import DeclarationError, Pipeline, load
 from mlprod_tasks.declaration.load import refused_together
@@ -61,6 +60,7 @@ def connection_url(name: str) -> str:
 
 
 def _airflow_url(name: str) -> str:
+    from airflow.sdk import Connection
     from sqlalchemy import URL
 
     try:
@@ -88,6 +88,10 @@ def _airflow_url(name: str) -> str:
 
 def attempt() -> int:
     """The number of this try of the task, from 1 on; 1 outside of a task."""
+    if "airflow.sdk" not in sys.modules:  # no task runs without it, and it takes a second to import
+        return 1
+    from airflow.sdk import get_current_context
+
     try:
         return int(get_current_context()["ti"].try_number)
     except RuntimeError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlprod_airflow.experimenting import variants_in
+from mlprod_airflow.experiments import variants_in
 from mlprod_airflow.page.apart import apart
 from mlprod_tasks.declaration import Pipeline
 

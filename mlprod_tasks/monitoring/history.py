@@ -68,7 +68,8 @@ def _readings(
         con.unregister("one_tick")
         yield from estimates(others, promised)
     if judged.num_rows:
-        yield from outcomes(pipeline, others, judged, rows.num_rows, promised)
+        # Only values are kept.
+        yield from outcomes(pipeline, others, judged, rows.num_rows, promised, kpi_interval=False)
 
 
 def _outcomes_without(

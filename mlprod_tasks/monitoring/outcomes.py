@@ -48,13 +48,20 @@ def kind_of(profile: ReferenceProfile) -> Any:
 
 
 def outcomes(
-    pipeline: Pipeline, profile: ReferenceProfile, judged: pa.Table, rows: int, promised: Any | None = None
+    pipeline: Pipeline,
+    profile: ReferenceProfile,
+    judged: pa.Table,
+    rows: int,
+    promised: Any | None = None,
+    *,
+    kpi_interval: bool = True,
 ) -> Iterator[Reading]:
     """The readings of one complete tick.
 
     judged: `columns` and label of the rows with an outcome; rows: how many were scored; promised: the estimates from all rows
-    that the model answered, None to estimate from those in `judged`; numbers are not estimated. Model metrics cover the rows
-    that the model answered itself; label rate and KPI cover all rows, since they describe what happened.
+    that the model answered, None to estimate from those in `judged`; numbers are not estimated. kpi_interval: False leaves out
+    that of the KPI, which takes PARTS queries. Model metrics cover the rows that the model answered itself; label rate and KPI
+    cover all rows, since they describe what happened.
     """
     n = judged.num_rows
     detail = f"{n:,} of {rows:,} rows have an outcome"
@@ -66,7 +73,7 @@ def outcomes(
     with engine(threads=1) as con:
         yield from kind_of(profile).of_labels(con, profile, judged)
         yield from _of_model(con, pipeline, profile, own, promised)
-        yield _kpi(con, pipeline, profile, judged)
+        yield _kpi(con, pipeline, profile, judged, kpi_interval)
 
 
 def unmeasured(profile: ReferenceProfile, why: str, n: int) -> Iterator[Reading]:
@@ -117,7 +124,7 @@ def _unmeasured_model(profile: ReferenceProfile, why: str, n: int) -> Iterator[R
         yield Reading(residual_kind(profile), None, n, one.column, why=why, important=True)
 
 
-def _kpi(con: Any, pipeline: Pipeline, profile: ReferenceProfile, judged: pa.Table) -> Reading:
+def _kpi(con: Any, pipeline: Pipeline, profile: ReferenceProfile, judged: pa.Table, interval_too: bool) -> Reading:
     n, unit = judged.num_rows, f" {pipeline.kpi.unit}".rstrip()
     try:
         happened = with_value(pipeline, judged)
@@ -130,7 +137,7 @@ def _kpi(con: Any, pipeline: Pipeline, profile: ReferenceProfile, judged: pa.Tab
         reference = "unknown" if profile.kpi is None else format_number(profile.kpi)
         why = f"it is {format_number(kpi)}{unit}, but the reference's is {reference}, so there is no ratio"
         return Reading("kpi", None, n, reference=profile.kpi, why=why)
-    sd = _kpi_error(con, pipeline, happened)
+    sd = _kpi_error(con, pipeline, happened) if interval_too else None
     detail = f"{format_number(kpi)}{unit}; the reference has {format_number(profile.kpi)}{unit}"
     ratio = kpi / profile.kpi
     interval = None if sd is None else intervals.normal(ratio, sd / profile.kpi, z=STUDENT)

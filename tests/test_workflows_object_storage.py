@@ -7,7 +7,6 @@ import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from mlprod_tasks.training.workspace import NotAStep, TrainingFolder
 from tests.support.keys import PSEUDONYM_KEY
 from tests.support.new_home import new_home
 from tests.support.object_storage import Bucket, FaultyProxy, new_bucket
+from tests.support.processes import PROCESSES
 from tests.support.shop import SHOP
 from tests.support.trained_shop import AS_OF, Shop, copied, fill, raw_tables
 from tests.support.weekly_shop import FIRST, REGULARS, WEEK, purchases, variables, write_source
@@ -107,7 +107,7 @@ def test_every_step_of_a_training_may_run_on_another_machine_also_after_one_was_
     installation = (both.bucket, settings.ledger_url, settings.mlflow_url)
     workers = (machine(tmp_path / f"machine{i}", *installation) for i in range(6))
     steps.assemble(shop.pipeline, shop.tick(AS_OF), "two", "a test", next(workers))
-    killed = get_context("spawn").Process(target=killed_in_fit, args=(tmp_path / "killed", *installation))
+    killed = PROCESSES.Process(target=killed_in_fit, args=(tmp_path / "killed", *installation))
     killed.start()
     killed.join(120)
     assert killed.exitcode == -signal.SIGKILL

@@ -1,9 +1,6 @@
 """Weekly ticks through every step: customers scored each Monday, against pandas."""
 
-import os
 import signal
-import subprocess
-import sys
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -18,7 +15,8 @@ from mlprod_tasks.notifications import digest
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Decision, Measurement, Publication, Scoring, Training
 from mlprod_tasks.training.workspace import TrainingFolder, read_window
-from tests.support.paths import REPOSITORY
+from tests.support.killed_step import run_until
+from tests.support.processes import PROCESSES
 from tests.support.weekly_shop import (
     DAY,
     FIRST,
@@ -169,8 +167,9 @@ def predictions(home: Home) -> pd.DataFrame:
     return rows.sort_values(["tick", "customer_id"], ignore_index=True)
 
 
-def run(home: Home, step: str, moment: int) -> int:
+def run(home: Home, step: str, moment: int) -> int | None:
     """Run a step of the last week in a process of its own, killed at that moment of it; 0: not killed."""
-    command = [sys.executable, "-m", "tests.support.killed_step", step, str(LAST), str(moment)]
-    environment = {**os.environ, **variables(home.folder), "PYTHONPATH": str(REPOSITORY)}
-    return subprocess.run(command, cwd=REPOSITORY, env=environment, check=False, capture_output=True).returncode
+    process = PROCESSES.Process(target=run_until, args=(step, str(LAST), moment, variables(home.folder)))
+    process.start()
+    process.join(timeout=120)
+    return process.exitcode

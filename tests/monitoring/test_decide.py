@@ -1,8 +1,6 @@
 """Deciding ticks in order, out of order, twice and at once."""
 
 import random
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -22,7 +20,7 @@ from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Asker, Decision, Measurement, Row, Training
 from tests.support import monitored_shop as monitored
 from tests.support.clock import SetClock
-from tests.support.paths import REPOSITORY
+from tests.support.processes import PROCESSES
 
 DAY = timedelta(days=1)
 DAYS = [monitored.FIRST + n * DAY for n in range(10)]
@@ -103,14 +101,13 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 def test_four_processes_at_once_give_the_same_ledger(tmp_path: Path, ledger_url: str, in_order: Platform) -> None:
     platform = monitored.shop_platform(tmp_path / "shop", ledger_url=ledger_url)
     monitored.whole_lake(platform)
-    program = [sys.executable, "-m", "tests.support.monitored_shop", str(tmp_path / "shop"), ledger_url]
     shares = [*(DAYS[n::4][::-1] for n in range(3)), [DAYS[0], *DAYS[3::4]]]  # one tick by two of them
-    running = [
-        subprocess.Popen([*program, *map(str, days)], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True) for days in shares
-    ]
+    running = [PROCESSES.Process(target=monitored.monitor_at, args=(tmp_path / "shop", ledger_url, days)) for days in shares]
     for process in running:
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
+        process.start()
+    for process in running:
+        process.join(timeout=300)
+    assert [process.exitcode for process in running] == [0] * 4
     assert ledger(platform) == ledger(in_order)
     platform.ledger.engine.dispose()
 

@@ -1,6 +1,5 @@
 """Trainings whose process was killed are closed, and continued without a second version."""
 
-import multiprocessing
 import os
 import signal
 from dataclasses import replace
@@ -14,10 +13,10 @@ from mlprod_tasks.declaration import AtLeast
 from mlprod_tasks.platform.ledger import Promotion, Training
 from mlprod_tasks.promotion import history, killed
 from tests.support.clock import SetClock
+from tests.support.processes import PROCESSES
 from tests.support.shop import SHOP
 from tests.support.trained_shop import Shop, platform_at
 
-SPAWN = multiprocessing.get_context("spawn")
 REASON, BY = "asked by hand", "Ada"
 
 
@@ -39,7 +38,7 @@ def train(shop, dies_at: str, day: str) -> None:
 
 def killed_training(shop, dies_at: str, day: str = "2024-02-10") -> Training:
     shop.platform.ledger.engine.dispose()
-    process = SPAWN.Process(target=_in_another_process, args=(shop.platform.settings.home, dies_at, day))
+    process = PROCESSES.Process(target=_in_another_process, args=(shop.platform.settings.home, dies_at, day))
     process.start()
     process.join(timeout=120)
     assert process.exitcode == -signal.SIGKILL

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import multiprocessing
 import os
 import random
 import signal
@@ -32,6 +31,7 @@ from mlprod_tasks.platform.database import open_database
 from mlprod_tasks.platform.ledger import Scoring
 from mlprod_tasks.scoring import in_pieces
 from mlprod_tasks.scoring.score import score
+from tests.support.processes import PROCESSES
 from tests.support.trained_shop import Shop
 
 DAY = "2024-02-11"
@@ -140,7 +140,7 @@ class Killed(Unruly):
     """Before that, begins a piece in a process that is killed while it writes."""
 
     def map(self, work: Work[Piece, Result], pieces: Sequence[Piece], what: str) -> Iterator[Result]:
-        process = multiprocessing.get_context("spawn").Process(target=begin, args=(work, pieces[4]))
+        process = PROCESSES.Process(target=begin, args=(work, pieces[4]))
         process.start()
         process.join()
         assert process.exitcode == -signal.SIGKILL

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from mlprod_tasks.platform.lake import listed
 from mlprod_tasks.platform.ledger import Promotion, Publication, Scoring
 from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.scoring.score import NoModel, score
+from tests.support.processes import PROCESSES
 
 DAY = "2024-02-11"
 
@@ -185,9 +185,7 @@ def score_and_die(home: str, business: str) -> None:
 
 
 def started(step: Callable[[str, str], None], scored: Scored) -> Any:
-    process = multiprocessing.get_context("spawn").Process(
-        target=step, args=(str(scored.platform.settings.home), scored.business)
-    )
+    process = PROCESSES.Process(target=step, args=(str(scored.platform.settings.home), scored.business))
     process.start()
     return process
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class Served:
 
     url: str
     key: str
-    process: "subprocess.Popen[bytes]"
+    process: BaseProcess
     document: dict[str, Any]
     client: httpx.Client
     home: Path
@@ -272,12 +273,13 @@ def _received(connection: socket.socket) -> bytes:
 
 
 def test_after_all_of_it_the_process_answers_as_before_and_has_noted_it(served: Served) -> None:
-    assert served.process.poll() is None
+    assert served.process.is_alive()
     first, second = served.ask([ROW]), served.ask([ROW])
     assert first.status_code == second.status_code == 200
     assert first.json()["rows"] == second.json()["rows"]
-    served.process.send_signal(signal.SIGTERM)
-    assert served.process.wait(timeout=30) in (0, -signal.SIGTERM)
+    served.process.terminate()
+    served.process.join(timeout=30)
+    assert served.process.exitcode in (0, -signal.SIGTERM)
     noted = [
         one for file in (served.home / "online_log").rglob("*.parquet") for one in pq.read_table(file)["request_id"].to_pylist()
     ]

@@ -142,16 +142,15 @@ def test_a_planted_person_stands_nowhere_after_a_normal_and_a_hostile_day(
     platform: Platform,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     caplog.set_level("DEBUG")
-    monkeypatch.setenv("SERVICE_LOGS", "DEBUG")
     batch(platform)
     for fast_path in (True, False):
-        with running(root / "var", ("tests.support.personal_shop", "OF_PERSONS"), fast_path=fast_path) as (url, process):
+        use_case = ("tests.support.personal_shop", "OF_PERSONS")
+        with running(root / "var", use_case, fast_path=fast_path, logs="DEBUG") as (url, process):
             ask(url)
             process.terminate()
-            process.wait(timeout=30)
+            process.join(timeout=30)
         os.rename(root / "service.log", root / f"service-{fast_path}.log")
     folder = log_folder(OF_PERSONS, platform)
     (folder / "broken.parquet").write_bytes(b"PAR1")

@@ -479,7 +479,8 @@ def test_a_real_process_answers_and_told_to_end_it_writes_what_it_answered(promo
             ]
         assert [one.status_code for one in asked] == [200] * 50
         os.kill(process.pid, signal.SIGTERM)
-        assert process.wait(timeout=30) in (0, -signal.SIGTERM)
+        process.join(timeout=30)
+        assert process.exitcode in (0, -signal.SIGTERM)
     files = list((home / "online_log" / "returns").glob("*.parquet"))
     keys = sorted(key for file in files for key in pq.read_table(file)["key"].to_pylist())
     assert keys == sorted(str(n) for n in range(50))

@@ -1,8 +1,7 @@
-"""Run a step of the weekly shop in a process that is killed at a moment: arguments STEP, TICK and MOMENT."""
+"""A step of the weekly shop that is killed at a moment: to be run in a process of its own."""
 
 import os
 import signal
-import sys
 
 from benchmarks.recovery.moments import Moments
 from mlprod_tasks import workflows
@@ -17,21 +16,13 @@ STEPS = {
 }
 
 
-def main() -> None:
-    """Do the step; print how many moments it had, if it was not killed."""
-    step, tick, fatal = sys.argv[1], REGULARS.schedule.tick(sys.argv[2]), int(sys.argv[3])
-    counted = [0]
+def run_until(step: str, name: str, fatal: int, variables: dict[str, str]) -> None:
+    """Do the step for the tick of that name, until its moment `fatal`; 0: to the end."""
 
     def at(number: int) -> None:
-        counted[0] = number
         if number == fatal:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    platform = Platform(from_environment(dict(os.environ)))
+    platform = Platform(from_environment(variables))
     Moments(at).begin()
-    STEPS[step](tick, platform)
-    print(f"MOMENTS {counted[0]}")
-
-
-if __name__ == "__main__":
-    main()
+    STEPS[step](REGULARS.schedule.tick(name), platform)

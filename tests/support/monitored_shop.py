@@ -1,6 +1,5 @@
 """A small shop whose orders are scored each morning, on a lake and ledger of its own; run as a program it monitors ticks."""
 
-import sys
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
@@ -193,7 +192,7 @@ def monitor(platform: Platform, day: date) -> Any:
     return decide(pipeline, tick, platform)
 
 
-if __name__ == "__main__":
-    home, ledger_url, *days = sys.argv[1:]
-    for named in days:
-        monitor(shop_platform(Path(home), ledger_url=ledger_url), date.fromisoformat(named))
+def monitor_at(home: Path, ledger_url: str, days: list[date]) -> None:
+    """Monitor these ticks; in a process of its own it has all that it needs."""
+    for day in days:
+        monitor(shop_platform(home, ledger_url=ledger_url), day)

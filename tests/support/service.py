@@ -2,12 +2,14 @@
 
 import asyncio
 import json
-import subprocess
-import sys
+import logging
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, timedelta
+from importlib import import_module
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,10 @@ from demo.local_airflow import free_port
 from mlprod_tasks import features
 from mlprod_tasks.scoring.collect import collect
 from mlprod_tasks.serving.app import Service
-from tests.support.paths import REPOSITORY
-from tests.support.trained_shop import Shop
+from mlprod_tasks.serving.limits import Limits
+from mlprod_tasks.serving.run import build_service, run
+from tests.support.processes import PROCESSES
+from tests.support.trained_shop import Shop, platform_at
 
 TICK = "2024-02-12"
 ORDER = {"order_id": "o-1", "placed_at": "2024-02-12T09:30:00Z", "channel": "web", "amount": 80.5, "items": 2}
@@ -82,23 +86,19 @@ def ask_orders(shop: Shop, service: Service, days: Sequence[date], keys: str = "
     collect(shop.pipeline, shop.platform)
 
 
-PROGRAM = """
-import json, logging, os, sys
-from importlib import import_module
-from pathlib import Path
-from mlprod_tasks.serving.limits import Limits
-from mlprod_tasks.serving.run import build_service, run
-from tests.support.trained_shop import platform_at
-
-if "SERVICE_LOGS" in os.environ:
-    logging.basicConfig(level=os.environ["SERVICE_LOGS"])
-home, port, module, name, keys_needed, limits, fast_path = sys.argv[1:]
-pipeline, platform = getattr(import_module(module), name), platform_at(Path(home))
-service = build_service(
-    platform, {pipeline.name: pipeline}, limits=Limits(**json.loads(limits)), keys_needed=keys_needed == "keys"
-)
-run(service, "127.0.0.1", int(port), fast_path=fast_path == "fast")
-"""
+def serve(
+    home: Path, port: int, declared: tuple[str, str], keys_needed: bool, fast_path: bool, logs: str, limits: dict[str, Any]
+) -> None:
+    """Run the service; what it prints goes to service.log beside the home."""
+    log = os.open(home.parent / "service.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    if logs:
+        logging.basicConfig(level=logs)
+    module, name = declared
+    pipeline, platform = getattr(import_module(module), name), platform_at(home)
+    service = build_service(platform, {pipeline.name: pipeline}, limits=Limits(**limits), keys_needed=keys_needed)
+    run(service, "127.0.0.1", port, fast_path=fast_path)
 
 
 @contextmanager
@@ -108,28 +108,28 @@ def running(
     *,
     keys_needed: bool = False,
     fast_path: bool = True,
+    logs: str = "",
     **limits: Any,
-) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+) -> Iterator[tuple[str, BaseProcess]]:
     """Run the service in a process of its own until the end; yield its address and the process.
 
-    declared: the module and the name of the use case. What the process prints is in service.log beside the home.
+    declared: the module and the name of the use case; logs: the level of what it logs. What the process prints is in
+    service.log beside the home.
     """
     port, log = free_port(), home.parent / "service.log"
-    given = [str(home), str(port), *declared, "keys" if keys_needed else "", json.dumps(limits), "fast" if fast_path else ""]
-    with log.open("wb") as file:
-        process = subprocess.Popen([sys.executable, "-c", PROGRAM, *given], cwd=REPOSITORY, stdout=file, stderr=file)
+    process = PROCESSES.Process(target=serve, args=(home, port, declared, keys_needed, fast_path, logs, limits))
+    process.start()
     url = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 60
         while not _ready(url):
-            assert process.poll() is None, f"the service ended: {log.read_text()}"
+            assert process.is_alive(), f"the service ended: {log.read_text()}"
             assert time.monotonic() < deadline, f"the service is not ready: {log.read_text()}"
             time.sleep(0.05)
         yield url, process
     finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
+        process.kill()
+        process.join()
 
 
 def _ready(url: str) -> bool:

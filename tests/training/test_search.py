@@ -1,7 +1,6 @@
 """A search finds better parameters within its budget, whatever is killed, and never looks at the test window."""
 
 import json
-import multiprocessing
 import shutil
 import signal
 from contextlib import ExitStack
@@ -31,6 +30,7 @@ from mlprod_tasks.training.records import Assembled, SearchResult
 from mlprod_tasks.training.search_study import LEAST_TO_COMPARE, TIMES_LOST, Trials
 from mlprod_tasks.training.split import HistoryTooShort
 from mlprod_tasks.training.workspace import StepMissing, TrainingFolder
+from tests.support.processes import PROCESSES
 
 BAD = ml.LightGBM(learning_rate=0.02, max_trees=12, num_leaves=2, min_data_in_leaf=900)
 QUICK = {"num_leaves": ml.Between(2, 15, log=True), "min_data_in_leaf": ml.Between(5, 900, log=True)}
@@ -75,16 +75,6 @@ with trials.at_work():
 """
 
 
-@pytest.fixture(scope="session")
-def processes():
-    """New processes that need not import everything anew, and share nothing with this one."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["lightgbm", "sklearn.linear_model", "mlprod_tasks.training.search", "mlprod_tasks.platform.trial_runs"]
-    )
-    return context
-
-
 def searching(shop, *candidates, model=None, **declared):
     """The shop with a search of bad parameters, assembled as training 'one'."""
     looks = ml.Search(**{"trials": 6, "workers": 1, "space": {} if candidates else QUICK, **declared})
@@ -116,9 +106,9 @@ def found_in(shop):
     return folder_of(shop).read(SearchResult).candidates
 
 
-def started(processes, shop, worker=0, dies_in=0):
+def started(shop, worker=0, dies_in=0):
     given = {"pipeline": shop.pipeline, "home": str(shop.platform.settings.home), "worker": worker, "dies_in": dies_in}
-    process = processes.Process(target=exec, args=(WORKER, given))
+    process = PROCESSES.Process(target=exec, args=(WORKER, given))
     process.start()
     return process
 
@@ -245,9 +235,9 @@ def test_more_folds_than_history_are_refused(shop):
         searched(shop)
 
 
-def test_a_search_that_was_killed_ends_as_one_that_was_not(shop, processes):
+def test_a_search_that_was_killed_ends_as_one_that_was_not(shop):
     shop = searching(shop)
-    assert ended(started(processes, shop, dies_in=4)) == -signal.SIGKILL
+    assert ended(started(shop, dies_in=4)) == -signal.SIGKILL
     assert [one.state for one in made_in(shop)] == ["complete"] * 3
     with pytest.raises(StepMissing, match=r"no search\.json"):
         folder_of(shop).read(SearchResult)
@@ -263,9 +253,9 @@ def test_a_search_that_was_killed_ends_as_one_that_was_not(shop, processes):
     assert outcomes(made_in(shop)) == resumed
 
 
-def test_two_workers_share_the_budget_exactly_even_when_one_is_killed(shop, processes):
+def test_two_workers_share_the_budget_exactly_even_when_one_is_killed(shop):
     shop = searching(shop, trials=12, workers=2)
-    first, second = started(processes, shop, 0, dies_in=3), started(processes, shop, 1)
+    first, second = started(shop, 0, dies_in=3), started(shop, 1)
     assert ended(second) == 0
     assert ended(first) in (-signal.SIGKILL, 0)  # the other may have left it fewer than three
     searched(shop, 0)
@@ -412,9 +402,9 @@ def test_what_was_found_for_another_declaration_or_not_at_all_is_not_taken(shop)
         search.tuned(other.pipeline, folder_of(shop))
 
 
-def test_what_a_search_found_so_far_is_taken_where_it_did_not_end(shop, processes, caplog):
+def test_what_a_search_found_so_far_is_taken_where_it_did_not_end(shop, caplog):
     shop = searching(shop)
-    assert ended(started(processes, shop, dies_in=3)) == -signal.SIGKILL
+    assert ended(started(shop, dies_in=3)) == -signal.SIGKILL
     best = min((one for one in made_in(shop)), key=lambda one: one.loss)
     tuned = search.tuned(shop.pipeline, folder_of(shop))
     assert tuned == {"lightgbm": replace(BAD, **best.parameters)}
@@ -447,10 +437,10 @@ def test_a_trial_of_a_worker_that_lives_is_never_given_away_and_one_of_a_dead_on
     assert [(one.candidate, one.place) for one in b.ended()] == [(name, place) for name in ("one", "two") for place in range(3)]
 
 
-def test_workers_that_claim_at_the_same_moment_get_different_places(tmp_path, processes):
+def test_workers_that_claim_at_the_same_moment_get_different_places(tmp_path):
     space = {"x": ml.Between(0.0, 1.0)}
     given = {"path": tmp_path, "search": ml.Search(trials=30), "spaces": {"one": space}, "declared": {"one": {"x": 0.5}}}
-    workers = [processes.Process(target=exec, args=(CLAIMER, {**given, "worker": worker})) for worker in range(3)]
+    workers = [PROCESSES.Process(target=exec, args=(CLAIMER, {**given, "worker": worker})) for worker in range(3)]
     for worker in workers:
         worker.start()
     assert [ended(worker) for worker in workers] == [0, 0, 0]
@@ -497,13 +487,13 @@ def test_whatever_workers_do_each_place_is_made_once(tmp_path_factory, acts):
             assert all(place < 2 for _, place in made)
 
 
-def test_no_line_of_a_journal_is_lost_when_several_write_at_once(tmp_path, processes):
+def test_no_line_of_a_journal_is_lost_when_several_write_at_once(tmp_path):
     path = tmp_path / "journal.jsonl"
     writing = (
         "from mlprod_tasks.training.search_journal import Journal\n"
         "for i in range(100): Journal(path).append_logs([{'by': by, 'i': i}])"
     )
-    writers = [processes.Process(target=exec, args=(writing, {"path": str(path), "by": by})) for by in range(3)]
+    writers = [PROCESSES.Process(target=exec, args=(writing, {"path": str(path), "by": by})) for by in range(3)]
     for writer in writers:
         writer.start()
     assert [ended(writer) for writer in writers] == [0, 0, 0]

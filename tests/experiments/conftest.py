@@ -41,7 +41,7 @@ def publish(shop: Shop, *ticks: date) -> None:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def scored() -> Callable[[Shop, date, date], None]:
     """Score ticks of a shop, the first and the last included."""
 

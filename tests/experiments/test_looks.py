@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,7 @@ from mlprod_tasks.experiments.run import plan_for, start, stop
 from mlprod_tasks.platform.experiment_entries import ExperimentReading, ExperimentRun
 from mlprod_tasks.platform.ledger import Publication, Scoring
 from mlprod_tasks.statistics.sequential import bounds
+from tests.experiments.conftest import ready
 from tests.support.trained_shop import Shop
 
 NEVER = "champion@1.0"
@@ -23,15 +25,24 @@ WANTED = Wanted("saved", difference=0.85)
 FIRST, LAST, END = date(2024, 1, 25), date(2024, 2, 7), "2024-02-09"
 
 
-@pytest.fixture
-def twin(shop: Shop, scored: Callable[[Shop, date, date], None]) -> tuple[Shop, ExperimentRun]:
-    """A scored experiment of two weeks, looked at after each, whose variants are alike."""
+@pytest.fixture(scope="module")
+def twin_home(scored_home: Path, tmp_path_factory: pytest.TempPathFactory, scored: Callable[[Shop, date, date], None]) -> Path:
+    """A home with a scored experiment of two weeks, looked at after each, whose variants are alike."""
+    shop = ready(scored_home, tmp_path_factory.mktemp("twin"))
     planned = plan_for(shop.pipeline, replace(WANTED, design="pocock"), [NEVER], shop.platform)
     same = replace(planned, variants=(planned.control, replace(planned.treated[0], threshold=None, name="same")))
     run = start(shop.pipeline, "twin", same, "Ann", "", shop.platform)
     assert run.ends == LAST
     scored(shop, FIRST, LAST)
-    return shop, run
+    shop.platform.ledger.engine.dispose()
+    return shop.platform.settings.home
+
+
+@pytest.fixture
+def twin(twin_home: Path, tmp_path: Path) -> tuple[Shop, ExperimentRun]:
+    """A shop of the test's own with that experiment."""
+    shop = ready(twin_home, tmp_path)
+    return shop, experiments.get(shop.pipeline, "twin", shop.platform)
 
 
 def read(shop: Shop, run: ExperimentRun, day: str) -> Reading:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,31 +20,59 @@ from mlprod_tasks.experiments.read_out import Reading, read_out, told
 from mlprod_tasks.experiments.run import plan_for, start
 from mlprod_tasks.platform import names
 from mlprod_tasks.platform.experiment_entries import ExperimentReading
+from tests.experiments.conftest import ready
 from tests.support.trained_shop import Shop
 
 NEVER = "champion@1.0"
 FIRST, LAST, END = "2024-01-25", "2024-01-31", "2024-02-02"
 
 
-@pytest.fixture
-def customers(shop: Shop, scored) -> Shop:
-    """The shop with units of many orders: those of about the same amount; some have none."""
+def of_customers(home: Path, folder: Path) -> Shop:
+    """The shop on a copy of that home, with units of many orders: those of about the same amount; some have none."""
+    shop = ready(home, folder)
     customer = ml.Expression("customer", "CAST(floor(amount / 2) AS BIGINT)", "int", "who orders")
-    shop = shop.declared(
+    return shop.declared(
         features=(*shop.pipeline.features, customer),
         experiments=replace(shop.pipeline.experiments, unit=("customer",), guardrails=()),
     )
+
+
+@pytest.fixture(scope="module")
+def customers_home(scored_home: Path, tmp_path_factory: pytest.TempPathFactory, scored) -> Path:
+    """A home whose champion scored orders of customers before the experiment."""
+    shop = of_customers(scored_home, tmp_path_factory.mktemp("customers"))
     scored(shop, date(2024, 1, 8), date(2024, 1, 24))
-    return shop
+    shop.platform.ledger.engine.dispose()
+    return shop.platform.settings.home
 
 
-def read(shop: Shop, scored) -> Reading:
-    run = start(
-        shop.pipeline, "again", plan_for(shop.pipeline, Wanted("saved", 30.0), [NEVER], shop.platform), "Ann", "", shop.platform
-    )
-    assert (str(run.starts), str(run.ends)) == (FIRST, LAST)
+@pytest.fixture
+def customers(customers_home: Path, tmp_path: Path) -> Shop:
+    return of_customers(customers_home, tmp_path)
+
+
+def ended(home: Path, folder: Path, scored, end: str, periods: int | None) -> tuple[Path, Reading]:
+    """A home with experiment 'again' of some weeks, all scored, and what is read at the end."""
+    shop = of_customers(home, folder)
+    planned = plan_for(shop.pipeline, Wanted("saved", 30.0), [NEVER], shop.platform, periods=periods)
+    run = start(shop.pipeline, "again", planned, "Ann", "", shop.platform)
+    assert str(run.starts) == FIRST
     scored(shop, run.starts, run.ends)
-    return read_out(shop.pipeline, run, shop.tick(END), shop.platform)
+    reading = read_out(shop.pipeline, run, shop.tick(end), shop.platform)
+    shop.platform.ledger.engine.dispose()
+    return shop.platform.settings.home, reading
+
+
+@pytest.fixture(scope="module")
+def read_home(customers_home: Path, tmp_path_factory: pytest.TempPathFactory, scored) -> tuple[Path, Reading]:
+    return ended(customers_home, tmp_path_factory.mktemp("read"), scored, END, None)
+
+
+@pytest.fixture
+def read(read_home: tuple[Path, Reading], tmp_path: Path) -> tuple[Shop, Reading]:
+    """A week of customers that come again, read at the end."""
+    home, reading = read_home
+    return of_customers(home, tmp_path), reading
 
 
 def rows(shop: Shop, first: str, last: str, as_of: str) -> pd.DataFrame:
@@ -86,9 +115,9 @@ def test_rows_that_come_once_are_all_new_and_so_not_asked_for(shop):
         plan_for(shop.pipeline, Wanted("saved", 1.2, fresh=True), [NEVER], shop.platform)
 
 
-def test_all_orders_of_a_customer_have_one_variant_and_none_without_one(customers, scored):
-    read(customers, scored)
-    found = rows(customers, FIRST, LAST, END)
+def test_all_orders_of_a_customer_have_one_variant_and_none_without_one(read):
+    found = rows(read[0], FIRST, LAST, END)
+    assert (str(found["tick"].min()), str(found["tick"].max())) == (FIRST, LAST)
     assert found.groupby("customer")["variant"].nunique().eq(1).all()
     assert found["customer"].isna().any()
     assert found.loc[found["customer"].isna(), "variant"].isna().all()
@@ -103,8 +132,8 @@ def test_a_plan_counts_units_that_can_be_assigned(customers):
     assert (planned.usual.mean, planned.usual.sd) == pytest.approx((units.mean(), units.std()))
 
 
-def test_a_unit_is_the_sum_of_its_rows(customers, scored):
-    reading = read(customers, scored)
+def test_a_unit_is_the_sum_of_its_rows(read):
+    customers, reading = read
     found = rows(customers, FIRST, LAST, END).dropna(subset="variant")
     units = found.groupby(["variant", "customer"])["saved"].sum()
     saved = next(one for one in reading.compared if one.metric == "saved")
@@ -119,8 +148,8 @@ def test_a_unit_is_the_sum_of_its_rows(customers, scored):
     assert acted.control == pytest.approx(any_acted["control"].mean())
 
 
-def test_what_units_did_before_is_taken_out_as_pandas_does_it(customers, scored):
-    reading = read(customers, scored)
+def test_what_units_did_before_is_taken_out_as_pandas_does_it(read):
+    customers, reading = read
     now = rows(customers, FIRST, LAST, END).dropna(subset="variant").groupby(["customer", "variant"])["saved"].sum()
     past = rows(customers, "2024-01-18", "2024-01-24", FIRST).groupby("customer")["saved"].sum()
     both = now.reset_index("variant").join(past.rename("before"), how="inner")
@@ -137,8 +166,8 @@ def test_what_units_did_before_is_taken_out_as_pandas_does_it(customers, scored)
     assert 0 < saved.explained < 1
 
 
-def test_ticks_that_are_read_apart_give_the_same_units(customers, scored, monkeypatch):
-    whole = read(customers, scored)
+def test_ticks_that_are_read_apart_give_the_same_units(read, monkeypatch):
+    customers, whole = read
     customers.platform.ledger.put_instead(ExperimentReading, [], pipeline=customers.pipeline.name)
     monkeypatch.setattr(units, "ROWS_AT_ONCE", 150)
     run = experiments.get(customers.pipeline, "again", customers.platform)
@@ -148,13 +177,16 @@ def test_ticks_that_are_read_apart_give_the_same_units(customers, scored, monkey
         assert (one.difference, one.low, one.p) == pytest.approx((other.difference, other.low, other.p))
 
 
+@pytest.fixture(scope="module")
+def long_home(customers_home: Path, tmp_path_factory: pytest.TempPathFactory, scored) -> tuple[Path, Reading]:
+    return ended(customers_home, tmp_path_factory.mktemp("long"), scored, "2024-02-09", 2)
+
+
 @pytest.fixture
-def long(customers, scored) -> tuple[Shop, Reading]:
+def long(long_home: tuple[Path, Reading], tmp_path: Path) -> tuple[Shop, Reading]:
     """Two weeks of customers that come again, read at the end."""
-    planned = plan_for(customers.pipeline, Wanted("saved", 30.0), [NEVER], customers.platform, periods=2)
-    run = start(customers.pipeline, "again", planned, "Ann", "", customers.platform)
-    scored(customers, run.starts, run.ends)
-    return customers, read_out(customers.pipeline, run, customers.tick("2024-02-09"), customers.platform)
+    home, reading = long_home
+    return of_customers(home, tmp_path), reading
 
 
 def aged(shop: Shop) -> pd.DataFrame:

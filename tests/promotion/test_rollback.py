@@ -18,17 +18,30 @@ from mlprod_tasks.scoring.score import score
 from mlprod_tasks.steps import register
 from mlprod_tasks.training.workspace import TrainingFolder
 from tests.support.clock import SetClock
+from tests.support.trained_shop import copied
 
 NOON = datetime(2024, 2, 13, 12, tzinfo=UTC)  # of tick 2024-02-13: the next one is the 14th
 
 
-@pytest.fixture
-def two(promoted_shop):
-    """Versions 1 as of the 10th and 2 as of the 12th; it is noon of the 13th."""
-    shop = replace(promoted_shop, platform=replace(promoted_shop.platform, clock=SetClock(NOON, step=timedelta(minutes=1))))
-    shop = shop.declared(gates=(AtLeast("roc_auc", 0.6),))
+def at_noon(shop):
+    """It is noon of the 13th, and then a minute later whenever somebody asks."""
+    shop = replace(shop, platform=replace(shop.platform, clock=SetClock(NOON, step=timedelta(minutes=1))))
+    return shop.declared(gates=(AtLeast("roc_auc", 0.6),))
+
+
+@pytest.fixture(scope="module")
+def home_of_two(promoted_home, tmp_path_factory):
+    """Versions 1 as of the 10th and 2 as of the 12th."""
+    shop = at_noon(copied(promoted_home, tmp_path_factory.mktemp("two")))
     assert shop.promoted("two", "2024-02-12").moved
-    return shop
+    shop.platform.ledger.engine.dispose()
+    return shop.platform.settings.home
+
+
+@pytest.fixture
+def two(home_of_two, tmp_path):
+    """A shop of the test's own with these versions. MLflow's artifacts stay where they were made."""
+    return at_noon(copied(home_of_two, tmp_path))
 
 
 def champions(shop, *days: str) -> list[int]:

@@ -66,11 +66,11 @@ def test_it_prints_score_version_and_route_and_why_a_row_or_a_key_is_refused(
         assert key not in told.stdout + told.stderr + wrong.stdout + wrong.stderr
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n", " \t"])
-def test_the_end_of_a_line_after_the_key_is_no_part_of_it(promoted_shop: Shop, end: str, fast_path: bool) -> None:
+def test_the_end_of_a_line_after_the_key_is_no_part_of_it(promoted_shop: Shop, fast_path: bool) -> None:
     with service(promoted_shop, fast_path=fast_path) as (url, key):
-        told = asked(url, key + end, ORDER)
-    assert (told.returncode, told.stderr) == (0, "")
+        for end in ("\n", "\r\n", " \t"):
+            told = asked(url, key + end, ORDER)
+            assert (told.returncode, told.stderr) == (0, ""), end
 
 
 @pytest.mark.parametrize("key", ["mlprod_secret\r\nx-other: 1", "mlprod_secret\x7fx", "mlprod_secret\u00e9x"])

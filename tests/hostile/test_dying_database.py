@@ -16,7 +16,7 @@ from tests.hostile.books import PLANTED, TICKS, TIMES, Content, Row, check, inge
 from tests.hostile.meanings import BATCH, FORMS, KINDS, ROW
 
 DATABASE = {"postgresql": "postgres_database", "mariadb": "mariadb_database"}  # the fixtures
-DEATHS = 120 if "MLPROD_HOSTILE_EXAMPLES" in os.environ else 12
+DEATHS = 120 if "MLPROD_HOSTILE_EXAMPLES" in os.environ else 6
 
 
 # MariaDB's driver reads on from the dead connection when its cursor is collected.

@@ -127,7 +127,7 @@ def test_a_class_without_training_rows_has_hardly_any_probability(candidate):
 
 def test_rows_of_an_estimator_of_linear_algebra_get_the_same_bits_alone_however_seldom_it_rounds_otherwise():
     own = learners.fit_learner(CANDIDATES[9], COLUMNS, rows(), rows(300, 2), DECLARED)
-    x = rows(1500, 9).x
+    x = rows(300, 9).x
     alone = np.concatenate([own.predict(x[i : i + 1]) for i in range(len(x))])
     assert (alone == own.predict(x)).all()
     unpadded = np.concatenate([own.predict_together(x[i : i + 1]) for i in range(len(x))])

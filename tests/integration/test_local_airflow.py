@@ -13,6 +13,7 @@ import pytest
 
 from demo.airflow_api import ApiError, poll
 from demo.local_airflow import AirflowFailed, LocalAirflow
+from tests.support import real_airflow
 
 DAGS = """
     import pendulum
@@ -57,7 +58,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
     dags = folder / "dags"
     dags.mkdir()
     (dags / "daily.py").write_text(textwrap.dedent(DAGS))
-    with LocalAirflow(folder / "home", dags=dags, cores=2) as running:
+    with LocalAirflow(folder / "home", dags=dags, cores=2, environment=real_airflow.SETTINGS) as running:
         running.api.wait_for_dags(["daily", "endless"])
         running.api.unpause("daily")
         running.api.unpause("endless")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -15,7 +14,6 @@ import duckdb
 import pytest
 from sqlalchemy import inspect
 
-from demo.business_database import fill
 from mlprod_tasks import steps, workflows
 from mlprod_tasks.declaration import AtLeast, Pipeline, Split
 from mlprod_tasks.monitoring.kinds import of_family
@@ -24,7 +22,9 @@ from mlprod_tasks.platform import names as places
 from mlprod_tasks.platform.lake import listed
 from mlprod_tasks.platform.ledger import Audit, Decision, Measurement, Publication, Row, Scoring
 from mlprod_tasks.platform.settings import from_environment
+from tests.support.new_home import new_home
 from tests.support.paths import FLIGHTS, REPOSITORY
+from tests.support.processes import PROCESSES
 
 DAY = timedelta(days=1)
 HISTORY = (date(2013, 1, 2), date(2013, 2, 10))
@@ -44,11 +44,11 @@ def small(pipeline: Pipeline) -> Pipeline:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(flights_db: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with history ingested and a champion, made once."""
     home = tmp_path_factory.mktemp("order") / "first"
-    home.mkdir()
-    fill(f"sqlite:///{home.parent / 'business.db'}")
+    new_home(home)
+    shutil.copy(flights_db, home.parent / "business.db")
     pipeline, platform = opened(home)
     workflows.ingest(pipeline, pipeline.schedule.range(*HISTORY), platform)
     workflows.train(pipeline, pipeline.schedule.tick(TICKS[0]), "for the test", platform)
@@ -83,8 +83,7 @@ def watch(home: str, day: date) -> None:
 
 def four_at_a_time(step: Callable[[str, date], None], home: Path, days: Iterable[date]) -> None:
     # Not a Pool of multiprocessing: it waits for ever if an error of a worker cannot be unpickled.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(4, mp_context=context, max_tasks_per_child=4) as pool:
+    with ProcessPoolExecutor(4, mp_context=PROCESSES, max_tasks_per_child=4) as pool:
         for done in [pool.submit(step, str(home), day) for day in days]:
             done.result()
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -13,7 +14,6 @@ import pytest
 import sqlalchemy
 from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score, top_k_accuracy_score
 
-from demo.business_database import fill
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import workflows
 from mlprod_tasks.dashboard.report import html
@@ -31,6 +31,7 @@ from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Measurement, Training
 from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.training.workspace import TrainingFolder, read_window
+from tests.support.new_home import new_home
 from tests.support.paths import FLIGHTS, REPOSITORY
 
 DAY = timedelta(days=1)
@@ -94,13 +95,13 @@ class Home:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+def home(flights_db: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
     """History ingested, a model trained and promoted, five days scored and monitored."""
     folder: Path = tmp_path_factory.mktemp("classes")
     url = f"sqlite:///{folder / 'business.db'}"
-    fill(url)
+    shutil.copy(flights_db, folder / "business.db")
     given = {
-        "MLPROD_HOME": str(folder / "var"),
+        "MLPROD_HOME": str(new_home(folder / "var")),
         "MLPROD_EXPECTATIONS": str(folder / "great_expectations"),
         "MLPROD_PIPELINES": str(REPOSITORY / "pipelines"),
         "MLPROD_CONNECTION_BUSINESS": url,

@@ -1,6 +1,7 @@
 """Real flights, their arrival delay in minutes: through every step, against pandas over the business's own database."""
 
 import re
+import shutil
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -11,7 +12,6 @@ import pytest
 import sqlalchemy
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
-from demo.business_database import fill
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import workflows
 from mlprod_tasks.declaration import Pipeline, load
@@ -23,6 +23,7 @@ from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.ledger import Decision, Measurement, Training
 from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.training.workspace import TrainingFolder, read_window
+from tests.support.new_home import new_home
 from tests.support.paths import FLIGHTS, REPOSITORY
 
 DAY = timedelta(days=1)
@@ -76,13 +77,13 @@ class Home:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+def home(flights_db: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
     """History ingested, a model trained and promoted, five days scored and monitored."""
     folder: Path = tmp_path_factory.mktemp("minutes")
     url = f"sqlite:///{folder / 'business.db'}"
-    fill(url)
+    shutil.copy(flights_db, folder / "business.db")
     given = {
-        "MLPROD_HOME": str(folder / "var"),
+        "MLPROD_HOME": str(new_home(folder / "var")),
         "MLPROD_EXPECTATIONS": str(folder / "great_expectations"),
         "MLPROD_PIPELINES": str(REPOSITORY / "pipelines"),
         "MLPROD_CONNECTION_BUSINESS": url,

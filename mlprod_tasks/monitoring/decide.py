@@ -16,7 +16,7 @@ from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.documents.formatting import length
 from mlprod_tasks.monitoring.holidays import judged_ones, not_judged
 from mlprod_tasks.monitoring.incidents import COLUMNS, columns_behind
-from mlprod_tasks.monitoring.relevance import ESTIMATED, OF_SHIFTS
+from mlprod_tasks.monitoring.relevance import ESTIMATED, LAST_YEAR, OF_SHIFTS
 from mlprod_tasks.monitoring.retraining_limits import BUDGET, BUDGET_DAYS, budget_spent
 from mlprod_tasks.monitoring.rules import NOTHING, STALE_TICKS, Ruling, fold
 from mlprod_tasks.platform import Platform
@@ -104,6 +104,7 @@ def evidence_of(pipeline: Pipeline, tick: Tick, session: Session) -> list[Measur
     watched: set[str] = {condition.watch for rule in pipeline.rules for condition in rule.conditions}
     if watched & OF_SHIFTS:  # whether they matter
         watched |= ESTIMATED & {watch.what for watch in pipeline.watches}
+        watched |= {LAST_YEAR[what] for what in watched & LAST_YEAR.keys()}
     longest = max(
         [STALE_TICKS, *(max(condition.of, condition.mean_of) for rule in pipeline.rules for condition in rule.conditions)]
     )

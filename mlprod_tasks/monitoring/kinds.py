@@ -51,6 +51,14 @@ _KINDS = (
         "feature",
     ),
     Kind("feature_psi", "input", "covariates", "higher", "PSI of feature {slice}", "feature"),
+    Kind(
+        "feature_psi_last_year",
+        "input",
+        "covariates",
+        "higher",
+        "PSI of feature {slice} against the same weeks of last year",
+        "feature",
+    ),
     Kind("feature_js", "input", "covariates", "higher", "Jensen-Shannon distance of feature {slice}", "feature"),
     Kind(
         "feature_wasserstein",
@@ -70,6 +78,7 @@ _KINDS = (
     ),
     Kind("domain_auc", "input", "covariates", "higher", "AUC of the domain classifier, tick against reference"),
     Kind("score_psi", "input", "scores", "higher", "PSI of the scores"),
+    Kind("score_psi_last_year", "input", "scores", "higher", "PSI of the scores against those of the same weeks of last year"),
     Kind("class_psi", "input", "scores", "higher", "PSI of the predicted classes"),
     Kind(
         "score_wasserstein",

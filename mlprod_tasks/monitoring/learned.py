@@ -23,7 +23,7 @@ ROOT = frozenset((
     "freshness", "new_categories", "lost_categories", "out_of_range", "feature_psi", "feature_wasserstein", "score_psi",
     "score_wasserstein", "fallback_share", "residual_drift", "residual_shift", "label_psi", "retries", "queue_wait",
     "replayed", "online_skew", "canned", "online_errors", "online_fallback", "online_refused", "online_stale", "online_missing",
-    "online_psi", "changed_features", "unscored_rows",
+    "online_psi", "changed_features", "unscored_rows", "feature_psi_last_year", "score_psi_last_year",
     "online_score_psi", "online_class_psi", "online_shadow_difference",
 ))  # fmt: skip
 LOG = frozenset((

@@ -31,6 +31,7 @@ from mlprod_tasks.monitoring.measurement import Reading
 from mlprod_tasks.monitoring.observe import Observed, Observing
 from mlprod_tasks.monitoring.outcomes import columns, outcomes, promised_of, promises_of, unmeasured
 from mlprod_tasks.monitoring.record import record, reference_of
+from mlprod_tasks.monitoring.same_weeks import as_last_year
 from mlprod_tasks.monitoring.tick_rows import TickRows, rows_of_tick, source_of
 from mlprod_tasks.monitoring.who_answered import WhoAnswered
 from mlprod_tasks.platform import Platform, names
@@ -163,6 +164,7 @@ def _measure_inputs(tick: Tick, measuring: _Measuring) -> list[Measurement]:
     own = rows.only(answered.condition)
     readings = with_known_faults(own, profile, observed, list(inputs(profile, observed, only)), trailing)
     readings += adaptation(own, pipeline, profile, version, tick, platform)
+    readings += as_last_year(con, pipeline, profile, version, tick, observed, readings, platform)
     readings += [*fresh, *estimated]
     if pipeline.entity_table.snapshots:
         readings = [replace(one, value=None, why=NO_USUAL_VOLUME) if one.what == "volume" else one for one in readings]

@@ -2,8 +2,8 @@
 
 The distribution of inputs, scores or outcomes moves with every season. It calls for action if the model does worse, or is
 expected to. As long as nothing is known of that, a shift counts as an alarm: it may be a fault. Once there are outcomes of
-ticks with the same shift, they decide. Faults of data (nulls, types, missing rows, unknown values) are alarms whatever
-outcomes say. Pure.
+ticks with the same shift, they decide. Nor is a distribution an alarm that is as in the same weeks of last year. Faults of
+data (nulls, types, missing rows, unknown values) are alarms whatever outcomes say. Pure.
 """
 
 from __future__ import annotations
@@ -29,6 +29,14 @@ ESTIMATED = frozenset((
     "estimated_log_loss", "estimated_value", "estimated_mae", "estimated_rmse",
 ))  # fmt: skip
 FEWEST = 3  # ticks with outcomes by which a shift is judged
+# What compares a distribution that moved from the reference with that of the same weeks of last year.
+LAST_YEAR: Mapping[str, str] = {
+    "feature_psi": "feature_psi_last_year",
+    "feature_js": "feature_psi_last_year",
+    "feature_wasserstein": "feature_psi_last_year",
+    "score_psi": "score_psi_last_year",
+    "score_wasserstein": "score_psi_last_year",
+}
 
 Known = Mapping[str, Mapping[TickName, Sequence[Measurement]]]
 
@@ -66,6 +74,26 @@ def why_harmless(
     if len(judged) < FEWEST:
         return ""
     return f"outcomes of {format_count(len(judged), 'tick')} with this shift are known, and no rule about performance fires"
+
+
+def why_seasonal(breaching: Sequence[Measurement], known: Known, tick: TickName, version: int) -> str:
+    """Why a shift that fired a rule at a tick is one of the season, given that no rule about performance fires; '' if it may
+    be another.
+
+    Each distribution that counts as breached, on each tick, is as in the same weeks of last year by the bound of the reference,
+    no fault of the data explains it, and none of the newest tick's estimates is breached.
+    breaching: the measurements that count. known: the measurements that count, by what and tick.
+    """
+    if not breaching or any(one.cause == DATA_FAULT or one.what not in LAST_YEAR for one in breaching):
+        return ""
+    if any(_breached(known[what].get(tick, ()), version) for what in ESTIMATED & known.keys()):
+        return ""
+    for one in breaching:
+        of_tick = known.get(LAST_YEAR[one.what], {}).get(one.tick, ())
+        then = next((row for row in of_tick if row.slice == one.slice and row.model_version == one.model_version), None)
+        if then is None or then.value is None or then.reference is None or then.value > then.reference:
+            return ""
+    return "as in the same weeks of last year, and no rule about performance fires"
 
 
 def _breached(rows: Sequence[Measurement], version: int) -> bool:

@@ -181,12 +181,14 @@ def _with_notes(
     oldest = schedule.shift(tick, -STALE_TICKS - delay)
     newest_outcome = schedule.shift(tick, -delay)
     whats = {one.watch for one in performance}
-    return tuple(
-        replace(
-            one, harmless=relevance.why_harmless(one.rule.conditions, whats, known, tick, newest_outcome, one.version, oldest)
-        )
-        for one in fired
-    )
+
+    def why(one: Fired) -> str:
+        breaching = [measured for evidence in one.evidence for measured in evidence.measurements]
+        return relevance.why_harmless(
+            one.rule.conditions, whats, known, tick, newest_outcome, one.version, oldest
+        ) or relevance.why_seasonal(breaching, known, tick, one.version)
+
+    return tuple(replace(one, harmless=why(one)) for one in fired)
 
 
 def evidence(condition: Breach, known: Known, tick: TickName, delay: int, schedule: Schedule) -> Evidence:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Values that are watched per feature.
 BY_FEATURE = (
     "feature_psi",
+    "feature_psi_last_year",
     "feature_js",
     "feature_wasserstein",
     "feature_level",

@@ -23,6 +23,7 @@ from mlprod_tasks.features.keys import KeyCodes, key_codes
 from mlprod_tasks.features.known import MICROSECOND
 from mlprod_tasks.features.rows import ScoredRows
 from mlprod_tasks.features.snapshot import Snapshot
+from mlprod_tasks.features.staged_values import StagedPiece
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.compute import compute_of
 from mlprod_tasks.platform.engine import engine
@@ -71,12 +72,14 @@ def build(
     chunk_rows: int = CHUNK_ROWS,
     examples: bool = False,
     keys: KeyRange | None = None,
+    staged: StagedPiece | None = None,
 ) -> FeatureSet:
     """Compute the features of every row of `ticks`.
 
     The result for a row is the same bit for bit whichever other rows are computed, and when replayed from the same `versions`.
     only: names of the features to compute; nothing else is read. until: use only what was known when that tick was scored.
     chunk_rows: bounds the memory; the result does not depend on it. examples: see `Snapshot`. keys: compute only rows of these.
+    staged: for such rows, values that `stage_events` has computed already.
 
     Raises: TableMissing if a table that a feature reads is not in the lake.
     """
@@ -89,7 +92,7 @@ def build(
         failed: dict[int, str] = {}
         rows = 0
         for chunk in _chunks(snapshot, ticks, chunk_rows):
-            connection.register("known", _known(snapshot, features, chunk, connection, pool, keys))
+            connection.register("known", _known(snapshot, features, chunk, connection, pool, keys, staged))
             part, failed_here = finished.table(pipeline, wanted, connection)
             failed |= {rows + row: name for row, name in failed_here.items()}
             rows += part.num_rows
@@ -134,7 +137,7 @@ def pinned(
     only: as of `build`. Raises: TableMissing.
     """
     snapshot = Snapshot(pipeline, platform, versions)
-    features = _needed(pipeline, _wanted(pipeline, only))
+    features = features_for(pipeline, only)
     tables = [pipeline.population.seen_in if pipeline.population is not None else pipeline.entity_name]
     tables += [feature.table for feature in features if isinstance(feature, Lookup | AsOf | Trailing)]
     return {**(versions or {}), **{table: snapshot.version(table) for table in tables}}
@@ -192,6 +195,7 @@ def _known(
     connection: duckdb.DuckDBPyConnection,
     pool: Executor,
     keys: KeyRange | None = None,
+    staged: StagedPiece | None = None,
 ) -> pa.Table:
     """The scored rows, those of `keys` if given, with all joined features; only expressions are missing."""
     pipeline, entity = snapshot.pipeline, snapshot.pipeline.entity_table
@@ -210,6 +214,9 @@ def _known(
             query = joins.as_of_query(table, feature, start, end, snapshot.hides_late(table.name, read))
             events = snapshot.read(connection, query, table.name, read)
             columns |= joins.as_of(table, feature, events, rows)
+    if staged is not None:
+        columns |= staged.columns(rows, connection, pool)
+        features = [feature for feature in features if feature not in staged.features]
     for table in pipeline.tables:
         windows = [feature for feature in features if isinstance(feature, Trailing) and feature.table == table.name]
         if windows:
@@ -238,14 +245,16 @@ def _trailing(
 
 def _span(pipeline: Pipeline, rows: ScoredRows, back: timedelta) -> tuple[int, int, TickRange]:
     """The times [start, end) in microseconds that rows look back on, with their ticks."""
-    if not rows.count:
-        start = end = 0
-    else:
-        start, end = int(rows.at[0]) - back // MICROSECOND, int(rows.at[-1])
+    return looked_back(pipeline, int(rows.at[0]), int(rows.at[-1]), back) if rows.count else looked_back(pipeline, 0, 0)
+
+
+def looked_back(pipeline: Pipeline, first: int, last: int, back: timedelta = timedelta()) -> tuple[int, int, TickRange]:
+    """The times [start, end) in microseconds that rows scored from `first` to `last` look back on, with their ticks."""
+    start, end = first - back // MICROSECOND, last
     # A row known in [start(t - 1), start(t)) is in partition t; one that is known ahead, from start(t) on, too.
     schedule = pipeline.schedule
-    first, last = schedule.name_at(EPOCH + start * MICROSECOND), schedule.next_after(EPOCH + end * MICROSECOND)
-    return start, end, TickRange(schedule, first, last)
+    oldest, newest = schedule.name_at(EPOCH + start * MICROSECOND), schedule.next_after(EPOCH + end * MICROSECOND)
+    return start, end, TickRange(schedule, oldest, newest)
 
 
 def _wanted(pipeline: Pipeline, only: Sequence[str] | None) -> tuple[str, ...]:
@@ -255,6 +264,11 @@ def _wanted(pipeline: Pipeline, only: Sequence[str] | None) -> tuple[str, ...]:
     if unknown:
         raise ValueError(f"only names {sorted(unknown)}, which are not features of pipeline {pipeline.name!r}")
     return tuple(name for name in pipeline.feature_names if name in set(only))
+
+
+def features_for(pipeline: Pipeline, only: Sequence[str] | None) -> list[Feature]:
+    """The declared features that are computed for those of `only`, None for all."""
+    return _needed(pipeline, _wanted(pipeline, only))
 
 
 def _needed(pipeline: Pipeline, wanted: Sequence[str]) -> list[Feature]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import duckdb
@@ -15,6 +15,7 @@ from mlprod_tasks.declaration.aggregate_groups import value_of
 from mlprod_tasks.features import trailing
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.platform.failed_values import REMEDY, VALUE_FAILED, trying_each
+from mlprod_tasks.platform.sql import identifier
 
 log = logging.getLogger(__name__)
 
@@ -27,20 +28,32 @@ def read_events(
     end: int,
     ticks: TickRange,
     connection: duckdb.DuckDBPyConnection,
+    *,
+    ties: bool = False,
+    share: tuple[int, int] = (0, 1),
 ) -> pa.Table:
     """The events of `trailing.query`, known in [start, end) (microseconds since 1970), from the partitions of `ticks`.
+
+    share: (i, n) reads the i-th of n shares of them, by a hash of the table's key; together they are all.
 
     A condition that cannot be computed for an event (a failed cast, an overflow, a division by zero) is null for it alone, so
     that the event does not count, in batch as on request and in training; a warning says for how many. It is not the fault of
     a row that is scored, and one such event would else send all rows of its key to the fallback.
     """
-    query = partial(trailing.query, table, features, start, end, snapshot.hides_late(table.name, ticks))
+    query = partial(trailing.query, table, features, start, end, snapshot.hides_late(table.name, ticks), ties=ties)
     try:
-        return snapshot.read(connection, query(), table.name, ticks)
+        return snapshot.read(connection, _share(query(), table, *share), table.name, ticks)
     except VALUE_FAILED as error:
         with trying_each(connection, error):
-            tried = snapshot.read(connection, query(alone=True), table.name, ticks)
+            tried = snapshot.read(connection, _share(query(alone=True), table, *share), table.name, ticks)
     return _computed(table, features, tried)
+
+
+def _share(query: Callable[[str], str], table: Table, number: int, shares: int) -> Callable[[str], str]:
+    if shares == 1:
+        return query
+    key = ", ".join(map(identifier, table.key))
+    return lambda relation: query(f"(SELECT * FROM {relation} WHERE hash({key}) % {shares} = {number})")
 
 
 def partitions_of(snapshot: Snapshot, table: Table, features: Sequence[Trailing], ticks: TickRange) -> TickRange:

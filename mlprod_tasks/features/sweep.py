@@ -66,6 +66,8 @@ def window_aggregates(
     scales: Floats,  # (measures, 2): the unit of the sum and of its finer digits
     counts: Ints,  # out: (windows, rows)
     measured: Floats,  # out: (windows, measures, rows), a mean is nan without a value; inf with one that no sum can hold
+    keep: int,  # whether to give the sums themselves, too
+    kept: Ints,  # out, if so: (windows, 1 + width, rows)
 ) -> None:
     """Count, means and sums over the events of the row's key in [at - length, at), for every window length.
 
@@ -108,6 +110,9 @@ def window_aggregates(
             for m in range(measures):
                 place = (w * measures + m) * rows + to
                 measured[place] = _measured(sums, of, parts_of, scales, m) if key >= 0 else _without_values(parts_of, m)
+            if keep:
+                for p in range(stride):
+                    kept[(w * stride + p) * rows + to] = sums[of + p] if key >= 0 else 0
 
 
 @machine_code

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -52,7 +52,7 @@ class EventValues:
 
 
 @dataclass(frozen=True)
-class _Job:
+class GroupJob:
     """One group of one feature, ready for the sweep."""
 
     feature: Trailing
@@ -63,18 +63,28 @@ class _Job:
 
 
 def query(
-    table: Table, features: Sequence[Trailing], start: int, end: int, hides_late: bool = False, alone: bool = False
+    table: Table,
+    features: Sequence[Trailing],
+    start: int,
+    end: int,
+    hides_late: bool = False,
+    alone: bool = False,
+    ties: bool = False,
 ) -> Callable[[str], str]:
     """SQL of the events that `features` take from `table`, known in [start, end) (microseconds since 1970).
 
     Columns: `at_<i>` (microseconds; one for each of `moments_of`), `key_<column>`, `value_<i>`.
+    ties: if the order of events of the same moment matters, also `tie_<i>`, the columns of the table's key that decide it, for
+    who puts the events of several queries together.
     hides_late: whether there may be rows that count from a later moment. These have it in a further column `usable`.
     alone: a value is a struct with the field `v`, and no struct if it cannot be computed, where else the query fails. That is
     slower.
     """
     moments, values = moments_of(table, features), values_of(features)
     keys = sorted({theirs for feature in features for theirs in feature.by.values()})
-    order = f" ORDER BY {', '.join(map(identifier, table.key))}" if _takes_a_row(features) else ""
+    in_order = _takes_a_row(features)
+    order = f" ORDER BY {', '.join(map(identifier, table.key))}" if in_order else ""
+    tied = [f"{identifier(name)} AS tie_{i}" for i, name in enumerate(table.key)] if ties and in_order else []
 
     def sql(relation: str) -> str:
         at = [f"epoch_us({counts_from(late)}) AS at_{i}" for i, late in enumerate(moments)]
@@ -89,7 +99,7 @@ def query(
         calendar = " JOIN calendar USING (tick)" if table.ticks_ahead else ""
         return (
             f"WITH events AS (SELECT *, {known_at(table)} AS {KNOWN_AT} FROM {relation}{calendar}) "
-            f"SELECT {', '.join(at + by + what)} FROM events WHERE {within}{order}"
+            f"SELECT {', '.join(at + by + what + tied)} FROM events WHERE {within}{order}"
         )
 
     return sql
@@ -112,58 +122,95 @@ def compute(
 
     `key(mine, theirs)` gives the codes of a pair of key columns.
     """
-    columns = {value: events[f"value_{i}"] for i, value in enumerate(values_of(features))}
-    kind = stable_if_needed(features)
-    moments = enumerate(moments_of(table, features))
-    times_by = {(late, skip): times for i, late in moments for skip, times in _times(events, i, features, kind)}
-    computed: dict[tuple[object, ...], EventValues] = {}  # features that aggregate the same values share them
-    jobs: list[Callable[[], list[tuple[str, pa.Array]]]] = []
+    columns = columns_of(features, events)
+    times_by = times_of_moments(table, features, events)
+    codes = {feature.name: rows.key(feature.by, key) for feature in features}
+    jobs: list[Callable[[], list[tuple[str, pa.Array]]]] = [
+        partial(_feature_columns, job, rows) for job in group_jobs(table, features, events, codes, times_by)
+    ]
     for feature in features:
-        codes = rows.key(feature.by, key)
+        for (late, value), aggregates in series_of(table, feature).items():
+            times, named = times_by[late, feature.skip], codes[feature.name]
+            jobs.append(partial(series_columns, feature, aggregates, times, named, columns.get(value), rows))
+    for named_columns in pool.map(lambda job: job(), jobs):
+        yield from named_columns
+
+
+def columns_of(features: Sequence[Trailing], events: pa.Table) -> dict[str, pa.ChunkedArray]:
+    """The column of each value that `features` aggregate, by its SQL."""
+    return {value: events[f"value_{i}"] for i, value in enumerate(values_of(features))}
+
+
+def group_jobs(
+    table: Table,
+    features: Sequence[Trailing],
+    events: pa.Table,
+    codes: Mapping[str, KeyCodes],
+    times_by: Mapping[tuple[tuple[str, ...], timedelta], EventTimes],
+    every_part: bool = False,
+) -> Iterator[GroupJob]:
+    """What is to be summed: each group of each feature. codes: by the feature's name. every_part: see `event_values`."""
+    columns = columns_of(features, events)
+    computed: dict[tuple[object, ...], EventValues] = {}  # features that aggregate the same values share them
+    for feature in features:
         for group in groups_of(table, feature):
             times = times_by[group.late, feature.skip]
             identity = (id(times), *((value_of(one), is_sum(one)) for one in group.measures))
             if identity not in computed:
                 values = [(columns[value_of(one)], one) for one in group.measures]
-                computed[identity] = event_values(table, values, times.order)
-            jobs.append(partial(_feature_columns, _Job(feature, group, codes, computed[identity], times), rows))
-        for (late, value), aggregates in series_of(table, feature).items():
-            times = times_by[late, feature.skip]
-            jobs.append(partial(series_columns, feature, aggregates, times, codes, columns.get(value), rows))
-    for named_columns in pool.map(lambda job: job(), jobs):
-        yield from named_columns
+                computed[identity] = event_values(table, values, times.order, every_part)
+            yield GroupJob(feature, group, codes[feature.name], computed[identity], times)
 
 
-def _feature_columns(job: _Job, rows: ScoredRows) -> list[tuple[str, pa.Array]]:
-    """The name and the column of each aggregate over each window of one job."""
+def swept(
+    job: GroupJob, rows: ScoredRows, measures: np.ndarray, scales: np.ndarray, keep: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Counts (windows, rows), means and sums (windows, measures, rows), and if they are to be kept, the sums of all parts
+    (windows, 1 + parts, rows), the count of events first. Windows are in ascending order.
+    """
     from mlprod_tasks.features import sweep  # imported here because the compiler's library takes time to load
 
     lengths = sorted(job.feature.windows)
     counts = np.empty((len(lengths), rows.count), np.int64)
-    measured = np.empty((len(lengths), len(job.group.measures), rows.count), np.float64)
+    measured = np.empty((len(lengths), len(measures), rows.count), np.float64)
     times = job.times
     event_keys = job.codes.events if times.order is None else job.codes.events[times.order]
     leaving = np.empty(0, np.int64) if times.leaving is None else times.leaving
     microseconds = np.array([length // MICROSECOND for length in lengths], np.int64)
     windows, width = len(lengths), job.values.parts.shape[1]
+    kept = np.empty((windows, 1 + width, rows.count) if keep else (0, 0, 0), np.int64)
     ends = rows.at - job.feature.skip // MICROSECOND
     sums = np.zeros((max(job.codes.size, 1), windows, 1 + width), np.int64)
     sweep.window_aggregates(
         event_keys.size, times.at, event_keys, times.known, int(times.leaving is not None), leaving, width, job.values.parts,
         rows.count, ends, job.codes.rows[rows.order], rows.order, windows, microseconds, np.zeros(windows, np.int64), sums,
-        len(job.group.measures), job.values.measures, job.values.scales, counts, measured,
+        len(measures), measures, scales, counts, measured, int(keep), kept,
     )  # fmt: skip
-    columns = []
-    for w, length in enumerate(lengths):
-        for aggregate in job.group.aggregates:
-            name = job.feature.feature(aggregate, length)
-            if not value_of(aggregate):
-                columns.append((name, pa.array(counts[w])))
-                continue
-            values = measured[w, job.group.measures.index(aggregate)]
-            counted = isinstance(aggregate, Count)
-            columns.append((name, pa.array(values.astype(np.int64)) if counted else pa.array(values, from_pandas=True)))
-    return columns
+    return counts, measured, kept
+
+
+def _feature_columns(job: GroupJob, rows: ScoredRows) -> list[tuple[str, pa.Array]]:
+    """The name and the column of each aggregate over each window of one job."""
+    counts, measured, _ = swept(job, rows, job.values.measures, job.values.scales)
+    return [
+        named
+        for w, length in enumerate(sorted(job.feature.windows))
+        for named in group_columns(job.feature, job.group, length, counts[w], measured[w])
+    ]
+
+
+def group_columns(
+    feature: Trailing, group: AggregateGroup, length: timedelta, counts: np.ndarray, measured: np.ndarray
+) -> Iterator[tuple[str, pa.Array]]:
+    """The name and the column of each aggregate over one window. counts: (rows,) events; measured: (measures, rows)."""
+    for aggregate in group.aggregates:
+        name = feature.feature(aggregate, length)
+        if not value_of(aggregate):
+            yield name, pa.array(counts)
+            continue
+        values = measured[group.measures.index(aggregate)]
+        counted = isinstance(aggregate, Count)
+        yield name, pa.array(values.astype(np.int64)) if counted else pa.array(values, from_pandas=True)
 
 
 def moments_of(table: Table, features: Sequence[Trailing]) -> list[tuple[str, ...]]:
@@ -186,6 +233,15 @@ def _takes_a_row(features: Sequence[Trailing]) -> bool:
     return any(isinstance(a, First | Last) for feature in features for a in feature.aggregates)
 
 
+def times_of_moments(
+    table: Table, features: Sequence[Trailing], events: pa.Table
+) -> dict[tuple[tuple[str, ...], timedelta], EventTimes]:
+    """When events count, for each of `moments_of` and each skip of features."""
+    kind = stable_if_needed(features)
+    moments = enumerate(moments_of(table, features))
+    return {(late, skip): times for i, late in moments for skip, times in _times(events, i, features, kind)}
+
+
 def _times(
     events: pa.Table, moment: int, features: Sequence[Trailing], kind: Literal["stable"] | None
 ) -> Iterator[tuple[timedelta, EventTimes]]:
@@ -196,8 +252,17 @@ def _times(
         yield skip, same or times_of(events, moment, kind, skip)
 
 
-def event_values(table: Table, columns: Sequence[tuple[pa.ChunkedArray, Aggregate]], order: np.ndarray | None) -> EventValues:
-    """The integers that each event adds, one or more for each measure, in order of time."""
+def event_values(
+    table: Table,
+    columns: Sequence[tuple[pa.ChunkedArray, Aggregate]],
+    order: np.ndarray | None,
+    every_part: bool = False,
+) -> EventValues:
+    """The integers that each event adds, one or more for each measure, in order of time.
+
+    every_part: have all parts that some events may need, so that the parts depend on the types of the columns alone, and sums
+    of the parts of some events can be added to those of others.
+    """
     parts: list[np.ndarray] = []
     measures, scales = [], []
     for values, aggregate in columns:
@@ -213,8 +278,11 @@ def event_values(table: Table, columns: Sequence[tuple[pa.ChunkedArray, Aggregat
             coarse, halves = _halves(filled.astype(np.int64))
             parts.append(coarse)
             refused = None
+        if every_part:
+            halves = coarse >> 32 if halves is None else halves
+            refused = np.zeros(coarse.size, np.int64) if refused is None and fine >= 0 else refused
         high, bad = (_added(parts, one) for one in (halves, refused))
-        if values.null_count:
+        if values.null_count or every_part:
             count = len(parts)
             parts.append(values.is_valid().to_numpy().astype(np.int64))
         measures.append((whole, fine, count, high, bad, int(is_sum(aggregate))))

@@ -13,6 +13,7 @@ CONNECTIONS = "connections.env"
 LAKE_COPIES_GB = 10.0
 MEASURE_ROWS = 20_000_000
 SCORE_ROWS = 2_000_000
+EVENT_ROWS = 10_000_000
 LAKE_CONNECTION = "lake"
 
 
@@ -60,7 +61,8 @@ class Settings:
 
     connection: finds a connection's URL by name, in the environment or, in a task, in Airflow's connections. URLs may contain
     passwords, so they are looked up when needed and never stored. measure_rows: a tick of more rows is measured on Spark, if
-    that is the engine. score_rows: a tick of more rows is scored in pieces.
+    that is the engine. score_rows: a tick of more rows is scored in pieces. event_rows: of more
+    events than that, the trailing features of such a tick are computed in parts.
     """
 
     home: Path
@@ -79,6 +81,7 @@ class Settings:
     lake_copies_gb: float = LAKE_COPIES_GB
     measure_rows: int = MEASURE_ROWS
     score_rows: int = SCORE_ROWS
+    event_rows: int = EVENT_ROWS
 
     def database(self, connection: str) -> str:
         """The URL of a connection to a database that is read from and written to.
@@ -162,6 +165,7 @@ def from_environment(environment: Mapping[str, str] | None = None, connection: C
         engine=_one_of(ENGINES, f"{PREFIX}ENGINE", given),
         spark_master=given.get(f"{PREFIX}SPARK_MASTER", ""),
         score_rows=int(_positive(given, f"{PREFIX}SCORE_ROWS", SCORE_ROWS)),
+        event_rows=int(_positive(given, f"{PREFIX}EVENT_ROWS", EVENT_ROWS)),
         connection=connection or (lambda name: connection_from_environment(name, variables, pipelines / CONNECTIONS)),
     )
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
 from mlprod_tasks.features.key_ranges import KeyRange, key_ranges, rows_to_score
+from mlprod_tasks.features.staged_values import StagedGroup, StagedPiece
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.compute import NotComputed, compute_of
 from mlprod_tasks.platform.files import replacing
@@ -119,7 +120,8 @@ class InPieces:
         pipeline, platform, folder = self._pipeline, self._platform, self._folder
         versions = features.pinned(pipeline, platform, only=only)
         rows, ranges = key_ranges(pipeline, self._ticks, platform, versions, self._pieces)
-        work = partial(score_pieces, pipeline, self._ticks, platform, versions, by, only, folder)
+        staged = features.stage_events(pipeline, self._ticks, platform, versions, only, ranges, folder / "events")
+        work = partial(score_pieces, pipeline, self._ticks, platform, versions, by, only, staged, folder)
         pieces = list(enumerate(ranges))
         done = list(compute_of(platform.settings).map(work, pieces, f"scores of {pipeline.name}, {self._tick}"))
         if (scored := sum(one.rows for one in done)) != rows:
@@ -161,12 +163,14 @@ def score_pieces(
     versions: Mapping[str, int],
     by: Answerer,
     only: tuple[str, ...] | None,
+    staged: tuple[StagedGroup, ...],
     folder: Path,
     pieces: Iterator[tuple[int, KeyRange]],
 ) -> Iterator[PieceScored]:
     """Write the predictions of each piece to a file of its number. Work of `Compute.map`."""
     for number, keys in pieces:
-        built = features.build(pipeline, ticks, platform, versions=versions, only=only, keys=keys)
+        computed = StagedPiece(staged, number)
+        built = features.build(pipeline, ticks, platform, versions=versions, only=only, keys=keys, staged=computed)
         made, done = _answered(pipeline, built, by)
         if made is not None:
             with replacing(_file(folder, number), clean=False) as being_made:

@@ -257,6 +257,7 @@ def test_every_mlprod_variable_is_one_that_the_settings_read_and_none_is_left_ou
             "lake_copies_gb",
             "measure_rows",
             "score_rows",
+            "event_rows",
         ):  # one host
             assert getattr(configured, place.name) != getattr(default, place.name), f"{place.name} is not configured"
 

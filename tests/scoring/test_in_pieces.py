@@ -37,6 +37,9 @@ from tests.support.trained_shop import Shop
 DAY = "2024-02-11"
 RECORDED = ("rows", "model_version", "fallback_rows", "fallback_reason", "fallback_cause")
 UNIT_PRICE = ml.Expression("unit_price", "amount / (items - 100)", "float", "infinite for 100 items")
+RECENT = ml.Trailing(
+    "recent", "orders", {"channel": "channel"}, (ml.days(3), ml.days(7)), (ml.Count(), ml.Mean("amount"), ml.Last("items"))
+)
 REST = ml.Expression("rest", "7 % items", "int", "fails without items")
 
 
@@ -89,6 +92,20 @@ def test_pieces_make_the_tick_in_the_lake_in_the_database_and_in_the_ledger(prom
     assert left[1][1:] == left[0][1:]
     assert left[1][0].equals(left[0][0])
     assert list((promoted_shop.platform.settings.home / "exchange").iterdir()) == []
+
+
+def test_features_of_more_events_than_a_process_is_to_hold_are_computed_before(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline = replace(shop.pipeline, features=(*shop.pipeline.features, RECENT))
+    assert Shop(pipeline, shop.platform).promoted("one").moved
+    whole = scored(pipeline, shop.platform)
+    with caplog.at_level(logging.INFO, "mlprod_tasks.features.event_stage"):
+        pieces = scored(pipeline, cut(shop.platform, event_rows=300))
+    assert "orders by channel: " in caplog.text
+    assert pieces[1] == whole[1]
+    assert pieces[0].equals(whole[0])
+    assert list((shop.platform.settings.home / "exchange").iterdir()) == []
 
 
 def test_rows_that_no_model_takes_are_told_as_of_the_whole_tick(shop: Shop) -> None:

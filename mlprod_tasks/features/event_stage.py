@@ -8,6 +8,7 @@ by MLPROD_EVENT_ROWS, and each event is read twice, however many pieces a tick h
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial, reduce
@@ -32,7 +33,7 @@ from mlprod_tasks.features.keys import KeyCodes, key_codes
 from mlprod_tasks.features.known import MICROSECOND
 from mlprod_tasks.features.rows import ScoredRows
 from mlprod_tasks.features.snapshot import Snapshot
-from mlprod_tasks.features.staged_values import ASK, BUCKET, PIECE, EventGroup, StagedGroup
+from mlprod_tasks.features.staged_values import ASK, BUCKET, PIECE, EventGroup, PartDone, StagedGroup
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.compute import compute_of
 from mlprod_tasks.platform.engine import engine
@@ -68,7 +69,7 @@ def stage_events(
     groups = _groups(pipeline, ticks, platform, snapshot, only, folder)
     if not groups:
         return ()
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     compute, what = compute_of(platform.settings), f"of {pipeline.name}, {ticks.first}"
     pieces = list(enumerate(ranges))
     list(compute.map(partial(write_asks, pipeline, ticks, platform, versions, groups), pieces, f"what rows ask for {what}"))
@@ -81,17 +82,18 @@ def stage_events(
         (group.number, n, part, len(chunks[group.number][1])) for group in groups for n, part in enumerate(parts[group.number])
     ]
     work.sort(key=lambda one: -one[2].events)  # the largest first, so that none is waited for alone at the end
-    list(compute.map(partial(aggregate_parts, groups, len(ranges)), work, f"parts of events {what}"))
-    staged = tuple(_staged(group, parts[group.number]) for group in groups)
+    done = list(compute.map(partial(aggregate_parts, groups, len(ranges)), work, f"parts of events {what}"))
+    by_group = {group.number: [one for (of, *_), one in zip(work, done, strict=True) if of == group.number] for group in groups}
+    staged = tuple(_staged(group, parts[group.number], by_group[group.number]) for group in groups)
     for group, its in chunks:
         for number, _ in its:
             group.events_file(number).unlink()
     return staged
 
 
-def _staged(group: EventGroup, parts: list[EventPart]) -> StagedGroup:
+def _staged(group: EventGroup, parts: list[EventPart], done: list[PartDone]) -> StagedGroup:
     sums, others = ([n for n, one in enumerate(parts) if kept(one)] for kept in (attrgetter("sums"), attrgetter("others")))
-    return StagedGroup(group, pq.read_schema(group.events_file(0)), tuple(sums), tuple(others))
+    return StagedGroup(group, pq.read_schema(group.events_file(0)), tuple(sums), tuple(others), tuple(done))
 
 
 def _groups(
@@ -260,14 +262,14 @@ def _warn(group: EventGroup, part: EventPart, counts: np.ndarray) -> None:
 
 def aggregate_parts(
     groups: Sequence[EventGroup], pieces: int, parts: Iterator[tuple[int, int, EventPart, int]]
-) -> Iterator[int]:
-    """Aggregate the events of each part for what asks for its keys, and yield how many there are. Work of `Compute.map`.
+) -> Iterator[PartDone]:
+    """Aggregate the events of each part for what asks for its keys. Work of `Compute.map`.
 
     parts: with the number of their group and their own, and the number of the group's chunks.
     """
     with ThreadPoolExecutor(threads_here()) as pool:
         for of, number, part, chunks in parts:
-            group = groups[of]
+            group, began = groups[of], time.process_time()
             rows = _asks(group, pieces, part)
             files = [group.events_file(chunk) for chunk in (range(chunks) if part.chunks is None else part.chunks)]
             asked = rows.table.select([PIECE, ASK])
@@ -286,7 +288,7 @@ def aggregate_parts(
                 others = dict(trailing.compute(group.table, features, events, rows, _joined(rows, events), pool))
                 _write_values(asked, others, group.others_file(number), pieces)
                 del events, others
-            yield read
+            yield PartDone(read, time.process_time() - began)
 
 
 def _joined(rows: ScoredRows, events: pa.Table) -> Callable[[str, str], KeyCodes]:

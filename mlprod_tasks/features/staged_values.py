@@ -77,13 +77,22 @@ class EventGroup:
 
 
 @dataclass(frozen=True)
+class PartDone:
+    """What a part took. events: how many there were; seconds: of processors."""
+
+    events: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class StagedGroup:
-    """A group whose values are computed. types: of its events. sums, others: the parts that have such a file."""
+    """A group whose values are computed. types: of its events. sums, others: the parts with such a file; done: all parts."""
 
     group: EventGroup
     types: pa.Schema
     sums: tuple[int, ...]
     others: tuple[int, ...]
+    done: tuple[PartDone, ...] = ()
 
     def columns(self, piece: int, rows: ScoredRows, connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, pa.Array]]:
         """The name and the column of each feature, of the rows of a piece. Raises: ValuesMissing."""

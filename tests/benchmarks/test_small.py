@@ -15,6 +15,7 @@ from tests.support.paths import REPOSITORY
 TOGETHER = {
     "monitoring": r"everything read of one partition.* \d+\.\d\d s",
     "drift_tools": r"\| mlprod \| \d+\.\d\d",
+    "event_parts": r"\| events, \d+ parts \| \d+ \| \d+ \| 1\.\d\dx \|",
     "aggregates": r"\| `Quantile` \| \d+ \|",
     "features": r"\| engine \| \d+\.\d\d",
     "training": r"training, \d+ trees: step \d+\.\d\d s",

@@ -22,6 +22,8 @@ from benchmarks import monitoring, spark_monitoring, two_engines
 from benchmarks.spark_cluster import SparkCluster, kill_executor, spark_cluster
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Split, TickRange
+from mlprod_tasks.features.key_ranges import key_ranges
+from mlprod_tasks.features.staged_values import StagedPiece
 from mlprod_tasks.monitoring import tick_rows
 from mlprod_tasks.operations.doctor import check_installation
 from mlprod_tasks.platform import Platform, names
@@ -69,6 +71,26 @@ def test_features_are_those_of_one_process_file_by_file(
     for one, other in zip(here.files, there.files, strict=True):
         assert pq.read_table(one).equals(pq.read_table(other)), one.name
     assert list((tmp_path / "home" / "exchange").iterdir()) == []
+
+
+def test_events_of_a_tick_are_aggregated_in_parts_as_in_one_process(
+    real_year: Platform, on_spark: Platform, flights_pipeline: Pipeline, tmp_path: Path
+) -> None:
+    ticks = flights_pipeline.schedule.range(MARCH)
+    # Three airports have all departures, and two of them more than a part is to hold.
+    only = [name for name in flights_pipeline.feature_names if name.startswith("origin_") and name.endswith("28d")]
+    versions = features.pinned(flights_pipeline, real_year, only=only)
+    platform = Platform(replace(on_spark.settings, event_rows=10_000))
+    rows, ranges = key_ranges(flights_pipeline, ticks, platform, versions, 2)
+    staged = features.stage_events(flights_pipeline, ticks, platform, versions, only, ranges, tmp_path / "home" / "events")
+    print([one.events for one in staged[0].done])
+    assert len(staged) == 1
+    assert len(staged[0].done) > 3
+    read = partial(features.build, flights_pipeline, ticks, real_year, versions=versions, only=only)
+    made = [read(keys=keys, staged=StagedPiece(staged, number)).table for number, keys in enumerate(ranges)]
+    whole = read().table
+    assert pa.concat_tables(made).equals(whole)
+    assert whole.num_rows == rows > 500
 
 
 def test_a_training_set_is_that_of_one_process(

@@ -27,12 +27,15 @@ install: .venv/installed
 demo: install
 	$(BIN)/python -m demo --database $(DB) $(if $(USE),--use $(USE)) $(if $(EXIT),--exit)
 
+# Tests start hundreds of processes: each would compile again what it imports, where Python is told to keep nothing compiled.
+test long: export PYTHONDONTWRITEBYTECODE =
+
 # Files side by side; those that run a real Airflow one after the other in one worker, which waits half of its time.
 test: install
 	$(BIN)/python -m pytest -n $(or $(WORKERS),3) -m 'not alone and not long'
 	$(BIN)/python -m pytest tests/integration -m alone
 
-# Every benchmark at its small size, and another use case's demo.
+# Every benchmark at its small size, another use case's demo, and one fault of each kind (make faults: ten and more).
 long: install
 	$(BIN)/python -m pytest tests/benchmarks tests/integration -m long
 

@@ -27,7 +27,7 @@ from mlprod_tasks.rollout import routing as rollout
 from mlprod_tasks.scoring.log_row import log_schema
 from mlprod_tasks.serving.app import Service
 from mlprod_tasks.serving.run import build_service
-from tests.support import real_airflow, returns_pipeline
+from tests.support import returns_pipeline
 from tests.support.paths import REPOSITORY
 from tests.support.ramped_shop import RolledOut
 from tests.support.request_log import log_row, write_log
@@ -119,7 +119,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             "MLPROD_HOME": str(home / "var"),
             "MLPROD_PIPELINES": str(home / "pipelines"),
             "PYTHONPATH": str(REPOSITORY),
-            **real_airflow.SETTINGS,
             "AIRFLOW_CONN_SMTP_DEFAULT": f"smtp://127.0.0.1:{catcher.smtp_port}?disable_ssl=true&disable_tls=true",
         }
         platform = Platform(from_environment(variables))

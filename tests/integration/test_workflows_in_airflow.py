@@ -22,7 +22,7 @@ from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Approval, Measurement, Review, Training
 from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.scoring.log_row import log_schema
-from tests.support import real_airflow, returns_pipeline
+from tests.support import returns_pipeline
 from tests.support.paths import FLIGHTS, REPOSITORY
 from tests.support.request_log import log_row, write_log
 from tests.support.returns_lake import fill
@@ -93,7 +93,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             "MLPROD_HOME": str(home / "var"),
             "MLPROD_PIPELINES": str(home / "pipelines"),
             "PYTHONPATH": str(REPOSITORY),
-            **real_airflow.SETTINGS,
             "AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "1",  # an answer that does not come
             "AIRFLOW_CONN_SMTP_DEFAULT": f"smtp://127.0.0.1:{catcher.smtp_port}?disable_ssl=true&disable_tls=true",
         }

@@ -138,8 +138,8 @@ def sums_of(pipeline: Pipeline, model: Any, rows: pa.Table, at: NDArray[np.int64
     return found
 
 
-def decided_again(replayed: Replayed) -> dict[str, list[dict[str, Any]]]:
-    """What fires on each tick, by the code and the declaration as they are now."""
+def measured_again(replayed: Replayed) -> list[Measurement]:
+    """The measurements of each tick, by the code and the declaration as they are now."""
     from benchmarks.power import Watched
 
     pipeline, measured = replayed.pipeline, list[Measurement]()
@@ -156,6 +156,12 @@ def decided_again(replayed: Replayed) -> dict[str, list[dict[str, Any]]]:
             for one in of_tick:
                 one.model_version = version
             measured += of_tick
+    return measured
+
+
+def decided_again(replayed: Replayed) -> dict[str, list[dict[str, Any]]]:
+    """What fires on each tick, by the code and the declaration as they are now."""
+    pipeline, measured = replayed.pipeline, measured_again(replayed)
     delay = pipeline.label_delay_ticks
     rulings = fold(pipeline.rules, pipeline.retraining, pipeline.schedule, delay, measured, replayed.days)
     return {str(ruling.tick): [one.as_json() for one in ruling.fired] for ruling in rulings}

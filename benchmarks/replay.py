@@ -32,6 +32,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from benchmarks.adaptation import print_adaptation
+from benchmarks.alarm_rules import print_candidates
 from benchmarks.flights_year import FIRST_SMALL, begun, platform_of
 from benchmarks.hindsight import Replayed, print_calibration, print_hindsight
 from benchmarks.size import SMALL, sized
@@ -42,7 +43,7 @@ from mlprod_tasks.evaluation.gate import GatesRefused
 from mlprod_tasks.models import decision_value
 from mlprod_tasks.monitoring.decide import decide
 from mlprod_tasks.platform import Platform, names
-from mlprod_tasks.platform.ledger import Decision, Promotion, Training
+from mlprod_tasks.platform.ledger import Decision, Measurement, Promotion, Training
 from mlprod_tasks.statistics.metrics import roc_auc
 
 REPOSITORY = Path(__file__).parents[1]
@@ -86,6 +87,7 @@ def main() -> int:
             run_monthly(pipeline, platform_of(beside), rows, days),
         ]
         print_hindsight(Replayed(pipeline, platform, days, rows))
+        print_candidates(Replayed(pipeline, platform, days, rows), platform.ledger.all(Measurement, pipeline=pipeline.name))
         print_calibration(rows, {one.name: one.score for one in courses})
         print_adaptation(Replayed(pipeline, platform, days, rows), [(MONTHLY, platform_of(beside))])
         print_alarms(pipeline, platform, days)

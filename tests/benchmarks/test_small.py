@@ -50,6 +50,7 @@ ELSEWHERE = {
     "serving_bare": "benchmarks/serving.py",
     "hindsight": "benchmarks/replay.py",
     "adaptation": "benchmarks/replay.py",
+    "alarm_rules": "benchmarks/replay.py",
     "load": "benchmarks/load.py",
     "elastic": "tests/integration/test_service.py",
     "spark_scoring": "tests/integration/test_spark.py",

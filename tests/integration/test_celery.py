@@ -24,7 +24,6 @@ from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.database import database_url, open_database
 from mlprod_tasks.platform.ledger import Measurement, Scoring, StepRun, Training
 from mlprod_tasks.platform.settings import from_environment
-from tests.support import real_airflow
 from tests.support.object_storage import FaultyProxy, faulty_proxy, new_bucket
 from tests.support.paths import REPOSITORY
 from tests.support.weekly_shop import FIRST, REGULARS, TRAINED, WEEK, purchases
@@ -202,7 +201,6 @@ def cluster(
             "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{databases['airflow']}",
             "AIRFLOW__CELERY__CELERY_CONFIG_OPTIONS": "mlprod_airflow.celery_workers.CONFIG",
             **SETTINGS,
-            **real_airflow.SETTINGS,
         }
         platform = Platform(from_environment(mlprod | {"MLPROD_HOME": str(folder / "looker")}))
         platform.ledger.answers()

@@ -83,7 +83,6 @@ def test_events_of_a_tick_are_aggregated_in_parts_as_in_one_process(
     platform = Platform(replace(on_spark.settings, event_rows=10_000))
     rows, ranges = key_ranges(flights_pipeline, ticks, platform, versions, 2)
     staged = features.stage_events(flights_pipeline, ticks, platform, versions, only, ranges, tmp_path / "home" / "events")
-    print([one.events for one in staged[0].done])
     assert len(staged) == 1
     assert len(staged[0].done) > 3
     read = partial(features.build, flights_pipeline, ticks, real_year, versions=versions, only=only)

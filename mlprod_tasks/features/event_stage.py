@@ -91,6 +91,17 @@ def stage_events(
     return staged
 
 
+def reads_too_many_events(pipeline: Pipeline, ticks: TickRange, platform: Platform) -> bool:
+    """Whether trailing features of `ticks` read more than MLPROD_EVENT_ROWS events of a table and key. Raises: TableMissing."""
+    snapshot, schedule = Snapshot(pipeline, platform), pipeline.schedule
+    tables = {feature.table for feature in pipeline.features if isinstance(feature, Trailing)}
+    # All events up to the tick are an upper bound that costs a look into the log.
+    known = schedule.range(schedule.first, ticks.last)
+    if all(sum(snapshot.rows_per_tick(name, known).values()) <= platform.settings.event_rows for name in tables):
+        return False
+    return bool(_groups(pipeline, ticks, platform, snapshot, None, Path()))
+
+
 def _staged(group: EventGroup, parts: list[EventPart], done: list[PartDone]) -> StagedGroup:
     sums, others = ([n for n, one in enumerate(parts) if kept(one)] for kept in (attrgetter("sums"), attrgetter("others")))
     return StagedGroup(group, pq.read_schema(group.events_file(0)), tuple(sums), tuple(others), tuple(done))

@@ -130,9 +130,11 @@ class InPieces:
 
 
 def too_large(pipeline: Pipeline, tick: Tick, ticks: TickRange, platform: Platform) -> int | None:
-    """The number of rows of a tick that is scored in pieces; None if it is scored at once."""
+    """The number of rows of a tick that is scored in pieces, for its rows or for the events that they look back on; None if it
+    is scored at once."""
     try:
-        rows = rows_to_score(pipeline, ticks, platform, platform.settings.score_rows)
+        most = 0 if features.reads_too_many_events(pipeline, ticks, platform) else platform.settings.score_rows
+        rows = rows_to_score(pipeline, ticks, platform, most)
     except TableMissing:
         return None  # scoring says so
     if rows is None:

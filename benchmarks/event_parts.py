@@ -236,7 +236,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=sized(20_000_000, 4_000))
     parser.add_argument("--rows", type=int, default=sized(2_000_000, 500))
-    parser.add_argument("--spark-events", type=int, default=sized(200_000, 0), help="0: without Spark SQL")
+    parser.add_argument("--spark-events", type=int, default=sized(20_000, 0), help="0: without Spark SQL")
     parser.add_argument("--spark-rows", type=int, default=20_000)
     parser.add_argument("--folder", help="where to work")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)

@@ -231,10 +231,12 @@ def _with_bucket(group: EventGroup, events: pa.Table, connection: duckdb.DuckDBP
     for mine, theirs in sorted(group.features[0].by.items()):
         column = events[f"key_{theirs}"]
         keys[mine] = column if column.type == types.field(mine).type else column.cast(types.field(mine).type)
-    connection.register("event_keys", pa.table(keys))
+    # Threads give the rows of a large table back in any order.
+    connection.register("event_keys", pa.table({**keys, "_row": np.arange(events.num_rows)}))
     known = " AND ".join(f"{identifier(name)} IS NOT NULL" for name in keys)
     bucket = connection.sql(
-        f"SELECT CASE WHEN {known} THEN {_bucket(list(keys), group.buckets)} ELSE -1 END AS {BUCKET} FROM event_keys"
+        f"SELECT CASE WHEN {known} THEN {_bucket(list(keys), group.buckets)} ELSE -1 END AS {BUCKET} "
+        "FROM event_keys ORDER BY _row"
     ).to_arrow_table()[BUCKET]
     connection.unregister("event_keys")
     numbers = bucket.to_numpy()

@@ -18,9 +18,10 @@ from mlprod_tasks import features
 from mlprod_tasks.features import event_stage
 from mlprod_tasks.features.event_parts import event_parts
 from mlprod_tasks.features.key_ranges import key_ranges
-from mlprod_tasks.features.staged_values import StagedPiece
+from mlprod_tasks.features.staged_values import EventGroup, StagedPiece
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.compute import Piece, Result, Work
+from mlprod_tasks.platform.engine import engine
 from tests.support.late_rows import AGGREGATES, random_late_shop
 
 Shop = Any  # of tests/support/feature_shop.py
@@ -85,6 +86,23 @@ def skewed(shop: Shop, *trailing: ml.Trailing, **changed: Any) -> None:
 def the_same(made: pa.Table, whole: pa.Table) -> None:
     wrong = [name for name in whole.column_names if not made[name].equals(whole[name])]
     assert not wrong, [(name, made[name].to_pylist(), whole[name].to_pylist()) for name in wrong[:1]]
+
+
+def test_the_bucket_of_an_event_is_that_of_its_key_however_many_threads_look_for_it(shop: Shop, tmp_path: Path) -> None:
+    skewed(shop, SUMS)
+    in_parts(shop, tmp_path, 100, pieces=1)
+    product = pa.array(np.array(["tea", "milk", "sugar"])[np.random.default_rng(1).integers(0, 3, 600_000)])
+    group = EventGroup(
+        0, shop.pipeline.table("payments"), (SUMS,), 0, 1, shop.pipeline.schedule.range(DAY), False, (0, 0), 64, tmp_path
+    )
+    with engine(threads=2) as connection:
+        found = event_stage._with_bucket(group, pa.table({"key_product": product, "n": np.arange(600_000)}), connection)
+    assert found["key_product"].equals(pa.chunked_array([product]).take(found["n"]))
+    assert sorted(found["n"].to_pylist()) == list(range(600_000))
+    assert (
+        found.group_by("key_product").aggregate([("_bucket", "count_distinct")])["_bucket_count_distinct"].to_pylist()
+        == [1] * 3
+    )
 
 
 @pytest.mark.parametrize(("predict_at", "event_rows", "pieces"), [(ml.AtTick(), 100, 1), (ml.Before(ml.hours(30)), 60, 3)])

@@ -6,7 +6,7 @@ a page takes seconds to build, and audits should not wait for that.
 
 from airflow.sdk import dag, task
 
-from mlprod_airflow import platform
+from mlprod_airflow.installation import platform
 from mlprod_tasks import steps
 
 

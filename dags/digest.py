@@ -12,7 +12,10 @@ from typing import Any
 
 from airflow.sdk import dag, task
 
-from mlprod_airflow import WaitUntil, declared, each_week, links, platform, tick
+from mlprod_airflow.installation import declared, platform
+from mlprod_airflow.mails import links
+from mlprod_airflow.runs import each_week, tick
+from mlprod_airflow.waiting import WaitUntil
 from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline
 

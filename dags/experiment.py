@@ -20,7 +20,9 @@ from typing import Any
 
 from airflow.sdk import dag, task
 
-from mlprod_airflow import asked_by, experiment_params, experimenting, on_request, or_refused, platform, telling_faults
+from mlprod_airflow.experiments import asked_by, experiment_params, experimenting, or_refused, telling_faults
+from mlprod_airflow.installation import platform
+from mlprod_airflow.runs import on_request
 from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline
 

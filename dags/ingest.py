@@ -13,7 +13,8 @@ from typing import Any
 
 from airflow.sdk import dag, task
 
-from mlprod_airflow import declared, each_tick, lake_asset, or_missing, platform, reference, tick_param, ticks
+from mlprod_airflow.installation import declared, platform
+from mlprod_airflow.runs import each_tick, lake_asset, or_missing, reference, tick_param, ticks
 from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline
 

@@ -15,7 +15,10 @@ from typing import Any
 
 from airflow.sdk import dag, task
 
-from mlprod_airflow import Retrain, WaitUntil, declared, each_tick, lake_asset, links, platform, reference, tick, where_declared
+from mlprod_airflow.installation import declared, platform
+from mlprod_airflow.mails import links
+from mlprod_airflow.runs import each_tick, lake_asset, reference, tick, where_declared
+from mlprod_airflow.waiting import Retrain, WaitUntil
 from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline
 

@@ -12,7 +12,9 @@ from typing import Any
 
 from airflow.sdk import dag, task
 
-from mlprod_airflow import WaitUntil, each_tick, lake_asset, platform, reference, served, tick
+from mlprod_airflow.installation import platform, served
+from mlprod_airflow.runs import each_tick, lake_asset, reference, tick
+from mlprod_airflow.waiting import WaitUntil
 from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline
 

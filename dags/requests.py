@@ -20,7 +20,9 @@ from typing import Any
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import dag, task
 
-from mlprod_airflow import lake_asset, links, often, platform, served
+from mlprod_airflow.installation import platform, served
+from mlprod_airflow.mails import links
+from mlprod_airflow.runs import lake_asset, often
 from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline
 

@@ -24,22 +24,20 @@ from typing import Any
 
 from airflow.sdk import Param, dag, task
 
-from mlprod_airflow import (
+from mlprod_airflow.installation import platform, served
+from mlprod_airflow.mails import links
+from mlprod_airflow.ramping import (
     PATIENT,
     challenger,
     each_share,
-    links,
-    on_request,
     passed,
-    platform,
-    reference,
     requested_by,
-    served,
     telling,
     unless_stopped,
     why_ended,
     with_run_params,
 )
+from mlprod_airflow.runs import on_request, reference
 from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline
 

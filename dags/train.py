@@ -28,21 +28,10 @@ from typing import Any
 
 from airflow.sdk import Param, dag, task
 
-from mlprod_airflow import (
-    approved,
-    as_of,
-    decided_at,
-    declared,
-    lake_asset,
-    platform,
-    promoted,
-    reference,
-    requested_by,
-    tick_param,
-    to_train,
-    training_id,
-    workers,
-)
+from mlprod_airflow.installation import declared, platform
+from mlprod_airflow.ramping import promoted, requested_by
+from mlprod_airflow.runs import as_of, decided_at, lake_asset, reference, tick_param, to_train, training_id
+from mlprod_airflow.training import approved, workers
 from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from airflow.sdk import dag, task
 
-from mlprod_airflow import declared, nightly, platform, reference, tick
+from mlprod_airflow.installation import declared, platform
+from mlprod_airflow.runs import nightly, reference, tick
 from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline
 

@@ -5,8 +5,6 @@ import re
 import subprocess
 import sys
 
-import pytest
-
 from tests.support.paths import REPOSITORY
 
 # what | trials | failed | lost | doubled | altered | leaked
@@ -15,7 +13,6 @@ KILLED = ("extract", "audit", "publish", "score", "measure", "decide", "tell_dec
 AWAY = ("source dies", "source ends", "predictions dies", "clock jumps", "mail server away", "registry's file", "ledger's file")
 
 
-@pytest.mark.long
 def test_one_trial_of_each_kind_but_those_of_a_training_leaves_everything_as_without_fault() -> None:
     command = [sys.executable, "-m", "benchmarks.recovery", "--short"]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}

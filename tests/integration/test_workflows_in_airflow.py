@@ -35,7 +35,8 @@ FAILING = """
     from datetime import timedelta
 
     from airflow.sdk import dag, task
-    from mlprod_airflow import declared, on_request
+    from mlprod_airflow.installation import declared
+    from mlprod_airflow.runs import on_request
 
 
     @task(retries=1, retry_delay=timedelta(seconds=1))

@@ -35,7 +35,7 @@ test: install
 	$(BIN)/python -m pytest -n $(or $(WORKERS),3) -m 'not alone and not long'
 	$(BIN)/python -m pytest tests/integration -m alone
 
-# Every benchmark at its small size, another use case's demo, and one fault of each kind (make faults: ten and more).
+# Every benchmark at its small size, and another use case's demo.
 long: install
 	$(BIN)/python -m pytest tests/benchmarks tests/integration -m long
 

@@ -40,7 +40,7 @@ from mlprod_tasks.platform.ledger import (
     Training,
 )
 from mlprod_tasks.platform.settings import from_environment
-from tests.support import real_airflow, returns_pipeline, seeded_experiment, seeded_ledger
+from tests.support import returns_pipeline, seeded_experiment, seeded_ledger
 from tests.support.paths import REPOSITORY
 from tests.support.returns_lake import fill
 
@@ -105,7 +105,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             "MLPROD_EXPECTATIONS": str(home / "great_expectations"),
             "MLPROD_MLFLOW_BASE_URL": "http://mlflow.example.com",
             "PYTHONPATH": str(REPOSITORY),
-            **real_airflow.SETTINGS,
+            # Else DAG files that no test changes would be read again twice a minute.
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": USERS,
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),

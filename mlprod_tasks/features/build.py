@@ -215,7 +215,7 @@ def _known(
             events = snapshot.read(connection, query, table.name, read)
             columns |= joins.as_of(table, feature, events, rows)
     if staged is not None:
-        columns |= staged.columns(rows, connection, pool)
+        columns |= staged.columns(rows, connection)
         features = [feature for feature in features if feature not in staged.features]
     for table in pipeline.tables:
         windows = [feature for feature in features if isinstance(feature, Trailing) and feature.table == table.name]

@@ -7,7 +7,6 @@ is computed is one of the piece's `asks`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,7 +125,7 @@ class StagedPiece:
         """The features whose columns need not be computed."""
         return tuple(feature for one in self.groups for feature in one.group.features)
 
-    def columns(self, rows: ScoredRows, connection: duckdb.DuckDBPyConnection, pool: Executor) -> dict[str, pa.Array]:
+    def columns(self, rows: ScoredRows, connection: duckdb.DuckDBPyConnection) -> dict[str, pa.Array]:
         """The column of each feature, of the rows of the piece. Raises: ValuesMissing."""
         return {name: column for one in self.groups for name, column in one.columns(self.piece, rows, connection)}
 

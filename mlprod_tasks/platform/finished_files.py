@@ -32,12 +32,13 @@ class Finished:
 
 def finished(name: str, rows: RowFiles, ticks: TickRange) -> Finished:
     """Look at new files of a table, each of one tick in `ticks`. Their names keep their order. Raises: RowsRefused."""
+    schemas = [pq.read_schema(file).remove_metadata() for file in rows.files]
+    if unfit := [f"{field.name!r} ({field.type})" for one in schemas for field in one if not _is_deltas(field.type)]:
+        raise _refused(name, f"Delta has no column of the type of {', '.join(dict.fromkeys(unfit))}")
     try:
-        schema = pa.unify_schemas([pq.read_schema(file).remove_metadata() for file in rows.files])
+        schema = pa.unify_schemas(schemas)
     except pa.ArrowTypeError as error:
         raise _refused(name, f"files have columns of different types: {error}") from error
-    if unfit := [f"{field.name!r} ({field.type})" for field in schema if not _is_deltas(field.type)]:
-        raise _refused(name, f"Delta has no column of the type of {', '.join(unfit)}")
     write, now = uuid.uuid4().hex, int(time.time() * 1000)
     found = []
     for number, file in enumerate(rows.files):

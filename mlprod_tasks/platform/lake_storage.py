@@ -25,7 +25,6 @@ from mlprod_tasks.platform.object_storage.copies import Copies
 # What the engine takes for a pattern, or for a partition's column, in the path of a file.
 PATTERN = re.compile(r"[*?\[\]]|[^/]*=[^/]*")
 NO_SPACE = re.compile(rf"\(os error ({errno.ENOSPC}|{errno.EDQUOT})\)")  # in the message of an error of Delta
-
 NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP}  # another disk, or one without links
 
 

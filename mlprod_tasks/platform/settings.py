@@ -61,8 +61,8 @@ class Settings:
 
     connection: finds a connection's URL by name, in the environment or, in a task, in Airflow's connections. URLs may contain
     passwords, so they are looked up when needed and never stored. measure_rows: a tick of more rows is measured on Spark, if
-    that is the engine. score_rows: a tick of more rows is scored in pieces. event_rows: of more
-    events than that, the trailing features of such a tick are computed in parts.
+    that is the engine. score_rows: a tick of more rows is scored in pieces. event_rows: of more events than that, trailing
+    features of a tick are computed in parts, and it is scored in pieces.
     """
 
     home: Path

@@ -146,6 +146,10 @@ def test_files_that_are_no_rows_of_the_tick_are_refused_and_change_nothing(
         lake.replace_ticks("t", ticks(0), in_files(tmp_path, first()))
     with pytest.raises(RowsRefused, match="one file has rows of tick 2013-06-01 to 2013-06-02"):
         lake.replace_ticks("t", ticks(0, 1), in_files(tmp_path, rows([0, 1]), most=6))
+    for sizes, why in ((pa.array([1.5] * 3), "files have columns of different types"), (pa.nulls(3), "no column of the type")):
+        both = [in_files(tmp_path, rows([0], size=of), most=3).files[0] for of in (pa.array([1] * 3), sizes)]
+        with pytest.raises(RowsRefused, match=why):
+            lake.replace_ticks("t", ticks(0), RowFiles(tuple(both), 6))
     assert lake.version("t") == kept.version
     assert lake.rows("t").num_rows == 6
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline, Table, Tick, TickRange, Trailing
 from mlprod_tasks.declaration.feature import Feature, names_of
 from mlprod_tasks.declaration.reads import words_in
-from mlprod_tasks.features import finished, joins, trailing
+from mlprod_tasks.features import finished, joined_rows, joins, trailing
 from mlprod_tasks.features import rows as scored
 from mlprod_tasks.features.events import partitions_of, read_events
 from mlprod_tasks.features.key_ranges import KeyRange
@@ -205,15 +205,11 @@ def _known(
     columns = {name: rows.table[name] for name in rows.table.column_names}
     for feature in features:
         if isinstance(feature, Lookup):
-            table = pipeline.table(feature.table)
-            reference = snapshot.read(connection, joins.lookup_query(table, feature), table.name)
-            columns |= joins.lookup(table, feature, reference, rows)
+            reference = joined_rows.looked_up(snapshot, feature, rows, connection)
+            columns |= joins.lookup(pipeline.table(feature.table), feature, reference, rows)
         elif isinstance(feature, AsOf):
-            table = pipeline.table(feature.table)
-            start, end, read = _span(pipeline, rows, feature.max_age)
-            query = joins.as_of_query(table, feature, start, end, snapshot.hides_late(table.name, read))
-            events = snapshot.read(connection, query, table.name, read)
-            columns |= joins.as_of(table, feature, events, rows)
+            events = joined_rows.observed(snapshot, feature, rows, *_span(pipeline, rows, feature.max_age), connection)
+            columns |= joins.as_of(pipeline.table(feature.table), feature, events, rows)
     if staged is not None:
         columns |= staged.columns(rows, connection)
         features = [feature for feature in features if feature not in staged.features]

@@ -97,7 +97,7 @@ def reads_too_many_events(pipeline: Pipeline, ticks: TickRange, platform: Platfo
     tables = {feature.table for feature in pipeline.features if isinstance(feature, Trailing)}
     # All events up to the tick are an upper bound that costs a look into the log.
     known = schedule.range(schedule.first, ticks.last)
-    if all(sum(snapshot.rows_per_tick(name, known).values()) <= platform.settings.event_rows for name in tables):
+    if all(snapshot.rows(name, known) <= platform.settings.event_rows for name in tables):
         return False
     return bool(_groups(pipeline, ticks, platform, snapshot, None, Path()))
 
@@ -122,7 +122,7 @@ def _groups(
         table = pipeline.table(name)
         start, end, read = looked_back(pipeline, *asked, trailing.longest(features))
         read = partitions_of(snapshot, table, features, read)
-        events = sum(snapshot.rows_per_tick(name, read).values())
+        events = snapshot.rows(name, read)
         if events > (most := platform.settings.event_rows):
             late = snapshot.hides_late(name, read)
             groups.append(

@@ -15,6 +15,8 @@ from mlprod_tasks.features.rows import ScoredRows
 from mlprod_tasks.platform.lake import USABLE
 from mlprod_tasks.platform.sql import identifier
 
+SINCE = "_since"
+
 
 def lookup_query(table: Table, feature: Lookup) -> Callable[[str], str]:
     """SQL of the reference table's key and the columns to take."""
@@ -38,33 +40,62 @@ def lookup(table: Table, feature: Lookup, reference: pa.Table, rows: ScoredRows)
     return _take(reference, taken, feature.columns)
 
 
-def as_of_query(table: Table, feature: AsOf, start: int, end: int, hides_late: bool = False) -> Callable[[str], str]:
+def as_of_query(
+    table: Table, feature: AsOf, start: int, end: int, hides_late: bool = False, needed: str = ""
+) -> Callable[[str], str]:
     """SQL of the rows known in [start, end), in the order in which they became known.
 
-    Ties are ordered by the key.
+    Ties are ordered by the key. needed: SQL of a join that keeps some of the rows, which has their `_known_at`.
     hides_late: whether there may be rows that count from a later moment, `_at`, than the one at which they became known,
     `_known`. Then the order is that of `_at`, without rows that are never the latest.
     """
     late = {column.known_at for column in table.columns if column.name in feature.columns.values() and column.known_at}
     columns = ", ".join(identifier(name) for name in sorted({*feature.on.values(), *feature.columns.values(), *late}))
     order = ", ".join([KNOWN_AT, *(identifier(name) for name in table.key)])
-    calendar = " JOIN calendar USING (tick)" if table.ticks_ahead else ""
     if hides_late:
         partition = ", ".join(identifier(name) for name in feature.on.values())
         return lambda relation: (
-            f"WITH events AS (SELECT *, {known_at(table)} AS {KNOWN_AT} FROM {relation}{calendar}), "
+            f"WITH {_events(table, relation)}, "
             f"ranked AS (SELECT {columns}, epoch_us({KNOWN_AT}) AS _known, row_number() OVER (ORDER BY {order}) AS _rank, "
-            # A row sees what is known strictly before it, but a late row from the very start of a tick on.
-            f"greatest(epoch_us({KNOWN_AT}), epoch_us({USABLE}) - 1) AS _at FROM events "
-            f"WHERE {KNOWN_AT} >= make_timestamptz({start}) AND {KNOWN_AT} < make_timestamptz({end})) "
+            f"{_seen_after(hides_late)} AS _at FROM events {needed} WHERE {_known_in(start, end)}) "
             f"SELECT * EXCLUDE (_rank) FROM ranked "
             f"QUALIFY _rank = max(_rank) OVER (PARTITION BY {partition} ORDER BY _at, _rank) ORDER BY _at, _rank"
         )
     return lambda relation: (
-        f"WITH events AS (SELECT *, {known_at(table)} AS {KNOWN_AT} FROM {relation}{calendar}) "
-        f"SELECT epoch_us({KNOWN_AT}) AS _at, {columns} FROM events "
-        f"WHERE {KNOWN_AT} >= make_timestamptz({start}) AND {KNOWN_AT} < make_timestamptz({end}) ORDER BY {order}"
+        f"WITH {_events(table, relation)} SELECT {_seen_after(hides_late)} AS _at, {columns} FROM events {needed} "
+        f"WHERE {_known_in(start, end)} ORDER BY {order}"
     )
+
+
+def newest_query(
+    table: Table, feature: AsOf, start: int, end: int, first: int, hides_late: bool, asked: str
+) -> Callable[[str], str]:
+    """SQL of the moment, for each key, before which no row is the latest for a row scored at `first` or later.
+
+    It is when the latest row became known that is seen at `first`; where there is none, `start`. Columns: `_0`, ..., the key in
+    the order of `feature.on`, and `_since`, microseconds. asked: SQL of a join that keeps the rows of some keys.
+    """
+    keys = ", ".join(f"{identifier(theirs)} AS _{n}" for n, theirs in enumerate(feature.on.values()))
+    seen = f"max(epoch_us({KNOWN_AT})) FILTER (WHERE {_seen_after(hides_late)} < {first})"
+    return lambda relation: (
+        f"WITH {_events(table, relation)} SELECT {keys}, coalesce({seen}, {start}) AS {SINCE} FROM events {asked} "
+        f"WHERE {_known_in(start, end)} GROUP BY ALL"
+    )
+
+
+def _events(table: Table, relation: str) -> str:
+    calendar = " JOIN calendar USING (tick)" if table.ticks_ahead else ""
+    return f"events AS (SELECT *, {known_at(table)} AS {KNOWN_AT} FROM {relation}{calendar})"
+
+
+def _known_in(start: int, end: int) -> str:
+    return f"{KNOWN_AT} >= make_timestamptz({start}) AND {KNOWN_AT} < make_timestamptz({end})"
+
+
+def _seen_after(hides_late: bool) -> str:
+    """SQL of the moment strictly after which rows see an event (microseconds)."""
+    # A late row from the very start of a tick on.
+    return f"greatest(epoch_us({KNOWN_AT}), epoch_us({USABLE}) - 1)" if hides_late else f"epoch_us({KNOWN_AT})"
 
 
 def as_of(table: Table, feature: AsOf, events: pa.Table, rows: ScoredRows) -> dict[str, pa.Array]:

@@ -146,8 +146,13 @@ class Snapshot:
         """At least as many rows as there are to score; of a population, or without a time, maybe more. Opens no data file."""
         if self.pipeline.population is None:
             return sum(self.rows_per_tick(self.pipeline.entity_name, ticks).values())
-        log = pa.table(self._files(self.pipeline.population.seen_in).table.get_add_actions(flatten=True))
-        return sum(count or 0 for count in log["num_records"].to_pylist()) * len(ticks.names)
+        return self.rows(self.pipeline.population.seen_in) * len(ticks.names)
+
+    def rows(self, name: str, ticks: TickRange | None = None) -> int:
+        """The number of rows in the partitions of `ticks` (None: all), from the Delta log. Opens no data file."""
+        if ticks is not None:
+            return sum(self.rows_per_tick(name, ticks).values())
+        return self._files(name).rows
 
     def version(self, name: str) -> int:
         """The version at which a table is read. Raises: TableMissing."""
@@ -163,13 +168,7 @@ class Snapshot:
 
         Opens no data file.
         """
-        rows: dict[TickName, int] = {}
-        log = pa.table(self._files(name).table.get_add_actions(flatten=True))
-        for tick, count in zip(log["partition.tick"].to_pylist(), log["num_records"].to_pylist(), strict=True):
-            day = tick_named(str(tick))
-            if ticks.first <= day <= ticks.last:
-                rows[day] = rows.get(day, 0) + (count or 0)
-        return rows
+        return {tick: count for tick, count in self._files(name).rows_per_tick.items() if ticks.first <= tick <= ticks.last}
 
     def oldest(self, name: str) -> TickName | None:
         """The first tick that has rows; None if the table is empty."""
@@ -225,6 +224,20 @@ class _Files:
     @property
     def oldest(self) -> TickName | None:
         return tick_named(self._files[0][0]) if self._files else None
+
+    @cached_property
+    def rows(self) -> int:
+        log = pa.table(self.table.get_add_actions(flatten=True))
+        return sum(count or 0 for count in log["num_records"].to_pylist())
+
+    @cached_property
+    def rows_per_tick(self) -> dict[TickName, int]:
+        rows: dict[TickName, int] = {}
+        log = pa.table(self.table.get_add_actions(flatten=True))
+        for tick, count in zip(log["partition.tick"].to_pylist(), log["num_records"].to_pylist(), strict=True):
+            day = tick_named(str(tick))
+            rows[day] = rows.get(day, 0) + (count or 0)
+        return rows
 
     def have_late(self, ticks: TickRange | None = None) -> bool:
         """Whether the partitions of these ticks (None: all) may have rows that arrived late."""

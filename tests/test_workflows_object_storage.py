@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,12 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import inspect
 
+from mlprod_tasks import declaration as ml
 from mlprod_tasks import steps, workflows
+from mlprod_tasks.models import learners
 from mlprod_tasks.monitoring.kinds import of_family
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.ledger import Audit, Decision, Measurement, Publication, Row, Scoring, Training
 from mlprod_tasks.platform.settings import from_environment
-from mlprod_tasks.training import fit_model
+from mlprod_tasks.training import fit_model, search
 from mlprod_tasks.training.workspace import NotAStep, TrainingFolder
 from tests.support.keys import PSEUDONYM_KEY
 from tests.support.new_home import new_home
@@ -138,6 +141,66 @@ def test_every_step_of_a_training_may_run_on_another_machine_also_after_one_was_
     assert sets[1].equals(sets[0])
     assert list(tmp_path.glob("*/trainings")) == [], "nothing is left but copies"
     assert [list((tmp_path / f"machine{i}" / "work").iterdir()) for i in range(5)] == [[]] * 5
+
+
+SEARCHED = replace(
+    SHOP,
+    model=replace(
+        SHOP.model,
+        candidates=(ml.LightGBM(max_trees=8, num_leaves=2),),
+        search=ml.Search(trials=6, workers=2, space={"num_leaves": ml.Between(2, 15, log=True)}),
+    ),
+)
+
+
+def killed_in_second_trial(home: Path, bucket: Bucket, ledger_url: str, mlflow_url: str) -> None:
+    """The process of a worker is killed when it has fitted its second trial."""
+    fit, fits = learners.fit_learner, iter((lambda: None, lambda: os.kill(os.getpid(), signal.SIGKILL)))
+    learners.fit_learner = lambda *given, **named: (fit(*given, **named), next(fits)())[0]
+    steps.search(SEARCHED, "four", machine(home, bucket, ledger_url, mlflow_url), 0)
+
+
+def test_workers_on_several_machines_share_a_search_also_after_one_was_killed(
+    both: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, settings = both.remote, both.remote.platform.settings
+    installation = (both.bucket, settings.ledger_url, settings.mlflow_url)
+    machines = [machine(tmp_path / f"machine{i}", *installation) for i in range(3)]
+    steps.assemble(SEARCHED, shop.tick(AS_OF), "four", "a test", machines[2])
+    killed = PROCESSES.Process(target=killed_in_second_trial, args=(tmp_path / "killed", *installation))
+    killed.start()
+    killed.join(120)
+    assert killed.exitcode == -signal.SIGKILL
+
+    fit, first, at_once = learners.fit_learner, threading.local(), threading.Barrier(2)
+
+    def fit_when_both_have_a_trial(*given: Any, **named: Any) -> Any:
+        if not hasattr(first, "fit"):
+            first.fit = at_once.wait(60)
+        return fit(*given, **named)
+
+    with monkeypatch.context() as together, ThreadPoolExecutor(2) as pool:
+        together.setattr(learners, "fit_learner", fit_when_both_have_a_trial)
+        done = list(pool.map(lambda worker: steps.search(SEARCHED, "four", machines[worker], worker), range(2)))
+    folder = TrainingFolder(machines[2], "four")
+    made = search.trials_of(SEARCHED, folder, 0).ended()
+    assert [one.place for one in made] == list(range(6))
+    assert {one.worker for one in made} == {0, 1}
+    assert "lightgbm/1-1.claim" in search.trials_of(SEARCHED, folder, 0).records.read(), "the lost trial is made again"
+    best = min(made, key=lambda one: (one.loss or 0.0, one.place))
+    assert {"lightgbm": best.loss} in [one.best for one in done]
+    assert search.tuned(SEARCHED, folder) == {"lightgbm": replace(SEARCHED.model.candidates[0], **best.parameters)}
+
+    def runs_below() -> list[str]:
+        client, parent = shop.platform.registry.client, shop.platform.registry.start_run(SEARCHED, "four")
+        below = f"tags.`mlflow.parentRunId` = '{parent}'"
+        return sorted(run.info.run_name for run in client.search_runs([client.get_run(parent).info.experiment_id], below))
+
+    assert runs_below() == [f"lightgbm {place}" for place in range(1, 7)]
+    again = machine(tmp_path / "again", *installation)
+    steps.search(SEARCHED, "four", again, 1)
+    assert search.trials_of(SEARCHED, folder, 0).ended() == made
+    assert runs_below() == [f"lightgbm {place}" for place in range(1, 7)]
 
 
 def test_what_would_write_to_a_copy_of_a_training_is_refused(both: Both) -> None:

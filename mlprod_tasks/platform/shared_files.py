@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
+from mlprod_tasks.platform.shared_records import RecordsInFolder, SharedRecords
+
 # Large files of a folder, which are fetched only when a step asks for them.
 FETCHED_LATER = frozenset({"training_set.parquet"})
 
@@ -72,6 +74,9 @@ class SharedFiles(Protocol):
 
     def folder(self, folder: str) -> OpenFolder:
         """A folder of files that belong together: the opened one, or else a copy to read from."""
+
+    def records(self, folder: str) -> SharedRecords:
+        """Records of a folder by which processes share work. All see each at once, also within an opened folder."""
 
 
 class HomeFolder:
@@ -134,3 +139,6 @@ class InHome:
 
     def folder(self, folder: str) -> OpenFolder:
         return HomeFolder(self.home / folder)
+
+    def records(self, folder: str) -> RecordsInFolder:
+        return RecordsInFolder(self.home / folder)

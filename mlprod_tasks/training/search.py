@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.compute as pc
-from optuna.trial import TrialState
 
 from mlprod_tasks.declaration import Pipeline, Split
 from mlprod_tasks.declaration.rhythm import TickName
@@ -28,7 +27,8 @@ from mlprod_tasks.training import fit_model, search_report, workspace
 from mlprod_tasks.training.fit_model import PreparedRows
 from mlprod_tasks.training.records import Assembled, BestTrial, SearchResult
 from mlprod_tasks.training.row_split import FoldOfRows, all_rows, rows_of_fold
-from mlprod_tasks.training.search_study import Claim, EndedTrial, Trials
+from mlprod_tasks.training.search_study import EndedTrial
+from mlprod_tasks.training.search_trials import Claim, Trials
 from mlprod_tasks.training.split import TRAIN, VALIDATION, HistoryTooShort
 from mlprod_tasks.training.workspace import StepMissing, TrainingFolder, failing, update
 
@@ -63,12 +63,9 @@ class SearchFold:
 def search(pipeline: Pipeline, training_id: str, platform: Platform, worker: int = 0) -> Searched:
     """Make trials until the budget is spent, shared with the training's other workers.
 
-    Trials are stored in the training's folder: a rerun continues after a killed worker, and makes none if the budget is spent.
-    The last worker writes the results to search.json, and to the training's MLflow run with a picture and a nested run for
-    each trial.
-
-    Where the training's folder is shared by several machines, which cannot lock files of it for each other, the first worker
-    makes all trials.
+    Trials are stored with the training, for workers on any machine: a rerun continues after a killed worker, and makes none if
+    the budget is spent. The last worker writes the results to search.json, and to the training's MLflow run with a picture and
+    a nested run for each trial.
 
     Without a declared search nothing is done. Raises: StepMissing before `assemble`; HistoryTooShort if the folds need more
     ticks than there are.
@@ -76,9 +73,6 @@ def search(pipeline: Pipeline, training_id: str, platform: Platform, worker: int
     declared = pipeline.model.search
     if declared is None:
         log.info("%s declares no search: candidates are fitted with their declared values", pipeline.name)
-        return Searched(training_id, worker, {}, {})
-    if worker and platform.shared.many_machines:
-        log.info("the first worker makes all trials, because this training's folder is shared by several machines")
         return Searched(training_id, worker, {}, {})
     folder = TrainingFolder(platform, training_id)
     with failing(training_id, platform):
@@ -89,16 +83,15 @@ def search(pipeline: Pipeline, training_id: str, platform: Platform, worker: int
             while (claim := trials.claim()) is not None:
                 _run_and_record(pipeline, claim, trials, prepared)
                 _log_trial(pipeline, declared, claim, trials)
-                if search_report.is_due(folder):
-                    search_report.record(pipeline, folder, trials.key, trials.ended(), platform)
-                    folder.save()
-        ended = trials.ended()
-        run_id = search_report.record(pipeline, folder, trials.key, ended, platform)
-        update(training_id, platform, run_id=run_id)
-        if trials.over():
-            _write(folder, trials)
-            metric = task_of(pipeline).search_metric(pipeline)
-            search_report.finish(folder, ended, run_id, platform, SearchResult.FILE, metric)
+                if search_report.is_due(trials):
+                    search_report.record(pipeline, folder, trials, platform)
+            run_id = search_report.record(pipeline, folder, trials, platform)
+            update(training_id, platform, run_id=run_id)
+            if trials.over():
+                _write(folder, trials)
+                metric = task_of(pipeline).search_metric(pipeline)
+                search_report.finish(folder, trials, run_id, platform, SearchResult.FILE, metric)
+    ended = trials.ended()
     mine = [one.candidate for one in ended if one.worker == worker]
     best = {name: float(one.loss or 0.0) for name, one in _best(ended).items()}
     return Searched(training_id, worker, {name: mine.count(name) for name in trials.spaces}, best)
@@ -177,17 +170,18 @@ def _run_and_record(pipeline: Pipeline, claim: Claim, trials: Trials, prepared: 
         loss, cut = run_trial(pipeline, claim, trials, prepared)
     except Exception as error:
         if claim.place == 0:
-            trials.tell(claim, TrialState.FAIL)
             error.add_note(f"{pipeline.name}: candidate {claim.candidate!r} could not be fitted with its declared values")
             raise
         log.warning("%s: %s with %s failed", pipeline.name, claim.candidate, claim.parameters, exc_info=True)
-        trials.tell(claim, TrialState.FAIL, note=f"{type(error).__name__}: {error}")
+        trials.tell(claim, "failed", note=f"{type(error).__name__}: {error}")
     else:
-        trials.tell(claim, TrialState.PRUNED if cut else TrialState.COMPLETE, None if cut else loss, cut)
+        trials.tell(claim, "pruned" if cut else "complete", loss, cut)
 
 
-def run_trial(pipeline: Pipeline, claim: Claim, trials: Trials, prepared: Callable[[int], PreparedRows]) -> tuple[float, str]:
-    """Return the mean loss over the folds, and why the trial was cut short, or ''."""
+def run_trial(
+    pipeline: Pipeline, claim: Claim, trials: Trials, prepared: Callable[[int], PreparedRows]
+) -> tuple[float | None, str]:
+    """Return the mean loss over the folds, or the last reported one, with why the trial was cut short, or ''."""
     learner = with_values(pipeline.model.candidate(claim.candidate), claim.parameters)
     most = getattr(learner, "max_trees", None) or getattr(learner, "max_epochs", None) or 1
     wanted = trials.search.folds
@@ -197,8 +191,8 @@ def run_trial(pipeline: Pipeline, claim: Claim, trials: Trials, prepared: Callab
 
     def compare(step: int, so_far: list[float]) -> None:
         nonlocal cut
-        claim.trial.report(float(np.mean(so_far)), len(losses) * STEPS_OF_A_FOLD + step)
-        if claim.place > 0 and claim.trial.should_prune():
+        claim.values[len(losses) * STEPS_OF_A_FOLD + step] = float(np.mean(so_far))
+        if claim.place > 0 and trials.is_worse_than_median(claim):
             cut = "worse than the median"
 
     def report(step: int, loss: float) -> bool:
@@ -223,7 +217,10 @@ def run_trial(pipeline: Pipeline, claim: Claim, trials: Trials, prepared: Callab
                 compare(0, losses)
         if cut:
             break
-    return float(np.mean(losses)) if losses else float("nan"), cut
+    loss = claim.values[max(claim.values)] if cut and claim.values else float(np.mean(losses or [np.nan]))
+    if not cut and np.isnan(loss):
+        raise ValueError("its loss is not a number")
+    return None if np.isnan(loss) else loss, cut
 
 
 def _between(rows: Rows, first: TickName, last: TickName) -> Rows:
@@ -235,9 +232,10 @@ def trials_of(pipeline: Pipeline, folder: TrainingFolder, worker: int) -> Trials
     declared = pipeline.model.search
     assert declared is not None
     named = searched(pipeline.model.candidates, declared)
+    key = _key(pipeline, folder)
     return Trials(
-        folder.path / "search",
-        _key(pipeline, folder),
+        folder.records(f"search/{key[:16]}"),
+        key,
         declared,
         {name: space_of(learner, declared) for name, learner in named.items()},
         {name: values_of(learner) for name, learner in named.items()},

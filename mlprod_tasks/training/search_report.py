@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,31 +9,32 @@ from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.documents.formatting import title
 from mlprod_tasks.models.tasks import task_of
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.files import locked
 from mlprod_tasks.training.search_study import EndedTrial
+from mlprod_tasks.training.search_trials import Trials
 from mlprod_tasks.training.workspace import TrainingFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PICTURE = "search.png"
+LOCK = "record"  # only one worker at a time may log trials
 SECONDS_BETWEEN = 30.0
 STATES = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}  # MLflow's names
 
 
-def record(pipeline: Pipeline, folder: TrainingFolder, key: str, trials: Sequence[EndedTrial], platform: Platform) -> str:
+def record(pipeline: Pipeline, folder: TrainingFolder, trials: Trials, platform: Platform) -> str:
     """Log every ended trial of any worker once, as a run nested in the training's.
 
     Return the training's run id.
     """
     from mlprod_tasks.platform.trial_runs import TrialRun, log_trials
 
-    lock, metric = folder.path / "search" / "record.lock", task_of(pipeline).search_metric(pipeline)
-    with locked(lock):
+    metric = task_of(pipeline).search_metric(pipeline)
+    with trials.records.locked(LOCK):
         run_id = platform.registry.start_run(pipeline, folder.training_id)
         runs = (
             TrialRun(
-                key=f"{key[:16]} {one.candidate} {one.place + 1}",
+                key=f"{trials.key[:16]} {one.candidate} {one.place + 1}",
                 name=f"{one.candidate} {one.place + 1}",
                 params={"candidate": one.candidate, **one.parameters},
                 metrics={} if one.loss is None else {metric: one.loss},
@@ -43,28 +43,24 @@ def record(pipeline: Pipeline, folder: TrainingFolder, key: str, trials: Sequenc
                 began=one.began,
                 seconds=one.seconds,
             )
-            for one in trials
+            for one in trials.ended()
         )
         log_trials(platform.registry, run_id, runs)
-        lock.touch()
     return run_id
 
 
-def is_due(folder: TrainingFolder) -> bool:
+def is_due(trials: Trials) -> bool:
     """Whether to record ended trials during the search, for somebody who follows it."""
-    lock = folder.path / "search" / "record.lock"
-    return not lock.exists() or time.time() - lock.stat().st_mtime > SECONDS_BETWEEN
+    return trials.records.now() - trials.records.last_locked(LOCK) > SECONDS_BETWEEN
 
 
-def finish(
-    folder: TrainingFolder, trials: Sequence[EndedTrial], run_id: str, platform: Platform, result_file: str, metric: str
-) -> None:
+def finish(folder: TrainingFolder, trials: Trials, run_id: str, platform: Platform, result_file: str, metric: str) -> None:
     """Add the result file and the picture of the search to the training's run."""
     from mlprod_tasks.documents.plot_style import png
 
-    with locked(folder.path / "search" / "record.lock"):
+    with trials.records.locked(LOCK):
         folder.plots.mkdir(parents=True, exist_ok=True)
-        (folder.plots / PICTURE).write_bytes(png(history(trials, metric)))
+        (folder.plots / PICTURE).write_bytes(png(history(trials.ended(), metric)))
         platform.registry.log_file(run_id, folder.plots / PICTURE, "plots")
         platform.registry.log_file(run_id, folder.path / result_file, "training")
 

@@ -16,6 +16,7 @@ from mlprod_tasks.platform.versioned import Versioned, read_record, write_record
 
 if TYPE_CHECKING:
     from mlprod_tasks.models.stored_rows import Rows
+    from mlprod_tasks.platform.shared_records import SharedRecords
 
 TRAININGS = "trainings"
 SET = "training_set.parquet"
@@ -58,7 +59,8 @@ class TrainingFolder:
                 "the first a letter or digit"
             )
         self.training_id = training_id
-        self._folder = platform.shared.folder(f"{TRAININGS}/{training_id}")
+        self._shared, self._name = platform.shared, f"{TRAININGS}/{training_id}"
+        self._folder = platform.shared.folder(self._name)
         self.path = self._folder.path
 
     @property
@@ -103,6 +105,10 @@ class TrainingFolder:
         self.check_kept()
         self.path.mkdir(parents=True, exist_ok=True)
         write_record(record, self.path / record.FILE)
+
+    def records(self, name: str) -> SharedRecords:
+        """Records by which the processes of a step share its work. Unlike files of the folder, all see each at once."""
+        return self._shared.records(f"{self._name}/{name}")
 
     def save(self) -> None:
         """Show to other machines what a step has done so far; a step that ends does so by itself."""

@@ -1,9 +1,7 @@
 """A search finds better parameters within its budget, whatever is killed, and never looks at the test window."""
 
-import json
 import shutil
 import signal
-from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
@@ -11,9 +9,6 @@ from itertools import pairwise
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from optuna.trial import TrialState
 from pydantic import ValidationError
 from sklearn.metrics import log_loss
 
@@ -27,7 +22,8 @@ from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.training import fit_model, search
 from mlprod_tasks.training.assemble import assemble
 from mlprod_tasks.training.records import Assembled, SearchResult
-from mlprod_tasks.training.search_study import LEAST_TO_COMPARE, TIMES_LOST, Trials
+from mlprod_tasks.training.search_study import LEAST_TO_COMPARE
+from mlprod_tasks.training.search_trials import TIMES_LOST
 from mlprod_tasks.training.split import HistoryTooShort
 from mlprod_tasks.training.workspace import StepMissing, TrainingFolder
 from tests.support.processes import PROCESSES
@@ -61,17 +57,6 @@ def counted(*args, **more):
 
 learners.fit_learner = counted
 search.search(pipeline, "one", Platform(from_environment({"MLPROD_HOME": home, "MLPROD_PIPELINES": home})), worker)
-"""
-
-# One that does nothing but claim and tell.
-CLAIMER = """
-from optuna.trial import TrialState
-from mlprod_tasks.training.search_study import Trials
-
-trials = Trials(path, "key", search, spaces, declared, 0, worker)
-with trials.at_work():
-    while (claim := trials.claim()) is not None:
-        trials.tell(claim, TrialState.COMPLETE, 0.5)
 """
 
 
@@ -124,20 +109,6 @@ def runs_below(shop):
     parent = registry.start_run(shop.pipeline, "one")
     experiment = registry.client.get_run(parent).info.experiment_id
     return registry.client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'"), parent
-
-
-def trials_at(path, trials=3, worker=0, minutes=None, seed=0):
-    space = {"x": ml.Between(0.0, 1.0), "way": ml.OneOf(("a", "b"))}
-    looks = ml.Search(trials=trials, minutes=minutes)
-    return Trials(
-        path,
-        "key",
-        looks,
-        {"one": space, "two": space},
-        {name: {"x": 0.5, "way": "b"} for name in ("one", "two")},
-        seed,
-        worker,
-    )
 
 
 def test_where_the_declared_parameters_can_never_be_tried_the_others_are_what_is_found(shop, monkeypatch):
@@ -243,8 +214,8 @@ def test_a_search_that_was_killed_ends_as_one_that_was_not(shop):
         folder_of(shop).read(SearchResult)
     assert searched(shop).trials == {"lightgbm": 6}
     resumed, found = outcomes(made_in(shop)), found_in(shop)
-    study = search.trials_of(shop.pipeline, folder_of(shop), 0).studies["lightgbm"]
-    assert [trial.state for trial in study.trials].count(TrialState.FAIL) == 1  # the lost one, made again
+    claims = [name for name in search.trials_of(shop.pipeline, folder_of(shop), 0).records.read() if name.endswith(".claim")]
+    assert sorted(claims) == sorted([*(f"lightgbm/{place}-0.claim" for place in range(6)), "lightgbm/3-1.claim"])
     shutil.rmtree(folder_of(shop).path / "search")
     searched(shop)
     assert outcomes(made_in(shop)) == resumed
@@ -416,128 +387,6 @@ def test_a_search_before_the_set_is_assembled_says_what_to_run(shop):
     shop = shop.declared(model=replace(shop.pipeline.model, search=ml.Search()))
     with pytest.raises(StepMissing, match="run assemble first"):
         search.search(shop.pipeline, "none", shop.platform)
-
-
-def test_a_trial_of_a_worker_that_lives_is_never_given_away_and_one_of_a_dead_one_is(tmp_path):
-    a, b = trials_at(tmp_path, worker=0), trials_at(tmp_path, worker=1)
-    with b.at_work():
-        with a.at_work():
-            held = a.claim()
-            assert (held.candidate, held.place) == ("one", 0)
-            taken = [b.claim() for _ in range(5)]
-            assert (held.candidate, held.place) not in [(claim.candidate, claim.place) for claim in taken]
-            assert b.claim() is None
-            assert not b.over()
-        again = b.claim()
-        assert (again.candidate, again.place, again.parameters) == ("one", 0, held.parameters)
-        for claim in (*taken, again):
-            b.tell(claim, TrialState.COMPLETE, 0.5)
-        assert b.claim() is None
-        assert b.over()
-    assert [(one.candidate, one.place) for one in b.ended()] == [(name, place) for name in ("one", "two") for place in range(3)]
-
-
-def test_workers_that_claim_at_the_same_moment_get_different_places(tmp_path):
-    space = {"x": ml.Between(0.0, 1.0)}
-    given = {"path": tmp_path, "search": ml.Search(trials=30), "spaces": {"one": space}, "declared": {"one": {"x": 0.5}}}
-    workers = [PROCESSES.Process(target=exec, args=(CLAIMER, {**given, "worker": worker})) for worker in range(3)]
-    for worker in workers:
-        worker.start()
-    assert [ended(worker) for worker in workers] == [0, 0, 0]
-    made = Trials(tmp_path, "key", given["search"], given["spaces"], given["declared"], 0).ended()
-    assert [one.place for one in made] == list(range(30))
-    assert len({one.worker for one in made}) > 1
-
-
-def test_a_trial_that_kills_every_worker_is_given_up(tmp_path):
-    for _ in range(TIMES_LOST):
-        dying = trials_at(tmp_path, trials=1)
-        with dying.at_work():
-            dying.claim()
-    last = trials_at(tmp_path, trials=1)
-    with last.at_work():
-        assert last.claim().candidate == "two"
-        assert last.claim() is None
-
-
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["claim", "claim", "tell", "die"])), max_size=25))
-def test_whatever_workers_do_each_place_is_made_once(tmp_path_factory, acts):
-    path = tmp_path_factory.mktemp("study")
-    with ExitStack() as stack:
-        alive = {}
-        for worker, act in [*acts, *[(9, "claim"), (9, "tell")] * 6]:
-            if worker == 9 and 0 in alive:  # at last all others die, and one makes the rest
-                for other in (0, 1, 2):
-                    if other in alive:
-                        alive.pop(other)[1].close()
-            if worker not in alive:
-                trials, life = trials_at(path, trials=2, worker=worker), stack.enter_context(ExitStack())
-                life.enter_context(trials.at_work())
-                alive[worker] = (trials, life, [])
-            trials, life, claims = alive[worker]
-            if act == "claim" and (claim := trials.claim()) is not None:
-                claims.append(claim)
-            if act == "tell" and claims:
-                trials.tell(claims.pop(), TrialState.COMPLETE, 0.5)
-            if act == "die":
-                alive.pop(worker)[1].close()
-            made = [(one.candidate, one.place) for one in trials.ended()]
-            assert len(set(made)) == len(made)
-            assert all(place < 2 for _, place in made)
-
-
-def test_no_line_of_a_journal_is_lost_when_several_write_at_once(tmp_path):
-    path = tmp_path / "journal.jsonl"
-    writing = (
-        "from mlprod_tasks.training.search_journal import Journal\n"
-        "for i in range(100): Journal(path).append_logs([{'by': by, 'i': i}])"
-    )
-    writers = [PROCESSES.Process(target=exec, args=(writing, {"path": str(path), "by": by})) for by in range(3)]
-    for writer in writers:
-        writer.start()
-    assert [ended(writer) for writer in writers] == [0, 0, 0]
-    read = [json.loads(line) for line in path.read_text().splitlines()]
-    assert sorted((line["by"], line["i"]) for line in read) == [(by, i) for by in range(3) for i in range(100)]
-
-
-def test_a_half_written_line_of_a_killed_worker_is_no_end_of_the_journal(tmp_path):
-    path = tmp_path / "journal.jsonl"
-    first = trials_at(tmp_path, trials=2)
-    with first.at_work():
-        first.tell(first.claim(), TrialState.COMPLETE, 0.4)
-    with path.open("ab") as file:
-        file.write(b'{"op_code":4,"work')
-    second = trials_at(tmp_path, trials=2)
-    assert [one.loss for one in second.ended()] == [0.4]
-    with second.at_work():
-        second.tell(second.claim(), TrialState.COMPLETE, 0.3)
-    assert [one.loss for one in first.ended()] == [0.4, 0.3]
-    assert [one.loss for one in trials_at(tmp_path, trials=2).ended()] == [0.4, 0.3]
-    assert all(json.loads(line) for line in path.read_text().splitlines())
-
-
-def test_what_is_tried_follows_from_the_seed(tmp_path):
-    def tried(name, seed):
-        trials = trials_at(tmp_path / name, trials=4, seed=seed)
-        with trials.at_work():
-            claims = [trials.claim() for _ in range(8)]
-        return [(claim.candidate, claim.place, claim.parameters) for claim in claims]
-
-    assert tried("a", 1) == tried("b", 1)
-    assert tried("a2", 1)[2:] != tried("c", 2)[2:]
-    assert [claim for claim in tried("d", 3) if claim[1] == 0] == [(name, 0, {"x": 0.5, "way": "b"}) for name in ("one", "two")]
-
-
-def test_the_minutes_are_those_in_which_somebody_searched(tmp_path):
-    trials = trials_at(tmp_path, trials=None, minutes=1.0)
-    with trials.at_work():
-        for began, seconds in ((1000.0, 10.0), (1005.0, 10.0), (5000.0, 7.0)):  # 15 s of two at once, and 7 s much later
-            claim = trials.claim()
-            claim.trial.set_user_attr("claim", {**claim.trial.user_attrs["claim"], "began": began})
-            claim.trial.set_user_attr("end", {"seconds": seconds, "said": ""})
-            trials.studies[claim.candidate].tell(claim.trial, 0.5)
-        assert trials.seconds_left() == pytest.approx(60 - 22)
 
 
 @pytest.mark.parametrize("learner", KINDS, ids=lambda learner: learner.name)

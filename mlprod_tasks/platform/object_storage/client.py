@@ -174,6 +174,23 @@ def listed(client: ObjectStore, prefix: str | None) -> Sequence[ObjectMeta]:
     return obstore.list(client, prefix).collect()
 
 
+def created(client: ObjectStore, name: str, content: bytes) -> bool:
+    """Write a file, unless there is one of that name. Whether this call has written it.
+
+    content: nobody else would write the same, which tells whose it is if the answer to a try was lost.
+
+    Raises: errors of obstore, see `telling_why`.
+    """
+    import obstore
+    from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+    try:
+        obstore.put(client, name, content, mode="create")
+    except (AlreadyExistsError, PreconditionError):
+        return bytes(obstore.get(client, name).bytes()) == content
+    return True
+
+
 def require_conditional_puts(place: Place) -> None:
     """Check that of two writers of a name one is refused, as commits need it, by writing a small object twice.
 

@@ -17,6 +17,7 @@ from mlprod_tasks.platform.object_storage.addresses import Place
 from mlprod_tasks.platform.object_storage.client import download, listed, store, telling_why
 from mlprod_tasks.platform.object_storage.copies import AT_ONCE, Copies
 from mlprod_tasks.platform.object_storage.shared_folder import SharedFolder
+from mlprod_tasks.platform.object_storage.shared_records import RecordsInBucket
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -124,6 +125,9 @@ class InBucket:
 
     def folder(self, folder: str) -> SharedFolder:
         return self._open.get(folder) or self._new(folder, is_kept=False)
+
+    def records(self, folder: str) -> RecordsInBucket:
+        return RecordsInBucket(self._place, self._client, f"{BELOW}/{folder}")
 
     def _new(self, folder: str, *, is_kept: bool) -> SharedFolder:
         return SharedFolder(self._place, self._client, f"{BELOW}/{folder}", self._copies, self._home / WORK, is_kept)

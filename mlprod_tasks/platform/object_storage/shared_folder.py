@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from mlprod_tasks.platform.digest import of_file
 from mlprod_tasks.platform.files import delete_abandoned
 from mlprod_tasks.platform.object_storage.addresses import Place
-from mlprod_tasks.platform.object_storage.client import listed, telling_why
+from mlprod_tasks.platform.object_storage.client import created, listed, telling_why
 from mlprod_tasks.platform.object_storage.copies import AT_ONCE, Copies
 from mlprod_tasks.platform.shared_files import FETCHED_LATER
 
@@ -96,22 +96,15 @@ class SharedFolder:
         self._tidy()
 
     def _commit(self, contents: dict[str, str], deleted: Iterable[str]) -> None:
-        import obstore
-        from obstore.exceptions import AlreadyExistsError, PreconditionError
-
+        by = uuid.uuid4().hex
         while True:
             newest = self._newest()
             files = {name: content for name, content in newest.files.items() if name not in set(deleted)} | contents
-            state, mine = State(newest.number + 1, files), uuid.uuid4().hex
+            state = State(newest.number + 1, files)
             with telling_why(self._place, f"write {self._name} to"):
-                try:
-                    written = json.dumps({"by": mine, "files": files}).encode()
-                    obstore.put(self._client, self._state_name(state.number), written, mode="create")
-                except (AlreadyExistsError, PreconditionError):
-                    if self._read(state.number)["by"] != mine:  # else the answer to an earlier try was lost
-                        continue
-            self._base = state
-            return
+                if created(self._client, self._state_name(state.number), json.dumps({"by": by, "files": files}).encode()):
+                    self._base = state
+                    return
 
     def _newest(self) -> State:
         with telling_why(self._place, f"list {self._name} in"):

@@ -15,10 +15,11 @@ import pyarrow as pa
 from mlprod_tasks.declaration import AsOf, Expression, Lookup, Pipeline, Table, Tick, TickRange, Trailing
 from mlprod_tasks.declaration.feature import Feature, names_of
 from mlprod_tasks.declaration.reads import words_in
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.features import finished, joined_rows, joins, trailing
 from mlprod_tasks.features import rows as scored
 from mlprod_tasks.features.events import partitions_of, read_events
-from mlprod_tasks.features.key_ranges import KeyRange
+from mlprod_tasks.features.key_ranges import KeyRange, RowPiece, check_rows, row_pieces
 from mlprod_tasks.features.keys import KeyCodes, key_codes
 from mlprod_tasks.features.known import MICROSECOND
 from mlprod_tasks.features.rows import ScoredRows
@@ -91,7 +92,7 @@ def build(
         parts: list[pa.Table] = []
         failed: dict[int, str] = {}
         rows = 0
-        for chunk in _chunks(snapshot, ticks, chunk_rows):
+        for chunk in _chunks(snapshot.rows_to_score(ticks), ticks, chunk_rows):
             connection.register("known", _known(snapshot, features, chunk, connection, pool, keys, staged))
             part, failed_here = finished.table(pipeline, wanted, connection)
             failed |= {rows + row: name for row, name in failed_here.items()}
@@ -111,18 +112,24 @@ def write(
 ) -> FeatureFiles:
     """Write the features of every row of `ticks` to Parquet files in `folder`.
 
-    The whole folder is replaced. Chunks of ticks are computed where the settings say: here, or on a Spark cluster.
+    The whole folder is replaced. Chunks of ticks, and pieces of a tick of more than MLPROD_SCORE_ROWS rows, are computed where
+    the settings say: here, or on a Spark cluster.
 
     Same rows, columns and order as `build`, without the rows that `build` names as failed; memory does not grow with the number
     of rows.
+
+    Raises: TableMissing; RowsLost.
     """
     versions = pinned(pipeline, platform, versions)
-    chunks = list(enumerate(_chunks(Snapshot(pipeline, platform, versions), ticks, chunk_rows)))
+    counts = Snapshot(pipeline, platform, versions).rows_to_score(ticks)
+    pieces = list(row_pieces(pipeline, _chunks(counts, ticks, chunk_rows), counts, platform, versions))
     with replacing_folder(folder) as being_made:
         being_made.mkdir()
         work = partial(_write_chunks, pipeline, platform, versions, being_made)
-        written = list(compute_of(platform.settings).map(work, chunks, f"features of {pipeline.name}, {ticks}"))
-    rows, failed = (sum(counts) for counts in zip(*written, strict=True))
+        numbered = list(enumerate(pieces))
+        written = list(compute_of(platform.settings).map(work, numbered, f"features of {pipeline.name}, {ticks}"))
+        check_rows(pipeline, pieces, [rows for rows, _ in written], counts)
+    rows, failed = (sum(both) for both in zip(*written, strict=True))
     return FeatureFiles(tuple(sorted(folder.glob("*.parquet"))), rows - failed, failed, versions)
 
 
@@ -148,15 +155,15 @@ def _write_chunks(
     platform: Platform,
     versions: Mapping[str, int],
     folder: Path,
-    chunks: Iterator[tuple[int, TickRange]],
+    pieces: Iterator[tuple[int, RowPiece]],
 ) -> Iterator[tuple[int, int]]:
-    """Write each chunk to a file of its number, and yield its rows and how many of them were left out as failed."""
+    """Write each piece to a file of its number, and yield its rows and how many of them were left out as failed."""
     snapshot = Snapshot(pipeline, platform, versions)
     with engine(lake=platform.lake) as connection, ThreadPoolExecutor(threads_here()) as pool, ThreadPoolExecutor(1) as writer:
         connection.execute("SET preserve_insertion_order = true")
         written: Future[tuple[int, int]] | None = None
-        for number, chunk in chunks:
-            known = _known(snapshot, pipeline.features, chunk, connection, pool)
+        for number, piece in pieces:
+            known = _known(snapshot, pipeline.features, piece.ticks, connection, pool, piece.keys)
             if written is not None:
                 yield written.result()
             written = writer.submit(_copy, pipeline, known, folder / f"part-{number:05d}.parquet", connection.cursor())
@@ -173,12 +180,11 @@ def _copy(pipeline: Pipeline, known: pa.Table, file: Path, connection: duckdb.Du
         return rows, rows - finished.copy(pipeline, pipeline.feature_names, being_made, connection)
 
 
-def _chunks(snapshot: Snapshot, ticks: TickRange, chunk_rows: int) -> Iterator[TickRange]:
-    """Split the range into pieces of whole ticks with about `chunk_rows` rows.
+def _chunks(counts: Mapping[TickName, int], ticks: TickRange, chunk_rows: int) -> Iterator[TickRange]:
+    """Split the range into chunks of whole ticks with about `chunk_rows` rows. counts: the rows of each tick.
 
-    There is at least one piece.
+    There is at least one chunk.
     """
-    counts = snapshot.rows_to_score(ticks)
     first, rows = ticks.first, 0
     for day in ticks.names:
         if rows and rows + counts.get(day, 0) > chunk_rows:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from mlprod_tasks.declaration import Pipeline, TickRange
+from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.features.known import TYPES
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.sql import identifier, literal
 
+PIECE_ROWS = 500_000  # what an executor of 2 GB holds with its features
 # Of this many rows for each range the bounds are taken, so that hardly any range is a fifth larger than it should be.
 SAMPLED = 500
 
@@ -51,6 +54,64 @@ class KeyRange:
         return condition
 
 
+@dataclass(frozen=True)
+class RowPiece:
+    """Rows that are computed at once: those of some ticks; keys: of a tick that is cut, only those of a range."""
+
+    ticks: TickRange
+    keys: KeyRange | None = None
+
+
+def pieces_for(rows: int) -> int:
+    """Into how many pieces so many rows are cut."""
+    return -(-rows // PIECE_ROWS)
+
+
+def row_pieces(
+    pipeline: Pipeline,
+    ranges: Iterable[TickRange],
+    counts: Mapping[TickName, int],
+    platform: Platform,
+    versions: Mapping[str, int],
+    *,
+    examples: bool = False,
+) -> Iterator[RowPiece]:
+    """The rows of each range of ticks, in order.
+
+    A tick of more than MLPROD_SCORE_ROWS rows is cut by its key, as for its scores.
+    counts: the rows of each tick. examples: see `Snapshot`. Raises: TableMissing.
+    """
+    most = platform.settings.score_rows
+    for ticks in ranges:
+        names = enumerate(ticks.names)
+        for _, found in groupby(names, key=lambda one: one[0] if counts.get(one[1], 0) > most else -1):
+            some = [tick for _, tick in found]
+            part = TickRange(ticks.schedule, some[0], some[-1])
+            if (rows := counts.get(some[0], 0)) <= most:
+                yield RowPiece(part)
+                continue
+            _, cut = key_ranges(pipeline, part, platform, versions, pieces_for(rows), examples=examples)
+            yield from (RowPiece(part, keys) for keys in cut)
+
+
+class RowsLost(RuntimeError):
+    """The pieces of a tick have other rows than the tick. Nothing was written."""
+
+
+def check_rows(pipeline: Pipeline, pieces: Sequence[RowPiece], rows: Sequence[int], counts: Mapping[TickName, int]) -> None:
+    """Raises: RowsLost if pieces of a tick that was cut do not have its rows. rows: of each piece; counts: of each tick."""
+    found: Counter[TickName] = Counter()
+    for piece, its in zip(pieces, rows, strict=True):
+        if piece.keys is not None:
+            found[piece.ticks.first] += its
+    for tick, its in found.items():
+        if its != counts[tick]:
+            raise RowsLost(
+                f"{pipeline.name}: {tick}: by ranges of its key {its:,} rows were computed of {counts[tick]:,}; nothing was "
+                "written. Is the key null in some?"
+            )
+
+
 def rows_to_score(pipeline: Pipeline, ticks: TickRange, platform: Platform, more_than: int) -> int | None:
     """The number of rows to score, if it is more than that; else None. Raises: TableMissing."""
     snapshot = Snapshot(pipeline, platform)
@@ -61,13 +122,19 @@ def rows_to_score(pipeline: Pipeline, ticks: TickRange, platform: Platform, more
 
 
 def key_ranges(
-    pipeline: Pipeline, ticks: TickRange, platform: Platform, versions: Mapping[str, int], pieces: int
+    pipeline: Pipeline,
+    ticks: TickRange,
+    platform: Platform,
+    versions: Mapping[str, int],
+    pieces: int,
+    *,
+    examples: bool = False,
 ) -> tuple[int, list[KeyRange]]:
     """Cut the rows to score into `pieces` ranges of the key, or fewer, of about as many rows each, in the order of the key.
 
-    Each row is in exactly one. Returns the number of rows, too. Raises: TableMissing.
+    Each row is in exactly one. examples: see `Snapshot`. Returns the number of rows, too. Raises: TableMissing.
     """
-    snapshot = Snapshot(pipeline, platform, versions)
+    snapshot = Snapshot(pipeline, platform, versions, examples=examples)
     key = pipeline.entity_table.key
     columns = tuple((name, TYPES[pipeline.entity_table.column(name).kind]) for name in key)
     count = sum(snapshot.rows_to_score(ticks).values())

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from mlprod_tasks.declaration import Label, Outcome, Pipeline, Tick, TickRange
 from mlprod_tasks.declaration.reads import late_columns
 from mlprod_tasks.declaration.rhythm import TickName
+from mlprod_tasks.features.key_ranges import KeyRange
 from mlprod_tasks.features.known import FAILED, KNOWN_AT, counts_from, known_at, usable_at
 from mlprod_tasks.features.outcomes import outcome_labels
 from mlprod_tasks.features.snapshot import Snapshot
@@ -75,6 +76,7 @@ def known_labels(
     versions: Mapping[str, int] | None = None,
     connection: duckdb.DuckDBPyConnection | None = None,
     examples: bool = False,
+    keys: KeyRange | None = None,
 ) -> KnownLabels:
     """The labels of rows of `ticks` known before `as_of` starts.
 
@@ -83,13 +85,13 @@ def known_labels(
     an earlier tick than the scored row belongs to another row, because it was known before. If there are several outcomes, the
     latest counts; if the label cannot be computed for it, the row has none, whatever an earlier outcome said.
 
-    connection: the engine of the step that asks; None: one is opened. examples: see `Snapshot`.
+    connection: the engine of the step that asks; None: one is opened. examples: see `Snapshot`. keys: only of rows of these.
     Raises: TableMissing.
     """
     snapshot = Snapshot(pipeline, platform, versions, examples=examples)
     if isinstance(pipeline.label, Outcome):
         with engine(lake=platform.lake) if connection is None else nullcontext(connection) as opened, opened.cursor() as mine:
-            table = outcome_labels(snapshot, pipeline.label, ticks, as_of, platform, mine)
+            table = outcome_labels(snapshot, pipeline.label, ticks, as_of, platform, mine, keys)
         if pipeline.label.kind == "class":
             return KnownLabels(table, table.slice(0, 0).select([*pipeline.entity_table.key, "tick"]))
         fits = pc.is_finite(table["label"].cast(pa.float64()))
@@ -99,8 +101,8 @@ def known_labels(
     # Rows known before `as_of` are in the partition of `as_of` or an earlier one.
     outcome_ticks = TickRange(ticks.schedule, ticks.first, max(as_of.name, ticks.first))
     with engine(lake=platform.lake) if connection is None else nullcontext(connection) as opened, opened.cursor() as mine:
-        scored = f"SELECT {', '.join(columns)}, tick FROM "
-        mine.register("scored", snapshot.read(mine, lambda of: scored + of, entity.name, ticks, scored=True))
+        query = _rows(", ".join(columns))
+        mine.register("scored", snapshot.read(mine, keys.of(query) if keys else query, entity.name, ticks, scored=True))
         table = pipeline.label.table
         hides_late = snapshot.hides_late(table, outcome_ticks)
         try:
@@ -137,6 +139,10 @@ def label_partitions(pipeline: Pipeline, first: TickName, last: TickName) -> lis
     if pipeline.table(pipeline.label.table).time is None:
         return [schedule.shift(last, pipeline.label_delay_ticks)]
     return schedule.names(schedule.shift(first, 1), schedule.shift(last, pipeline.label_delay_ticks))
+
+
+def _rows(columns: str) -> Callable[[str], str]:
+    return lambda relation: f"SELECT {columns}, tick FROM {relation}"
 
 
 def _failure(pipeline: Pipeline, failed: pa.Table) -> str:

@@ -21,6 +21,7 @@ from mlprod_tasks.features import trailing
 from mlprod_tasks.features.column_moments import column_moments
 from mlprod_tasks.features.ending_windows import end_sql, values_until
 from mlprod_tasks.features.events import read_events
+from mlprod_tasks.features.key_ranges import KeyRange
 from mlprod_tasks.features.keys import KeyCodes, key_codes
 from mlprod_tasks.features.known import MICROSECOND
 from mlprod_tasks.features.snapshot import Snapshot
@@ -52,8 +53,9 @@ def outcome_labels(
     as_of: Tick,
     platform: Platform,
     connection: duckdb.DuckDBPyConnection,
+    keys: KeyRange | None = None,
 ) -> pa.Table:
-    """The outcomes of rows of `ticks` that are complete when `as_of` starts.
+    """The outcomes of rows of `ticks`, those of `keys` if given, that are complete when `as_of` starts.
 
     outcome: the label, or another outcome of the same rows. Rows whose window is not over yet, or for whose window a partition
     is missing, are left out: without it, no event would count as no.
@@ -63,7 +65,7 @@ def outcome_labels(
     """
     pipeline = snapshot.pipeline
     key = pipeline.entity_table.key
-    asked = _asked(snapshot, outcome, ticks, connection)
+    asked = _asked(snapshot, outcome, ticks, connection, keys)
     covered = _covered(snapshot, outcome, _of_windows(pipeline, asked, ticks), platform)
     windows = [_window(pipeline, outcome, tick) for tick in ticks]
     if isinstance(outcome.of, Happens):
@@ -80,10 +82,13 @@ def outcome_labels(
     return labels.sort_by([(name, "ascending") for name in ("tick", *key)])
 
 
-def _asked(snapshot: Snapshot, outcome: Outcome, ticks: TickRange, connection: duckdb.DuckDBPyConnection) -> pa.Table:
+def _asked(
+    snapshot: Snapshot, outcome: Outcome, ticks: TickRange, connection: duckdb.DuckDBPyConnection, keys: KeyRange | None
+) -> pa.Table:
     """The rows to score, with what the outcome needs of them."""
     pipeline, until = snapshot.pipeline, outcome.until
     rows = scored.query(pipeline, [_feature(outcome)], () if until is None else (until,))
+    rows = keys.of(rows) if keys else rows
     if until is None:
         return snapshot.read(connection, rows, pipeline.entity_name, ticks)
     ends = f"{end_sql(pipeline, until)} AS {ENDS}"

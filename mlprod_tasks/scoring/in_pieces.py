@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
-from mlprod_tasks.features.key_ranges import KeyRange, key_ranges, rows_to_score
+from mlprod_tasks.features.key_ranges import KeyRange, RowsLost, key_ranges, pieces_for, rows_to_score
 from mlprod_tasks.features.staged_values import StagedGroup, StagedPiece
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.compute import NotComputed, compute_of
@@ -29,14 +29,9 @@ from mlprod_tasks.scoring.prediction_rows import prediction_rows
 if TYPE_CHECKING:
     from mlprod_tasks.adaptation.apply import Adaptation
 
-PIECE_ROWS = 500_000  # what an executor of 2 GB holds with its features
 MODELS_KEPT = 2
 
 log = logging.getLogger(__name__)
-
-
-class RowsLost(RuntimeError):
-    """Pieces have other rows than the tick. Nothing was written."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +76,7 @@ class InPieces:
 
     def __init__(self, pipeline: Pipeline, tick: Tick, ticks: TickRange, platform: Platform, rows: int, folder: Path) -> None:
         self._pipeline, self._tick, self._ticks, self._platform = pipeline, tick, ticks, platform
-        self._pieces, self._folder = -(-rows // PIECE_ROWS), folder
+        self._pieces, self._folder = pieces_for(rows), folder
 
     def by_champion(self, ref: ModelRef) -> TickRows:
         """Answer with a version."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mlprod_tasks import features
-from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration import Pipeline, TickRange
+from mlprod_tasks.features.key_ranges import RowPiece, row_pieces
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.platform import Platform
@@ -40,19 +42,21 @@ def label_changes(pipeline: Pipeline, before: ModelFacts, now: Assembled, platfo
         then, today = (pipeline.schedule.tick(name) for name in (before.as_of, now.as_of))
         windows = on_schedule(before.windows, pipeline.schedule)
         ranges = dict.fromkeys(ticks for _, ticks in windows.named())  # parts of a snapshot have the same tick
-        sizes = Snapshot(pipeline, platform, before.versions, examples=True)
         key = ", ".join(identifier(name) for name in ("tick", *pipeline.entity_table.key))
         counts = [0, 0, 0, 0]
-        for part in (part for ticks in ranges for part in parts_of(ticks, sizes.rows_to_score(ticks))):
+        for part in _parts(pipeline, ranges, before.versions, platform):
             of = [
-                features.known_labels(pipeline, part, as_of, platform, versions=versions, examples=True).table
+                features.known_labels(
+                    pipeline, part.ticks, as_of, platform, versions=versions, examples=True, keys=part.keys
+                ).table
                 for as_of, versions in ((then, before.versions), (today, now.versions))
             ]
             with engine() as db:
                 db.register("earlier", of[0])
                 db.register("later", of[1])
                 found = db.sql(
-                    "SELECT count(e.label), count_if(e.label <> l.label), count_if(l.label IS NULL), count_if(e.label IS NULL) "
+                    "SELECT count(e.label), count(*) FILTER (e.label <> l.label), count(*) FILTER (l.label IS NULL), "
+                    "count(*) FILTER (e.label IS NULL) "
                     f"FROM earlier e FULL JOIN later l USING ({key})"
                 ).fetchall()[0]
             counts = [total + one for total, one in zip(counts, found, strict=True)]
@@ -60,3 +64,12 @@ def label_changes(pipeline: Pipeline, before: ModelFacts, now: Assembled, platfo
         log.warning("%s: changes of outcomes cannot be counted: %s", pipeline.name, error)
         return f"{type(error).__name__}: {error}"
     return LabelChanges(*counts)
+
+
+def _parts(
+    pipeline: Pipeline, ranges: Iterable[TickRange], versions: Mapping[str, int], platform: Platform
+) -> Iterator[RowPiece]:
+    sizes = Snapshot(pipeline, platform, versions, examples=True)
+    for ticks in ranges:
+        counts = sizes.rows_to_score(ticks)
+        yield from row_pieces(pipeline, parts_of(ticks, counts), counts, platform, versions, examples=True)

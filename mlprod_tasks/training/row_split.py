@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from mlprod_tasks.declaration import Pipeline, SplitByColumn, SplitByHash, Tick, TickRange
 from mlprod_tasks.documents.formatting import format_count
+from mlprod_tasks.features.key_ranges import KeyRange
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.models.stored_rows import CELLS_IN_MEMORY, table_of
 from mlprod_tasks.platform import Platform, memory
@@ -63,22 +64,29 @@ def newest_snapshot(pipeline: Pipeline, as_of: Tick, versions: Mapping[str, int]
 
 
 def parts_of_rows(
-    pipeline: Pipeline, ticks: TickRange, versions: Mapping[str, int], platform: Platform, of: FoldOfRows = DECLARED
+    pipeline: Pipeline,
+    ticks: TickRange,
+    versions: Mapping[str, int],
+    platform: Platform,
+    of: FoldOfRows = DECLARED,
+    keys: KeyRange | None = None,
 ) -> pa.Table:
-    """The part of every row of a snapshot: the key, `tick`, `_part` (null if the value is of none), `_part_value` as text."""
+    """The part of every row of a snapshot, or of those of `keys`.
+
+    Columns: the key, `tick`, `_part` (null if the value is of none), `_part_value` as text.
+    """
     split = pipeline.split
     assert isinstance(split, SplitByColumn | SplitByHash)
     entity = pipeline.entity_table
     key = ", ".join(identifier(name) for name in entity.key)
     part, value = _part_sql(split, entity.key, of)
+
+    def query(rows: str) -> str:
+        return f"SELECT {key}, tick, {part} AS {PART}, {value} AS {VALUE} FROM {rows}"
+
+    snapshot = Snapshot(pipeline, platform, versions, examples=True)
     with engine(lake=platform.lake) as connection:
-        return Snapshot(pipeline, platform, versions, examples=True).read(
-            connection,
-            lambda rows: f"SELECT {key}, tick, {part} AS {PART}, {value} AS {VALUE} FROM {rows}",
-            entity.name,
-            ticks,
-            scored=True,
-        )
+        return snapshot.read(connection, keys.of(query) if keys else query, entity.name, ticks, scored=True)
 
 
 def all_rows(pipeline: Pipeline, folder: TrainingFolder, windows: Sequence[str]) -> pa.Table:

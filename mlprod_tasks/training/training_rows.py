@@ -4,27 +4,32 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Split, Tick, TickRange
 from mlprod_tasks.declaration.rhythm import TickName
+from mlprod_tasks.features.key_ranges import RowPiece, check_rows, row_pieces
 from mlprod_tasks.features.labels import KnownLabels
 from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.compute import compute_of
 from mlprod_tasks.platform.engine import engine
+from mlprod_tasks.platform.files import scratch_folder
 from mlprod_tasks.platform.sql import identifier
-from mlprod_tasks.training.row_split import PART, check_parts, parts_of_rows
-from mlprod_tasks.training.split import Windows
+from mlprod_tasks.training.row_split import PART, VALUE, check_parts, parts_of_rows
+from mlprod_tasks.training.split import TEST, TRAIN, VALIDATION, Windows
 from mlprod_tasks.training.usable_rows import usable_rows
 
 TICKS_AT_ONCE, ROWS_AT_ONCE = 92, 500_000  # limit memory; a part has at least one tick
+WINDOWS = (TRAIN, VALIDATION, TEST)
 LABEL = "label.sql"  # at fault beside features, none of which has a dot in its name
 
 
@@ -41,26 +46,40 @@ class RowsOfWindow:
     left_out: Counter[str]
     versions: Mapping[str, int]
 
+    @property
+    def count(self) -> int:
+        """Of all rows, with those left out."""
+        return int(self.rows.num_rows) + self.left_out.total()
+
 
 def training_rows(
     pipeline: Pipeline, chosen: Windows, as_of: Tick, versions: Mapping[str, int] | None, platform: Platform
 ) -> Iterator[RowsOfWindow]:
     """Yield the rows of each window in the order of the windows, in parts that fit into memory.
 
-    Of a table without a time, rows without an outcome are no part of a training: they are to be scored.
+    A tick of more than MLPROD_SCORE_ROWS rows is cut by its key: its parts have its rows in the same order. Of a table without
+    a time, rows without an outcome are no part of a training: they are to be scored.
 
-    versions: of the lake tables; for tables left out, the current one. Raises: TableMissing, PartsUnknown.
+    versions: of the lake tables; for tables left out, the current one. Raises: TableMissing, PartsUnknown, RowsLost.
     """
-    if not isinstance(pipeline.split, Split):
-        yield from _by_row(pipeline, chosen.train, as_of, versions, platform)
-        return
     versions = features.pinned(pipeline, platform, versions)
     if pipeline.label.table not in versions:  # no feature reads it
         versions[pipeline.label.table] = platform.lake.version(names.raw(pipeline, pipeline.label.table))
+    if not isinstance(pipeline.split, Split):
+        yield from _by_row(pipeline, chosen.train, as_of, versions, platform)
+        return
     sizes = Snapshot(pipeline, platform, versions)
-    parts = [(name, part) for name, ticks in chosen.named() for part in parts_of(ticks, sizes.rows_to_score(ticks))]
+    parts: list[tuple[str, RowPiece]] = []
+    counts: dict[TickName, int] = {}
+    for name, ticks in chosen.named():
+        counts |= (its := sizes.rows_to_score(ticks))
+        parts += [(name, part) for part in row_pieces(pipeline, parts_of(ticks, its), its, platform, versions)]
     work = partial(_rows_of_parts, pipeline, as_of, versions, platform)
-    yield from compute_of(platform.settings).map(work, parts, f"training rows of {pipeline.name}")
+    rows: list[int] = []
+    for made in compute_of(platform.settings).map(work, parts, f"training rows of {pipeline.name}"):
+        rows.append(made.count)
+        yield made
+    check_rows(pipeline, [part for _, part in parts], rows, counts)
 
 
 def _rows_of_parts(
@@ -68,7 +87,7 @@ def _rows_of_parts(
     as_of: Tick,
     versions: Mapping[str, int],
     platform: Platform,
-    parts: Iterator[tuple[str, TickRange]],
+    parts: Iterator[tuple[str, RowPiece]],
 ) -> Iterator[RowsOfWindow]:
     for name, part in parts:
         yield _joined(pipeline, name, _read(pipeline, part, as_of, versions, platform))
@@ -84,37 +103,74 @@ class _Read:
     versions: Mapping[str, int]
 
 
-def _read(pipeline: Pipeline, ticks: TickRange, as_of: Tick, versions: Mapping[str, int] | None, platform: Platform) -> _Read:
-    built = features.build(pipeline, ticks, platform, versions=versions, examples=True)
-    read = {**(versions or {}), **built.versions}
-    if pipeline.label.table not in read:  # no feature reads it
-        read[pipeline.label.table] = platform.lake.version(names.raw(pipeline, pipeline.label.table))
-    known = features.known_labels(pipeline, ticks, as_of, platform, versions=read, examples=True)
+def _read(pipeline: Pipeline, part: RowPiece, as_of: Tick, versions: Mapping[str, int], platform: Platform) -> _Read:
+    built = features.build(pipeline, part.ticks, platform, versions=versions, examples=True, keys=part.keys)
+    read = {**versions, **built.versions}
+    known = features.known_labels(pipeline, part.ticks, as_of, platform, versions=read, examples=True, keys=part.keys)
     return _Read(built.table, built.failed, known, read)
 
 
+@dataclass(frozen=True)
+class _Placed:
+    """Rows of a snapshot by the window that they are in.
+
+    unplaced: of rows with an outcome that are in none, what `check_parts` reads. count: all rows.
+    """
+
+    windows: tuple[RowsOfWindow, ...]
+    unplaced: pa.Table
+    count: int
+
+
 def _by_row(
-    pipeline: Pipeline, ticks: TickRange, as_of: Tick, versions: Mapping[str, int] | None, platform: Platform
+    pipeline: Pipeline, ticks: TickRange, as_of: Tick, versions: Mapping[str, int], platform: Platform
 ) -> Iterator[RowsOfWindow]:
-    read = _read(pipeline, ticks, as_of, versions, platform)
+    counts = Snapshot(pipeline, platform, versions, examples=True).rows_to_score(ticks)
+    parts = list(row_pieces(pipeline, [ticks], counts, platform, versions, examples=True))
+    work = partial(_placed_parts, pipeline, as_of, versions, platform)
+    with scratch_folder(platform.settings.home / "exchange" / "snapshot") as folder:
+        # All parts come before the first window is complete.
+        kept: list[tuple[RowsOfWindow, Path]] = []
+        unplaced, rows = [], []
+        for number, placed in enumerate(compute_of(platform.settings).map(work, parts, f"training rows of {pipeline.name}")):
+            for one in placed.windows:
+                file = folder / f"{one.window}-{number:05d}.parquet"
+                pq.write_table(one.rows, file)
+                kept.append((replace(one, rows=one.rows.slice(0, 0)), file))
+            unplaced.append(placed.unplaced)
+            rows.append(placed.count)
+        check_parts(pipeline, pa.concat_tables(unplaced))
+        check_rows(pipeline, parts, rows, counts)
+        for name in WINDOWS:
+            yield from (replace(one, rows=pq.read_table(file)) for one, file in kept if one.window == name)
+
+
+def _placed_parts(
+    pipeline: Pipeline, as_of: Tick, versions: Mapping[str, int], platform: Platform, parts: Iterator[RowPiece]
+) -> Iterator[_Placed]:
     key = ", ".join(identifier(name) for name in ("tick", *pipeline.entity_table.key))
-    with engine() as db:
-        db.register("parts", parts_of_rows(pipeline, ticks, read.versions, platform))
-        db.register("labels", read.labels.table)
-        db.register("failed", read.labels.failed)
-        outcomes = f"SELECT {key} FROM labels UNION ALL SELECT {key} FROM failed"
-        placed = db.sql(
-            f"SELECT p.*, o.tick IS NOT NULL AS _has_outcome FROM parts p LEFT JOIN ({outcomes}) o USING ({key}) ORDER BY {key}"
-        ).to_arrow_table()
-    assert placed.num_rows == read.table.num_rows, "a row has more than one label"
-    with_outcome = placed["_has_outcome"]
-    check_parts(pipeline, placed.filter(with_outcome))
-    for name in ("train", "validation", "test"):
-        mine = pc.and_(with_outcome, pc.fill_null(pc.equal(placed[PART], name), False))
-        kept = mine.to_numpy()
-        place = np.cumsum(kept) - 1
-        failed = {int(place[row]): why for row, why in read.failed.items() if kept[row]}
-        yield _joined(pipeline, name, _Read(read.table.filter(mine), failed, read.labels, read.versions))
+    for part in parts:
+        read = _read(pipeline, part, as_of, versions, platform)
+        with engine() as db:
+            db.register("parts", parts_of_rows(pipeline, part.ticks, read.versions, platform, keys=part.keys))
+            db.register("labels", read.labels.table)
+            db.register("failed", read.labels.failed)
+            outcomes = f"SELECT {key} FROM labels UNION ALL SELECT {key} FROM failed"
+            placed = db.sql(
+                f"SELECT p.*, o.tick IS NOT NULL AS _has_outcome FROM parts p LEFT JOIN ({outcomes}) o USING ({key}) "
+                f"ORDER BY {key}"
+            ).to_arrow_table()
+        assert placed.num_rows == read.table.num_rows, "a row has more than one label"
+        with_outcome = placed["_has_outcome"]
+        windows = []
+        for name in WINDOWS:
+            mine = pc.and_(with_outcome, pc.fill_null(pc.equal(placed[PART], name), False))
+            kept = mine.to_numpy()
+            place = np.cumsum(kept) - 1
+            failed = {int(place[row]): why for row, why in read.failed.items() if kept[row]}
+            windows.append(_joined(pipeline, name, _Read(read.table.filter(mine), failed, read.labels, read.versions)))
+        unplaced = placed.filter(pc.and_(with_outcome, placed[PART].is_null())).select([PART, VALUE])
+        yield _Placed(tuple(windows), unplaced, placed.num_rows)
 
 
 def _joined(pipeline: Pipeline, window: str, read: _Read) -> RowsOfWindow:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
@@ -15,15 +16,16 @@ from mlprod_tasks.declaration.split import PROVES_LESS
 from mlprod_tasks.evaluation.compare_features import CannotCompare, compare_features
 from mlprod_tasks.evaluation.gate import evaluate_gates
 from mlprod_tasks.evaluation.results import BacktestResult, read_results
+from mlprod_tasks.features import key_ranges
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.reporting import report_context
 from mlprod_tasks.reporting.card import card
 from mlprod_tasks.reporting.chapters.backtest import backtest
 from mlprod_tasks.training import search
-from mlprod_tasks.training.records import Trained
-from mlprod_tasks.training.row_split import FoldOfRows, rows_of_fold
+from mlprod_tasks.training.records import Assembled, Trained
+from mlprod_tasks.training.row_split import FoldOfRows, PartsUnknown, rows_of_fold
 from mlprod_tasks.training.workspace import TrainingFolder, read_window
-from tests.support.timeless_customers import CHURN, FIRST, KNOWN, calls, customers, deliver, new_platform
+from tests.support.timeless_customers import CHURN, FIRST, KNOWN, OF_PARTS, calls, customers, deliver, new_platform
 
 FOLDS = replace(CHURN, backtest=ml.Backtest(windows=4), serving=None)
 STABLE = ml.Stable("roc_auc", windows=4, bound=0.6)
@@ -158,3 +160,24 @@ def test_a_feature_is_compared_on_folds_of_rows(platform: Platform) -> None:
 def test_folds_that_do_not_fit_are_refused(changes: dict, told: str) -> None:
     with pytest.raises(ValidationError, match=told):
         replace(CHURN, serving=None, **changes)
+
+
+def test_a_snapshot_that_is_cut_by_its_key_gives_each_part_its_rows_in_order(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_ranges, "PIECE_ROWS", 300)
+    cut = Platform(replace(platform.settings, score_rows=1_000))  # of 1,500 rows
+    whole, pieces = assembled(FOLDS, "whole", platform), assembled(FOLDS, "pieces", cut)
+    sets = [pq.ParquetFile(folder.training_set) for folder in (whole, pieces)]
+    assert [one.num_row_groups for one in sets] == [3, 15]
+    assert sets[1].read().equals(sets[0].read())
+    assert pieces.read(Assembled) == whole.read(Assembled)
+    assert not list((platform.settings.home / "exchange").iterdir())
+
+    unknown, said = replace(FOLDS, split=replace(OF_PARTS, test=("last",)), backtest=None), []
+    for one in (platform, cut):
+        with pytest.raises(PartsUnknown) as raised:
+            assembled(unknown, "unknown", one)
+        said.append(str(raised.value))
+    assert said[0] == said[1]
+    assert "'final' in " in said[0]

@@ -22,6 +22,7 @@ import pytest
 from sqlalchemy import text
 
 from mlprod_tasks import declaration as ml
+from mlprod_tasks.features import key_ranges
 from mlprod_tasks.features.key_ranges import KeyRange, _between
 from mlprod_tasks.monitoring.verify import verify
 from mlprod_tasks.platform import Platform, names
@@ -46,7 +47,7 @@ REST = ml.Expression("rest", "7 % items", "int", "fails without items")
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twelve pieces of a tick of 120 rows."""
-    monkeypatch.setattr(in_pieces, "PIECE_ROWS", 10)
+    monkeypatch.setattr(key_ranges, "PIECE_ROWS", 10)
 
 
 def cut(platform: Platform, **changes: Any) -> Platform:

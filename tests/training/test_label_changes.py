@@ -4,8 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from mlprod_tasks import steps, workflows
+from mlprod_tasks.features import key_ranges
+from mlprod_tasks.platform import Platform
 from mlprod_tasks.training.label_changes import LabelChanges, label_changes
 from mlprod_tasks.training.records import Assembled, facts_of
 from mlprod_tasks.training.workspace import TrainingFolder
@@ -14,7 +17,7 @@ from tests.support.timeless_customers import BY_PART, DAY, FIRST, KNOWN, custome
 CHURN = replace(BY_PART, tables=BY_PART.tables[:1], features=BY_PART.features[:2])
 
 
-def test_what_has_changed_since_is_counted(tmp_path: Path) -> None:
+def test_what_has_changed_since_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     platform, rows = new_platform(tmp_path), customers()
     assembled = []
     corrected = rows.copy()
@@ -35,6 +38,9 @@ def test_what_has_changed_since_is_counted(tmp_path: Path) -> None:
     assert expected == LabelChanges(KNOWN, 7, 0, 200)
     assert label_changes(CHURN, facts[0], assembled[1], platform) == expected
     assert label_changes(CHURN, facts[1], assembled[1], platform) == LabelChanges(KNOWN + 200, 0, 0, 0)
+    cut = Platform(replace(platform.settings, score_rows=1_000))  # of 1,500 rows
+    monkeypatch.setattr(key_ranges, "PIECE_ROWS", 200)
+    assert label_changes(CHURN, facts[0], assembled[1], cut) == expected
     # A replay of the first training still has the outcomes of then.
     assert label_changes(CHURN, facts[0], assembled[0], platform) == LabelChanges(KNOWN, 0, 0, 0)
 

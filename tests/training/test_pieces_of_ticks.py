@@ -1,0 +1,106 @@
+"""A tick that is too large to be computed at once has the same rows and labels in a training, cut by its key."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mlprod_tasks import declaration as ml
+from mlprod_tasks import features, steps
+from mlprod_tasks.features import key_ranges
+from mlprod_tasks.features.key_ranges import RowsLost
+from mlprod_tasks.features.snapshot import Snapshot
+from mlprod_tasks.platform import Platform, names
+from mlprod_tasks.training.feature_history import History
+from mlprod_tasks.training.records import Assembled
+from mlprod_tasks.training.workspace import TrainingFolder
+from tests.support.late_rows import TICKS, random_late_shop
+
+Shop = Any  # of tests/support/trained_shop.py and tests/support/feature_shop.py
+REST = ml.Expression("rest", "7 % (items - 2)", "int", "fails for two items")
+SPLIT = ml.Split(train=ml.days(4), validation=ml.days(2), test=ml.days(7), gap=ml.days(2))
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_ranges, "PIECE_ROWS", 50)
+
+
+def cut(platform: Platform, most: int = 60) -> Platform:
+    """The same platform, which cuts ticks of more rows."""
+    return Platform(replace(platform.settings, score_rows=most))
+
+
+def assembled(pipeline: ml.Pipeline, tick: ml.Tick, name: str, platform: Platform) -> tuple[pq.ParquetFile, Assembled]:
+    steps.assemble(pipeline, tick, name, "for the test", platform)
+    folder = TrainingFolder(platform, name)
+    return pq.ParquetFile(folder.training_set), folder.read(Assembled)
+
+
+def most_rows(file: pq.ParquetFile) -> int:
+    return max(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))
+
+
+def test_a_training_set_of_ticks_that_are_cut_has_the_same_rows_in_the_same_order(shop: Shop) -> None:
+    model = replace(shop.pipeline.model, max_unusable_share=0.9)
+    pipeline = replace(shop.pipeline, features=(*shop.pipeline.features, REST), model=model, split=SPLIT)
+    whole, told = assembled(pipeline, shop.tick(), "one", shop.platform)
+    pieces, told_of_pieces = assembled(pipeline, shop.tick(), "two", cut(shop.platform))
+    assert told.unusable["train"] > 0
+    assert told_of_pieces == told
+    assert most_rows(pieces) < 60 < most_rows(whole)
+    assert pieces.read().equals(whole.read())
+
+
+def test_features_of_a_backtest_are_cut_too(shop: Shop, tmp_path: Path) -> None:
+    ticks = shop.pipeline.schedule.range("2024-02-02", "2024-02-04")
+    whole, pieces = (
+        History(shop.pipeline, ticks, {}, tmp_path / name, platform)
+        for name, platform in (("whole", shop.platform), ("pieces", cut(shop.platform)))
+    )
+    assert [len(list(one._files.glob("*.parquet"))) for one in (whole, pieces)] == [1, 9]
+    assert pieces.window(ticks, shop.tick()).equals(whole.window(ticks, shop.tick()))
+
+
+def test_a_row_that_is_in_no_piece_ends_the_training_and_nothing_is_kept(shop: Shop) -> None:
+    name, ticks = names.raw(shop.pipeline, "orders"), shop.pipeline.schedule.range("2024-02-02")
+    orders = shop.platform.lake.rows(name, ticks.names)
+    key = orders["order_id"].to_pylist()
+    orders = orders.set_column(orders.column_names.index("order_id"), "order_id", pa.array([None, *key[1:]], pa.string()))
+    shop.platform.lake.replace_ticks(name, ticks, orders)
+    with pytest.raises(RowsLost, match=r"2024-02-02: by ranges of its key 119 rows were computed of 120"):
+        assembled(replace(shop.pipeline, split=SPLIT), shop.tick(), "one", cut(shop.platform))
+    assert not TrainingFolder(shop.platform, "one").training_set.is_file()
+
+
+OUTCOME = ml.Outcome("payments", {"customer": "customer"}, ml.Any(where="amount > 250"), ml.days(2))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"label": OUTCOME},
+        {"label": replace(OUTCOME, until="due"), "predict_at": ml.Before(ml.hours(40))},
+    ],
+    ids=["of later events", "until the row's own end"],
+)
+def test_labels_of_pieces_are_those_of_the_tick(
+    feature_shop: Shop, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
+) -> None:
+    random_late_shop(feature_shop, 3)
+    monkeypatch.setattr(key_ranges, "PIECE_ROWS", 2)
+    pipeline, platform = replace(feature_shop.pipeline, **changed), cut(feature_shop.platform, 3)
+    ticks, as_of = pipeline.schedule.range(TICKS[2], TICKS[4]), pipeline.schedule.tick(TICKS[-1])
+    versions = features.pinned(pipeline, platform)
+    counts = Snapshot(pipeline, platform, versions).rows_to_score(ticks)
+    parts = list(key_ranges.row_pieces(pipeline, [ticks], counts, platform, versions))
+    assert len(parts) == 3 * len(ticks)
+    made = [features.known_labels(pipeline, part.ticks, as_of, platform, keys=part.keys).table for part in parts]
+    whole = features.known_labels(pipeline, ticks, as_of, platform).table
+    assert pa.concat_tables(made).equals(whole)
+    assert whole["label"].unique().to_pylist() in ([True, False], [False, True])

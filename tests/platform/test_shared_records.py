@@ -18,7 +18,7 @@ import pytest
 
 from mlprod_tasks.platform.object_storage import shared_records
 from mlprod_tasks.platform.object_storage.addresses import place_at
-from mlprod_tasks.platform.object_storage.client import store
+from mlprod_tasks.platform.object_storage.client import StorageUnreachable, store
 from mlprod_tasks.platform.object_storage.shared_records import RecordsInBucket
 from mlprod_tasks.platform.shared_records import RecordsInFolder, SharedRecords
 from tests.support.object_storage import Bucket, FaultyProxy
@@ -38,14 +38,6 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     if request.param == "folder":
         return partial(RecordsInFolder, tmp_path / "records")
     return partial(in_bucket, request.getfixturevalue("bucket"))
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a process count as dead after seconds, not minutes. The server's times are whole seconds."""
-    monkeypatch.setattr(shared_records, "SIGN_EVERY", 0.3)
-    monkeypatch.setattr(shared_records, "DEAD_AFTER", 2.0)
-    monkeypatch.setattr(shared_records, "ASK_EVERY", 0.1)
 
 
 def test_of_those_who_write_a_record_at_once_one_does_and_all_read_the_same(opened: Open) -> None:
@@ -79,7 +71,10 @@ def test_who_is_at_work_is_seen_until_the_block_ends_also_by_an_error(opened: Op
     assert asking.living() == set()
 
 
-def test_one_process_at_a_time_is_let_in_and_it_is_known_when_one_last_left(opened: Open, quick: None) -> None:
+def test_one_process_at_a_time_is_let_in_and_it_is_known_when_one_last_left(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_records, "ASK_EVERY", 0.05)
     inside, most, entered = 0, 0, 0
     assert opened().last_locked("report") == 0
 
@@ -110,15 +105,14 @@ def test_one_process_at_a_time_is_let_in_and_it_is_known_when_one_last_left(open
 HOLDER = """
 import sys, time
 from pathlib import Path
-from mlprod_tasks.platform.object_storage import shared_records
 from mlprod_tasks.platform.object_storage.addresses import place_at
-from mlprod_tasks.platform.object_storage.client import store
+from mlprod_tasks.platform.object_storage.client import StorageUnreachable, store
+from mlprod_tasks.platform.object_storage.shared_records import RecordsInBucket
 from mlprod_tasks.platform.shared_records import RecordsInFolder
 
-shared_records.SIGN_EVERY = 0.3
 at, *connection = sys.argv[1:]
 place = place_at(at, *connection) if connection else None
-records = shared_records.RecordsInBucket(place, store(place), "a/folder") if place else RecordsInFolder(Path(at))
+records = RecordsInBucket(place, store(place), "a/folder") if place else RecordsInFolder(Path(at))
 with records.at_work(3), records.locked("report"):
     print("locked", flush=True)
     time.sleep(60)
@@ -127,7 +121,7 @@ with records.at_work(3), records.locked("report"):
 
 @pytest.mark.parametrize("where", ["folder", "bucket"])
 def test_a_killed_process_is_noticed_and_what_it_had_locked_is_free(
-    where: str, tmp_path: Path, bucket: Bucket, quick: None
+    where: str, tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = [str(tmp_path)] if where == "folder" else [bucket.url, bucket.connection()]
     records: SharedRecords = RecordsInFolder(tmp_path) if where == "folder" else in_bucket(bucket)
@@ -137,15 +131,49 @@ def test_a_killed_process_is_noticed_and_what_it_had_locked_is_free(
     assert holder.stdout.readline() == "locked\n"
     with records.at_work(0) as mine:
         (other,) = records.living() - {mine}
-        ends = time.monotonic() + (0 if where == "folder" else shared_records.DEAD_AFTER + 1.1)  # longer than a sign counts
-        while time.monotonic() < ends:
-            assert records.living() == {mine, other}
-            time.sleep(0.2)
         holder.kill()
         holder.wait(20)
         holder.stdout.close()
+        if where == "bucket":
+            assert other in records.living(), "its sign still counts"
+            monkeypatch.setattr(shared_records, "DEAD_AFTER", 1.0)
+            monkeypatch.setattr(shared_records, "ASK_EVERY", 0.1)
+        ends = time.monotonic() + 30
+        while other in records.living():
+            assert time.monotonic() < ends
+            time.sleep(0.1)
         with records.locked("report"):
-            assert records.living() == {mine}
+            assert other not in records.living()
+
+
+def test_who_is_at_work_gives_signs_again_and_again_whatever_befalls_one(
+    bucket: Bucket, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_records, "SIGN_EVERY", 0.05)
+    failed = StorageUnreachable("cannot write to a bucket")
+
+    def signs() -> int:
+        return sum(method == "PUT" and "/alive/" in path for method, path, _ in proxy.seen())
+
+    with in_bucket(bucket, proxy.port).at_work(0) as sign:
+        put, failures = RecordsInBucket._put, iter([failed, failed])
+        monkeypatch.setattr(RecordsInBucket, "_put", lambda self, name: _raise_or(next(failures, None), put, self, name))
+        ends = time.monotonic() + 30
+        while signs() < 4:
+            assert time.monotonic() < ends
+            time.sleep(0.02)
+        assert next(failures, None) is None
+        assert in_bucket(bucket).living() == {sign}
+    given = signs()
+    assert in_bucket(bucket).living() == set()
+    time.sleep(0.2)
+    assert signs() == given
+
+
+def _raise_or(error: Exception | None, put: Callable[..., None], *given: object) -> None:
+    if error:
+        raise error
+    put(*given)
 
 
 def test_a_worker_that_is_at_work_again_ends_its_sign_of_before(bucket: Bucket) -> None:
@@ -156,19 +184,18 @@ def test_a_worker_that_is_at_work_again_ends_its_sign_of_before(bucket: Bucket) 
             assert asking.living() == {another, again}
 
 
-@pytest.mark.parametrize(("fault", "times"), [("lost", 1), ("dropped", 1), ("busy", 3)])
-def test_a_record_is_written_once_whatever_befalls_its_request(
-    bucket: Bucket, proxy: FaultyProxy, fault: str, times: int
-) -> None:
-    one, other = in_bucket(bucket, proxy.port), in_bucket(bucket)
-    assert other.create("1.claim", b"other")
-    proxy.befall(fault, "PUT", "claim", times)
-    assert one.create("0.claim", b"one")
-    assert not other.create("0.claim", b"other")
-    proxy.befall(fault, "PUT", "claim", times)
-    assert not one.create("1.claim", b"one")
-    assert proxy.befallen() == 2 * times
-    proxy.befall(fault, ".*", ".*", times)
-    with one.at_work(0) as sign, one.locked("report"):
-        assert other.living() == {sign}
-    assert one.read() == {"0.claim": b"one", "1.claim": b"other"}
+def test_a_record_is_written_once_whatever_befalls_its_request(bucket: Bucket, proxy: FaultyProxy) -> None:
+    one, other, befallen = in_bucket(bucket, proxy.port), in_bucket(bucket), 0
+    for fault, times in (("lost", 1), ("dropped", 1), ("busy", 3)):
+        assert other.create(f"{fault}.other", b"other")
+        for name, mine in ((f"{fault}.one", True), (f"{fault}.other", False)):
+            proxy.befall(fault, "PUT", name, times)
+            assert one.create(name, b"one") == mine
+            befallen += times
+        assert not other.create(f"{fault}.one", b"other")
+        proxy.befall(fault, ".*", ".*", times)
+        with one.at_work(0) as sign, one.locked("report"):
+            assert other.living() == {sign}
+        befallen += times
+    assert proxy.befallen() == befallen
+    assert one.read() == {f"{fault}.{by}": by.encode() for fault in ("lost", "dropped", "busy") for by in ("one", "other")}

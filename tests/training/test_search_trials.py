@@ -5,16 +5,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 
+import optuna
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.trial import TrialState
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.platform.object_storage.addresses import place_at
 from mlprod_tasks.platform.object_storage.client import store
 from mlprod_tasks.platform.object_storage.shared_records import RecordsInBucket
 from mlprod_tasks.platform.shared_records import RecordsInFolder
-from mlprod_tasks.training.search_study import LEAST_TO_COMPARE
+from mlprod_tasks.training.search_study import LEAST_TO_COMPARE, seed_of
 from mlprod_tasks.training.search_trials import TIMES_LOST, Trials
 
 SPACE = {"x": ml.Between(0.0, 1.0), "way": ml.OneOf(("a", "b"))}
@@ -73,15 +76,18 @@ def test_workers_that_claim_at_the_same_moment_get_different_places(seen_by):
         trials = seen_by(worker=worker, trials=12, names=("one",))
         with trials.at_work():
             at_once.wait(20)
-            while (claim := trials.claim()) is not None:
+            claim = trials.claim()
+            at_once.wait(20)  # so that each makes one
+            while claim is not None:
                 trials.tell(claim, "complete", claim.parameters["x"])
+                claim = trials.claim()
         return trials
 
     with ThreadPoolExecutor(3) as pool:
         made = [trials.ended() for trials in list(pool.map(work, range(3)))]
     assert [one.place for one in made[0]] == list(range(12))
     assert made[0] == made[1] == made[2]
-    assert len({one.worker for one in made[0]}) > 1
+    assert {one.worker for one in made[0]} == {0, 1, 2}
     assert len({one.parameters["x"] for one in made[0]}) == 12
 
 
@@ -109,6 +115,23 @@ def test_of_a_trial_that_was_made_twice_the_first_end_counts(seen_by):
         assert [(one.loss, one.worker) for one in b.ended()] == [(0.25, 1)]
         assert a.ended() == b.ended()
         assert b.over()
+
+
+def test_a_trial_that_ends_while_another_worker_looks_is_not_taken_to_be_lost(seen_by, monkeypatch):
+    a, b = (seen_by(worker=worker, trials=1, names=("one",)) for worker in (0, 1))
+    living = b.records.living
+    with b.at_work(), ExitStack() as of_a:
+        of_a.enter_context(a.at_work())
+        claim = a.claim()
+
+        def end_before_it_is_asked():
+            a.tell(claim, "complete", 0.5)
+            of_a.close()
+            return living()
+
+        monkeypatch.setattr(b.records, "living", end_before_it_is_asked)
+        assert b.claim() is None
+    assert [name for name in b.records.read() if name.endswith(".claim")] == ["one/0-0.claim"]
 
 
 def test_a_trial_is_compared_with_those_of_other_workers(seen_by):
@@ -155,22 +178,38 @@ def test_whatever_workers_do_each_place_is_made_once(tmp_path_factory, acts):
             assert all(place < 2 for _, place in made)
 
 
-def test_what_is_tried_follows_from_the_seed_and_is_the_same_in_a_bucket(seen_by, tmp_path):
+def test_what_is_tried_follows_from_the_seed_and_is_what_optuna_asks_for(seen_by, tmp_path):
+    """Three trials are always under way: the sampler keeps away from these, too."""
+    distributions = {"x": FloatDistribution(0.0, 1.0), "way": CategoricalDistribution(["'a'", "'b'"])}
+
+    def loss_of(x, way):
+        return abs(x - 0.3) + 0.1 * (way in ("b", "'b'"))
+
     def tried(trials):
+        claims = []
         with trials.at_work():
-            claims = []
             while (claim := trials.claim()) is not None:
                 claims.append(claim)
-                if claim.place < 11:  # the last ones are chosen while others are under way
-                    trials.tell(claim, "pruned" if claim.place == 4 else "complete", abs(claim.parameters["x"] - 0.3))
-        return [(claim.candidate, claim.place, claim.parameters) for claim in claims]
+                if (i := len(claims) - 4) >= 0:
+                    trials.tell(claims[i], "pruned" if i % 5 == 4 else "complete", loss_of(**claims[i].parameters))
+        return [claim.parameters for claim in claims]
 
-    here = tried(seen_by(trials=13, seed=1))
-    assert here == tried(in_folder(tmp_path / "again", trials=13, seed=1))
-    other = tried(in_folder(tmp_path / "other", trials=13, seed=2))
-    assert here[:2] == other[:2] == [(name, 0, {"x": 0.5, "way": "b"}) for name in ("one", "two")]
-    assert [one[2]["x"] for one in here[2:]] != [one[2]["x"] for one in other[2:]]
-    assert len({str(one) for one in here}) == 26
+    def asked(seed):
+        study, made = optuna.create_study(), []
+        study.enqueue_trial({"x": 0.5, "way": "'b'"})
+        for place in range(20):
+            study.sampler = optuna.samplers.TPESampler(seed=seed_of(seed, "one", place))
+            made.append(study.ask(distributions))
+            if (i := place - 3) >= 0:
+                state = TrialState.PRUNED if i % 5 == 4 else TrialState.COMPLETE
+                study.tell(made[i], loss_of(**made[i].params) if state == TrialState.COMPLETE else None, state)
+        return [{"x": trial.params["x"], "way": trial.params["way"].strip("'")} for trial in made]
+
+    here = tried(seen_by(trials=20, seed=1, names=("one",)))
+    assert here == asked(1)
+    other = tried(in_folder(tmp_path / "other", trials=20, seed=2, names=("one",)))
+    assert here[0] == other[0] == {"x": 0.5, "way": "b"}
+    assert [one["x"] for one in here[1:]] != [one["x"] for one in other[1:]]
 
 
 def test_the_minutes_are_those_in_which_somebody_searched(seen_by, monkeypatch):

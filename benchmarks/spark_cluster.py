@@ -1,9 +1,10 @@
-"""A real Spark standalone cluster on loopback: a master and workers, each a process of its own group."""
+"""Real Spark on loopback: a standalone cluster, or a Spark Connect server. Each of its processes has a group of its own."""
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ from benchmarks.replicas import LOOPBACK, REPOSITORY, Server
 from demo.local_airflow import free_port
 
 MASTER, WORKER = (f"org.apache.spark.deploy.{kind}" for kind in ("master.Master", "worker.Worker"))
-
+SUBMIT, CONNECT = "org.apache.spark.deploy.SparkSubmit", "org.apache.spark.sql.connect.service.SparkConnectServer"
 
 # Not among the other packages: MLflow imports pyspark wherever it finds it, which takes seconds.
 SPARK = Path(sys.prefix) / "spark"
@@ -59,9 +60,51 @@ def kill_executor(process: int) -> bool:
     return False
 
 
+class SparkConnect(Server):
+    """A Spark Connect server at `url`, whose two executors are threads of its process with Pythons below it."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self.port = free_port()
+        self.url = f"sc://{LOOPBACK}:{self.port}"
+        listens = {"spark.connect.grpc.binding.address": LOOPBACK, "spark.connect.grpc.binding.port": self.port}
+        settings = [word for name, value in listens.items() for word in ("--conf", f"{name}={value}")]
+        started = [START, SUBMIT, "--master", "local[2]", *settings, "--class", CONNECT, "spark-internal"]
+        super().__init__("spark-connect", started, folder, environment)
+
+    def answers(self) -> bool:
+        with suppress(OSError), socket.create_connection((LOOPBACK, self.port), 1):
+            return True
+        return False
+
+
 @contextmanager
 def spark_cluster(folder: Path, workers: int = 2, memory: str = "1g") -> Iterator[SparkCluster]:
     """A cluster whose workers have a core each. Sets what a driver in this process needs, and takes it back."""
+    with _spark_here(folder, REPOSITORY) as here, ExitStack() as running:
+        master = SparkServer("spark-master", [MASTER], folder, here)
+        running.enter_context(master)
+        master.start()
+        cluster = SparkCluster(master, [])
+        for number in range(workers):
+            arguments = [WORKER, "--cores", "1", "--memory", memory, "--work-dir", str(folder / "work"), cluster.url]
+            worker = SparkServer(f"spark-worker-{number}", arguments, folder, here)
+            running.enter_context(worker)
+            worker.start()
+            cluster.workers.append(worker)
+        yield cluster
+
+
+@contextmanager
+def spark_connect(folder: Path, code: Path = REPOSITORY) -> Iterator[SparkConnect]:
+    """A Connect server. Sets what a client in this process needs, and takes it back. code: where executors look first."""
+    with _spark_here(folder, code) as here, SparkConnect(folder, here) as server:
+        server.start()
+        yield server
+
+
+@contextmanager
+def _spark_here(folder: Path, code: Path) -> Iterator[dict[str, str]]:
+    """The environment of Spark's processes, which is also this process's meanwhile."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "spark-defaults.conf").write_text(
         f"spark.driver.host {LOOPBACK}\nspark.driver.bindAddress {LOOPBACK}\nspark.ui.enabled false\n"
@@ -69,24 +112,14 @@ def spark_cluster(folder: Path, workers: int = 2, memory: str = "1g") -> Iterato
     )
     here = {
         "SPARK_CONF_DIR": str(folder), "SPARK_LOCAL_IP": LOOPBACK, "PYSPARK_PYTHON": sys.executable,
-        "PYTHONPATH": f"{REPOSITORY}:{SPARK}", "SPARK_HOME": str(SPARK / "pyspark"),
+        "PYTHONPATH": f"{code}:{REPOSITORY}:{SPARK}", "SPARK_HOME": str(SPARK / "pyspark"),
     }  # fmt: skip
-    before = {name: os.environ.get(name) for name in here}
+    # pyspark sets the last one as soon as it is a client of a Connect server, and then is nothing else.
+    before = {name: os.environ.get(name) for name in (*here, "SPARK_CONNECT_MODE_ENABLED")}
     os.environ.update(here)
     sys.path.append(str(SPARK))
     try:
-        with ExitStack() as running:
-            master = SparkServer("spark-master", [MASTER], folder, here)
-            running.enter_context(master)
-            master.start()
-            cluster = SparkCluster(master, [])
-            for number in range(workers):
-                arguments = [WORKER, "--cores", "1", "--memory", memory, "--work-dir", str(folder / "work"), cluster.url]
-                worker = SparkServer(f"spark-worker-{number}", arguments, folder, here)
-                running.enter_context(worker)
-                worker.start()
-                cluster.workers.append(worker)
-            yield cluster
+        yield here
     finally:
         sys.path.remove(str(SPARK))
         for name, value in before.items():

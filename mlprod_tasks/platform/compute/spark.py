@@ -12,8 +12,9 @@ import pickle
 import shutil
 import socket
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,10 +73,10 @@ class Spark:
         """
         if not pieces:
             return
-        session = _session(self._master)
         with scratch_folder(self._exchange / "pieces") as folder:
-            log.info("%s: %d pieces on %s", what, len(pieces), self._master)
-            _run(session, work, pieces, folder)
+            with _session(self._master) as session:
+                log.info("%s: %d pieces on %s", what, len(pieces), self._master)
+                _run(session, work, pieces, folder)
             for number in range(len(pieces)):
                 yield _read(folder / f"{number}.pickle", self._exchange)
 
@@ -150,27 +151,69 @@ def _read(file: Path, exchange: Path) -> Any:
     return value
 
 
-@cache
-def _session(master: str) -> SparkSession:
-    """The process's session with a cluster.
+@contextmanager
+def _session(master: str) -> Iterator[SparkSession]:
+    """The process's session with a cluster; through Spark Connect, one for this computation alone.
 
-    Raises: SparkMissing if pyspark, Java or the master's address is missing; SparkUnreachable.
+    Raises: SparkMissing if a package, Java or the master's address is missing; SparkUnreachable.
     """
     if not master:
         raise SparkMissing("MLPROD_ENGINE is spark: set MLPROD_SPARK_MASTER, such as spark://host:7077 or local[2]")
     if not master.startswith(CONNECT):
-        _require_java()
+        yield _started(master)
+        return
+    session = _connected(master)
+    try:
+        yield session
+    finally:
+        _leave(session, master)
+
+
+@cache
+def _started(master: str) -> SparkSession:
+    """The session whose driver is a JVM of this process."""
+    _require_java()
     _reach(master)
+    builder: Any = _builder().master(master).appName("mlprod").config("spark.ui.showConsoleProgress", "false")
+    session: SparkSession = builder.getOrCreate()
+    return session
+
+
+def _connected(address: str) -> SparkSession:
+    """A new session of a Spark Connect server: it forgets those idle for an hour, and all when it is started again."""
+    _reach(address)
+    builder: Any = _builder().remote(address)
+    with warnings.catch_warnings():
+        # No pandas is sent or received.
+        warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
+        try:
+            session: SparkSession = builder.create()
+        except ImportError as error:
+            raise _not_installed(error) from None
+    return session
+
+
+def _leave(session: Any, address: str) -> None:
+    """End a session of a Spark Connect server. If the server has gone, the client would try to tell it for ten minutes."""
+    try:
+        _reach(address)
+    except SparkUnreachable:
+        session.client.close()
+    else:
+        session.stop()
+
+
+def _builder() -> Any:
     try:
         from pyspark.sql import SparkSession
     except ImportError as error:
-        raise SparkMissing(f"MLPROD_ENGINE is spark, which needs pyspark: pip install 'mlprod[spark]' ({error})") from None
+        raise _not_installed(error) from None
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    builder: Any = SparkSession.builder
-    builder = builder.remote(master) if master.startswith(CONNECT) else builder.master(master)
-    builder = builder.appName("mlprod").config("spark.ui.showConsoleProgress", "false")
-    session: SparkSession = builder.getOrCreate()
-    return session
+    return SparkSession.builder
+
+
+def _not_installed(error: ImportError) -> SparkMissing:
+    return SparkMissing(f"MLPROD_ENGINE is spark, which needs pyspark: pip install 'mlprod[spark]' ({error})")
 
 
 def _require_java() -> None:

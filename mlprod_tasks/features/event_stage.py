@@ -91,9 +91,11 @@ def stage_events(
     return staged
 
 
-def reads_too_many_events(pipeline: Pipeline, ticks: TickRange, platform: Platform) -> bool:
+def reads_too_many_events(
+    pipeline: Pipeline, ticks: TickRange, platform: Platform, versions: Mapping[str, int] | None = None
+) -> bool:
     """Whether trailing features of `ticks` read more than MLPROD_EVENT_ROWS events of a table and key. Raises: TableMissing."""
-    snapshot, schedule = Snapshot(pipeline, platform), pipeline.schedule
+    snapshot, schedule = Snapshot(pipeline, platform, versions), pipeline.schedule
     tables = {feature.table for feature in pipeline.features if isinstance(feature, Trailing)}
     # All events up to the tick are an upper bound that costs a look into the log.
     known = schedule.range(schedule.first, ticks.last)

@@ -54,6 +54,12 @@ class KeyRange:
         return condition
 
 
+def all_keys(pipeline: Pipeline) -> KeyRange:
+    """The range that has every key."""
+    table = pipeline.entity_table
+    return KeyRange(tuple((name, TYPES[table.column(name).kind]) for name in table.key), None, None)
+
+
 @dataclass(frozen=True)
 class RowPiece:
     """Rows that are computed at once: those of some ticks; keys: of a tick that is cut, only those of a range."""
@@ -135,8 +141,7 @@ def key_ranges(
     Each row is in exactly one. examples: see `Snapshot`. Returns the number of rows, too. Raises: TableMissing.
     """
     snapshot = Snapshot(pipeline, platform, versions, examples=examples)
-    key = pipeline.entity_table.key
-    columns = tuple((name, TYPES[pipeline.entity_table.column(name).kind]) for name in key)
+    key, columns = pipeline.entity_table.key, all_keys(pipeline).columns
     count = sum(snapshot.rows_to_score(ticks).values())
     every = max(1, count // (pieces * SAMPLED))
     listed = ", ".join(map(identifier, key))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +18,10 @@ import pyarrow.parquet as pq
 from mlprod_tasks import features
 from mlprod_tasks.declaration import Pipeline, Split, Tick, TickRange
 from mlprod_tasks.declaration.rhythm import TickName
-from mlprod_tasks.features.key_ranges import RowPiece, check_rows, row_pieces
+from mlprod_tasks.features.key_ranges import RowPiece, all_keys, check_rows, row_pieces
 from mlprod_tasks.features.labels import KnownLabels
 from mlprod_tasks.features.snapshot import Snapshot
+from mlprod_tasks.features.staged_values import StagedGroup, StagedPiece
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.compute import compute_of
 from mlprod_tasks.platform.engine import engine
@@ -30,6 +33,7 @@ from mlprod_tasks.training.usable_rows import usable_rows
 
 TICKS_AT_ONCE, ROWS_AT_ONCE = 92, 500_000  # limit memory; a part has at least one tick
 WINDOWS = (TRAIN, VALIDATION, TEST)
+Part = tuple[str, RowPiece]  # with the window that it is in
 LABEL = "label.sql"  # at fault beside features, none of which has a dot in its name
 
 
@@ -69,16 +73,25 @@ def training_rows(
         yield from _by_row(pipeline, chosen.train, as_of, versions, platform)
         return
     sizes = Snapshot(pipeline, platform, versions)
-    parts: list[tuple[str, RowPiece]] = []
+    parts: list[Part] = []
     counts: dict[TickName, int] = {}
     for name, ticks in chosen.named():
         counts |= (its := sizes.rows_to_score(ticks))
         parts += [(name, part) for part in row_pieces(pipeline, parts_of(ticks, its), its, platform, versions)]
-    work = partial(_rows_of_parts, pipeline, as_of, versions, platform)
     rows: list[int] = []
-    for made in compute_of(platform.settings).map(work, parts, f"training rows of {pipeline.name}"):
-        rows.append(made.count)
-        yield made
+    with scratch_folder(platform.settings.home / "exchange" / "training") as folder:
+        for number, (too_many_events, batch) in enumerate(_batches(pipeline, parts, versions, platform)):
+            staged: tuple[StagedGroup, ...] = ()
+            if too_many_events:
+                ranges = [part.keys or all_keys(pipeline) for _, part in batch]
+                own = folder / str(number)
+                staged = features.stage_events(pipeline, batch[0][1].ticks, platform, versions, None, ranges, own)
+            work = partial(_rows_of_parts, pipeline, as_of, versions, platform, staged)
+            what = f"training rows of {pipeline.name}"
+            for made in compute_of(platform.settings).map(work, list(enumerate(batch)), what):
+                rows.append(made.count)
+                yield made
+            shutil.rmtree(folder / str(number), ignore_errors=True)
     check_rows(pipeline, [part for _, part in parts], rows, counts)
 
 
@@ -87,10 +100,33 @@ def _rows_of_parts(
     as_of: Tick,
     versions: Mapping[str, int],
     platform: Platform,
-    parts: Iterator[tuple[str, RowPiece]],
+    staged: tuple[StagedGroup, ...],
+    parts: Iterator[tuple[int, Part]],
 ) -> Iterator[RowsOfWindow]:
-    for name, part in parts:
-        yield _joined(pipeline, name, _read(pipeline, part, as_of, versions, platform))
+    for number, (name, part) in parts:
+        yield _joined(pipeline, name, _read(pipeline, part, as_of, versions, platform, StagedPiece(staged, number)))
+
+
+def _batches(
+    pipeline: Pipeline, parts: Sequence[Part], versions: Mapping[str, int], platform: Platform
+) -> Iterator[tuple[bool, list[Part]]]:
+    """Parts that are computed together, and whether they read more events than a process is to hold.
+
+    Those that do are of the same ticks, so that their events are aggregated before them.
+    """
+
+    @cache
+    def too_many(first: TickName, last: TickName) -> bool:
+        return features.reads_too_many_events(pipeline, TickRange(pipeline.schedule, first, last), platform, versions)
+
+    def ticks(part: Part) -> tuple[TickName, TickName]:
+        return part[1].ticks.first, part[1].ticks.last
+
+    for alike, found in groupby(parts, key=lambda part: too_many(*ticks(part))):
+        if alike:
+            yield from ((True, list(own)) for _, own in groupby(found, key=ticks))
+        else:
+            yield False, list(found)
 
 
 @dataclass(frozen=True)
@@ -103,8 +139,15 @@ class _Read:
     versions: Mapping[str, int]
 
 
-def _read(pipeline: Pipeline, part: RowPiece, as_of: Tick, versions: Mapping[str, int], platform: Platform) -> _Read:
-    built = features.build(pipeline, part.ticks, platform, versions=versions, examples=True, keys=part.keys)
+def _read(
+    pipeline: Pipeline,
+    part: RowPiece,
+    as_of: Tick,
+    versions: Mapping[str, int],
+    platform: Platform,
+    staged: StagedPiece | None = None,
+) -> _Read:
+    built = features.build(pipeline, part.ticks, platform, versions=versions, examples=True, keys=part.keys, staged=staged)
     read = {**versions, **built.versions}
     known = features.known_labels(pipeline, part.ticks, as_of, platform, versions=read, examples=True, keys=part.keys)
     return _Read(built.table, built.failed, known, read)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,17 @@ from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.training.feature_history import History
 from mlprod_tasks.training.records import Assembled
+from mlprod_tasks.training.split import Windows
+from mlprod_tasks.training.training_rows import training_rows
 from mlprod_tasks.training.workspace import TrainingFolder
 from tests.support.late_rows import TICKS, random_late_shop
 
 Shop = Any  # of tests/support/trained_shop.py and tests/support/feature_shop.py
 REST = ml.Expression("rest", "7 % (items - 2)", "int", "fails for two items")
-SPLIT = ml.Split(train=ml.days(4), validation=ml.days(2), test=ml.days(7), gap=ml.days(2))
+RECENT = ml.Trailing(
+    "recent", "orders", {"channel": "channel"}, (ml.days(3), ml.days(7)), (ml.Count(), ml.Mean("amount"), ml.Last("items"))
+)
+SPLIT = ml.Split(train=ml.days(3), validation=ml.days(2), test=ml.days(2), gap=ml.days(2))
 
 
 @pytest.fixture(autouse=True)
@@ -46,15 +52,27 @@ def most_rows(file: pq.ParquetFile) -> int:
     return max(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))
 
 
-def test_a_training_set_of_ticks_that_are_cut_has_the_same_rows_in_the_same_order(shop: Shop) -> None:
+def test_a_training_set_of_ticks_that_are_cut_has_the_same_rows_in_the_same_order(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
     model = replace(shop.pipeline.model, max_unusable_share=0.9)
-    pipeline = replace(shop.pipeline, features=(*shop.pipeline.features, REST), model=model, split=SPLIT)
-    whole, told = assembled(pipeline, shop.tick(), "one", shop.platform)
-    pieces, told_of_pieces = assembled(pipeline, shop.tick(), "two", cut(shop.platform))
+    pipeline = replace(shop.pipeline, features=(*shop.pipeline.features, REST, RECENT), model=model, split=SPLIT)
+    whole, told = assembled(pipeline, shop.tick(), "whole", shop.platform)
     assert told.unusable["train"] > 0
-    assert told_of_pieces == told
-    assert most_rows(pieces) < 60 < most_rows(whole)
-    assert pieces.read().equals(whole.read())
+    for name, most, event_rows, largest, staged in (
+        ("rows", 60, 10_000, 60, 0),
+        ("events", 1_000, 1_250, 400, 1),  # a window of three ticks reads more, one of two ticks less
+        ("both", 60, 700, 60, 7),  # each tick
+    ):
+        platform = Platform(replace(shop.platform.settings, score_rows=most, event_rows=event_rows))
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "mlprod_tasks.features.event_stage"):
+            pieces, told_of_pieces = assembled(pipeline, shop.tick(), name, platform)
+        assert told_of_pieces == told
+        assert most_rows(pieces) < largest
+        assert caplog.text.count("orders by channel: ") == staged, caplog.text
+        assert pieces.read().equals(whole.read())
+    assert not list((shop.platform.settings.home / "exchange").iterdir())
 
 
 def test_features_of_a_backtest_are_cut_too(shop: Shop, tmp_path: Path) -> None:
@@ -67,15 +85,15 @@ def test_features_of_a_backtest_are_cut_too(shop: Shop, tmp_path: Path) -> None:
     assert pieces.window(ticks, shop.tick()).equals(whole.window(ticks, shop.tick()))
 
 
-def test_a_row_that_is_in_no_piece_ends_the_training_and_nothing_is_kept(shop: Shop) -> None:
+def test_a_row_that_is_in_no_piece_ends_the_training(shop: Shop) -> None:
     name, ticks = names.raw(shop.pipeline, "orders"), shop.pipeline.schedule.range("2024-02-02")
     orders = shop.platform.lake.rows(name, ticks.names)
     key = orders["order_id"].to_pylist()
     orders = orders.set_column(orders.column_names.index("order_id"), "order_id", pa.array([None, *key[1:]], pa.string()))
     shop.platform.lake.replace_ticks(name, ticks, orders)
+    windows = Windows(ticks, *(shop.pipeline.schedule.range(day) for day in ("2024-02-04", "2024-02-06")))
     with pytest.raises(RowsLost, match=r"2024-02-02: by ranges of its key 119 rows were computed of 120"):
-        assembled(replace(shop.pipeline, split=SPLIT), shop.tick(), "one", cut(shop.platform))
-    assert not TrainingFolder(shop.platform, "one").training_set.is_file()
+        list(training_rows(shop.pipeline, windows, shop.tick(), None, cut(shop.platform)))
 
 
 OUTCOME = ml.Outcome("payments", {"customer": "customer"}, ml.Any(where="amount > 250"), ml.days(2))

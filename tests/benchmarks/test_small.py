@@ -16,6 +16,7 @@ TOGETHER = {
     "monitoring": r"everything read of one partition.* \d+\.\d\d s",
     "drift_tools": r"\| mlprod \| \d+\.\d\d",
     "event_parts": r"\| events, \d+ parts \| \d+ \| \d+ \| 1\.\d\dx \|",
+    "joined_rows": r"\| the whole table \| \d+ \| \d\.\d \|",
     "aggregates": r"\| `Quantile` \| \d+ \|",
     "features": r"\| engine \| \d+\.\d\d",
     "training": r"training, \d+ trees: step \d+\.\d\d s",

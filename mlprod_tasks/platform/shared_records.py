@@ -6,6 +6,7 @@ under another name.
 
 from __future__ import annotations
 
+import glob
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from mlprod_tasks.platform.files import PART, locked, write_bytes
+from mlprod_tasks.platform.files import locked, write_bytes
 
 
 class SharedRecords(Protocol):
@@ -68,10 +69,9 @@ class RecordsInFolder:
         return True
 
     def read(self) -> Mapping[str, bytes]:
-        for path in self._records.rglob("*"):
-            name = str(path.relative_to(self._records))
-            if name not in self._known and not PART.fullmatch(path.name) and path.is_file():
-                self._known[name] = path.read_bytes()
+        for name in glob.iglob("**/*", root_dir=self._records, recursive=True):  # without hidden files, which are being written
+            if name not in self._known and (self._records / name).is_file():
+                self._known[name] = (self._records / name).read_bytes()
         return dict(self._known)
 
     @contextmanager

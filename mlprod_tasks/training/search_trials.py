@@ -52,6 +52,7 @@ class Claim:
 class _Claimed:
     """A claim as others see it."""
 
+    place: int
     attempt: int
     sign: str
     parameters: dict[str, Any]
@@ -99,6 +100,7 @@ class Trials:
         self.records, self.key, self.search, self.seed, self.worker = records, key, search, seed, worker
         self.spaces, self.declared = spaces, declared
         self._sign = ""
+        self._parsed: dict[str, tuple[str, _Claimed | EndedTrial]] = {}  # by record; what is written never changes
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -120,7 +122,6 @@ class Trials:
         """End a trial as 'complete', 'pruned' or 'failed'. One that is not ended when its worker stops, is made again."""
         end = {
             "sign": self._sign,
-            "attempt": claim.attempt,
             "parameters": as_text(self.spaces[claim.candidate], claim.parameters),
             "loss": loss,
             "state": state,
@@ -198,24 +199,27 @@ class Trials:
 
     def _read(self) -> tuple[dict[Place, list[_Claimed]], dict[Place, EndedTrial]]:
         """The claims of each place, by attempt, and the trials that ended."""
+        for record, content in self.records.read().items():
+            if record not in self._parsed:
+                self._parsed[record] = self._parse(PurePosixPath(record), json.loads(content))
         claims: dict[Place, list[_Claimed]] = {}
         ended: dict[Place, EndedTrial] = {}
-        for record, content in self.records.read().items():
-            path, written = PurePosixPath(record), json.loads(content)
-            name, space = path.parent.name, self.spaces[path.parent.name]
-            written["parameters"] = from_text(space, written["parameters"])
-            if path.suffix == CLAIM:
-                place, attempt = (int(number) for number in path.stem.split("-"))
-                claims.setdefault((name, place), []).append(_Claimed(attempt, **written))
+        for name, one in self._parsed.values():
+            if isinstance(one, EndedTrial):
+                ended[name, one.place] = one
             else:
-                place = int(path.stem)
-                ended[name, place] = _ended(name, place, written)
+                claims.setdefault((name, one.place), []).append(one)
         for made in claims.values():
             made.sort(key=lambda one: one.attempt)
         return claims, ended
 
-
-def _ended(name: str, place: int, written: Mapping[str, Any]) -> EndedTrial:
-    kept = {one: written[one] for one in ("parameters", "loss", "state", "note", "began", "seconds")}
-    values = {int(step): loss for step, loss in written["values"].items()}
-    return EndedTrial(name, place, worker=int(written["sign"].partition("-")[0]), values=values, **kept)
+    def _parse(self, record: PurePosixPath, written: dict[str, Any]) -> tuple[str, _Claimed | EndedTrial]:
+        """A record's candidate, and what it says."""
+        name = record.parent.name
+        sign, parameters = written.pop("sign"), from_text(self.spaces[name], written.pop("parameters"))
+        if record.suffix == CLAIM:
+            place, attempt = (int(number) for number in record.stem.split("-"))
+            return name, _Claimed(place, attempt, sign, parameters, written["began"])
+        values = {int(step): loss for step, loss in written.pop("values").items()}
+        worker = int(sign.partition("-")[0])
+        return name, EndedTrial(name, int(record.stem), parameters, worker=worker, values=values, **written)

@@ -47,7 +47,10 @@ class RecordsInBucket:
 
     def create(self, name: str, content: bytes) -> bool:
         with telling_why(self._place, f"write {name} of {self._folder} to"):
-            return created(self._client, f"{self._folder}/records/{name}", content)
+            if not created(self._client, f"{self._folder}/records/{name}", content):
+                return False
+        self._known[name] = content
+        return True
 
     def read(self) -> Mapping[str, bytes]:
         new = self._written("records").keys() - self._known.keys()

@@ -10,8 +10,8 @@ USE ?=
 install: .venv/installed
 
 # pip brings uv, uv brings the rest; all check hashes. The tests' S3 and Snowflake servers and Spark stand apart:
-# the ones want older libraries than others, the other would be imported by MLflow.
-.venv/installed: requirements.lock requirements-catboost.lock requirements-chart.lock requirements-s3-server.lock requirements-snowflake-server.lock requirements-spark.lock requirements-uv.lock requirements-warehouses.lock pyproject.toml
+# the ones want older libraries than others, the other would be imported by MLflow. KubernetesExecutor is no part of the image.
+.venv/installed: requirements.lock requirements-catboost.lock requirements-chart.lock requirements-kubernetes.lock requirements-s3-server.lock requirements-snowflake-server.lock requirements-spark.lock requirements-uv.lock requirements-warehouses.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
@@ -21,6 +21,7 @@ install: .venv/installed
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --target .venv/s3-server -r requirements-s3-server.lock
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --require-hashes --target .venv/snowflake-server -r requirements-snowflake-server.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --require-hashes --target .venv/spark -r requirements-spark.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes --target .venv/kubernetes -r requirements-kubernetes.lock
 	touch $@
 
 # USE=household_spend shows another use case that ships than the flights.
@@ -74,7 +75,7 @@ dictionary: install
 lock: install
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra celery --extra dev --generate-hashes \
 	  --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
-	for group in catboost chart snowflake-server spark warehouses; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --group $$group --no-deps \
+	for group in catboost chart kubernetes snowflake-server spark warehouses; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --group $$group --no-deps \
 	  --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links -o requirements-$$group.lock; done
 	echo 'uv==$(shell $(BIN)/uv --version | cut -d' ' -f2)' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links - -o requirements-uv.lock

@@ -9,7 +9,7 @@ from mlprod_tasks.declaration.declared import declared
 class Queues:
     """The queues of tasks, by kind of work. Workers are told which queues to serve; '' is Airflow's default queue.
 
-    It matters with CeleryExecutor; LocalExecutor has no queues.
+    With KubernetesExecutor a queue is a pod template, in the folder MLPROD_POD_TEMPLATES; LocalExecutor has no queues.
 
     training: the tasks of the train DAG, which need memory and cores for minutes or hours.
     others: all other tasks.

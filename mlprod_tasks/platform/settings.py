@@ -62,7 +62,8 @@ class Settings:
     connection: finds a connection's URL by name, in the environment or, in a task, in Airflow's connections. URLs may contain
     passwords, so they are looked up when needed and never stored. measure_rows: a tick of more rows is measured on Spark, if
     that is the engine. score_rows: a tick of more rows is scored in pieces. event_rows: of more events than that, trailing
-    features of a tick are computed in parts, and it is scored in pieces.
+    features of a tick are computed in parts, and it is scored in pieces. pod_templates: the folder with a pod template for each
+    queue, where Airflow runs each task in a pod.
     """
 
     home: Path
@@ -82,6 +83,7 @@ class Settings:
     measure_rows: int = MEASURE_ROWS
     score_rows: int = SCORE_ROWS
     event_rows: int = EVENT_ROWS
+    pod_templates: Path | None = None
 
     def database(self, connection: str) -> str:
         """The URL of a connection to a database that is read from and written to.
@@ -166,6 +168,7 @@ def from_environment(environment: Mapping[str, str] | None = None, connection: C
         spark_master=given.get(f"{PREFIX}SPARK_MASTER", ""),
         score_rows=int(_positive(given, f"{PREFIX}SCORE_ROWS", SCORE_ROWS)),
         event_rows=int(_positive(given, f"{PREFIX}EVENT_ROWS", EVENT_ROWS)),
+        pod_templates=Path(templates).resolve() if (templates := given.get(f"{PREFIX}POD_TEMPLATES")) else None,
         connection=connection or (lambda name: connection_from_environment(name, variables, pipelines / CONNECTIONS)),
     )
 

@@ -7,6 +7,7 @@ import smtplib
 import sys
 from functools import cache
 
+from mlprod_airflow import queues
 from mlprod_tasks.declaration import DeclarationError, Pipeline, load
 from mlprod_tasks.declaration.load import refused_together
 from mlprod_tasks.platform import Platform
@@ -47,6 +48,9 @@ def _read() -> dict[str, Pipeline | DeclarationError]:
             by_name[path.stem] = load(path)
         except DeclarationError as error:
             by_name[path.stem] = error
+    for name, one in by_name.items():
+        if isinstance(one, Pipeline) and (problem := queues.refused(one)) is not None:
+            by_name[name] = problem
     together = refused_together(one for one in by_name.values() if isinstance(one, Pipeline))
     return by_name | together
 

@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from airflow.sdk import Asset, CronPartitionTimetable, CronTriggerTimetable, Param
 
+from mlprod_airflow import queues
 from mlprod_airflow.mails import TablesNotPublished, TellFailure, TellKilled
 from mlprod_tasks.declaration import Pipeline, Schedule, Tick, TickRange
 
@@ -85,7 +86,7 @@ def often(pipeline: Pipeline, doc: str) -> dict[str, Any]:
 def to_train(pipeline: Pipeline, doc: str, **params: Param) -> dict[str, Any]:
     """Arguments of the DAG that trains: it runs on request, on the workers of that queue."""
     arguments = on_request(pipeline, doc, **params)
-    return arguments | {"default_args": arguments["default_args"] | _queue(pipeline.queues.training)}
+    return arguments | {"default_args": arguments["default_args"] | queues.arguments(pipeline.queues.training)}
 
 
 def on_request(pipeline: Pipeline, doc: str, **params: Param) -> dict[str, Any]:
@@ -103,15 +104,11 @@ def _common(pipeline: Pipeline, doc: str) -> dict[str, Any]:
             "retry_delay": RETRY_DELAY,
             "retry_exponential_backoff": True,
             "on_failure_callback": TellFailure(pipeline),
-            **_queue(pipeline.queues.others),
+            **queues.arguments(pipeline.queues.others),
         },
         # A killed task cannot send a mail; the DAG's callback, which runs in another process, can.
         "on_failure_callback": TellKilled(pipeline),
     }
-
-
-def _queue(name: str) -> dict[str, Any]:
-    return {"queue": name} if name else {}
 
 
 def _timetable(pipeline: Pipeline, at: time, days: str = "*", behind: int | None = None) -> Any:

@@ -158,6 +158,7 @@ def test_the_image_installs_by_hash_and_runs_without_rights() -> None:
         "requirements.lock",
         "requirements-catboost.lock",
         "requirements-chart.lock",
+        "requirements-kubernetes.lock",
         "requirements-s3-server.lock",
         "requirements-snowflake-server.lock",
         "requirements-spark.lock",
@@ -258,6 +259,7 @@ def test_every_mlprod_variable_is_one_that_the_settings_read_and_none_is_left_ou
             "measure_rows",
             "score_rows",
             "event_rows",
+            "pod_templates",
         ):  # one host
             assert getattr(configured, place.name) != getattr(default, place.name), f"{place.name} is not configured"
 

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 # Nobody who has listed a folder's states takes longer to write the next one, and no step takes longer to read what it opened.
 SETTLED = timedelta(days=2)
-OF_THIS_MACHINE = ("lock", ".alive")  # files that only say which process works
 LINKED = ".parquet"  # such files are replaced, never changed, so a copy may be the same file
 
 
@@ -168,8 +167,8 @@ class SharedFolder:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The files below a folder, without locks and hidden ones: what is not finished, and what can be computed again."""
-    found = (path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(OF_THIS_MACHINE))
+    """The files below a folder, without hidden ones: locks, what is not finished, and what can be computed again."""
+    found = (path for path in folder.rglob("*") if path.is_file())
     return [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
 
 

@@ -83,6 +83,19 @@ def test_features_of_a_backtest_are_cut_too(shop: Shop, tmp_path: Path) -> None:
     )
     assert [len(list(one._files.glob("*.parquet"))) for one in (whole, pieces)] == [1, 9]
     assert pieces.window(ticks, shop.tick()).equals(whole.window(ticks, shop.tick()))
+    the_same_labels(shop.pipeline, ticks, shop.tick(), cut(shop.platform))
+
+
+def the_same_labels(pipeline: ml.Pipeline, ticks: ml.TickRange, as_of: ml.Tick, platform: Platform) -> pa.Table:
+    """The labels of ticks that are cut in three, each piece with its own and no others."""
+    versions = features.pinned(pipeline, platform)
+    counts = Snapshot(pipeline, platform, versions).rows_to_score(ticks)
+    parts = list(key_ranges.row_pieces(pipeline, [ticks], counts, platform, versions))
+    assert len(parts) == 3 * len(ticks)
+    made = [features.known_labels(pipeline, part.ticks, as_of, platform, keys=part.keys).table for part in parts]
+    whole = features.known_labels(pipeline, ticks, as_of, platform).table
+    assert pa.concat_tables(made).equals(whole)
+    return whole
 
 
 def test_a_row_that_is_in_no_piece_ends_the_training(shop: Shop) -> None:
@@ -114,11 +127,5 @@ def test_labels_of_pieces_are_those_of_the_tick(
     monkeypatch.setattr(key_ranges, "PIECE_ROWS", 2)
     pipeline, platform = replace(feature_shop.pipeline, **changed), cut(feature_shop.platform, 3)
     ticks, as_of = pipeline.schedule.range(TICKS[2], TICKS[4]), pipeline.schedule.tick(TICKS[-1])
-    versions = features.pinned(pipeline, platform)
-    counts = Snapshot(pipeline, platform, versions).rows_to_score(ticks)
-    parts = list(key_ranges.row_pieces(pipeline, [ticks], counts, platform, versions))
-    assert len(parts) == 3 * len(ticks)
-    made = [features.known_labels(pipeline, part.ticks, as_of, platform, keys=part.keys).table for part in parts]
-    whole = features.known_labels(pipeline, ticks, as_of, platform).table
-    assert pa.concat_tables(made).equals(whole)
+    whole = the_same_labels(pipeline, ticks, as_of, platform)
     assert whole["label"].unique().to_pylist() in ([True, False], [False, True])

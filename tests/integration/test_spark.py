@@ -33,7 +33,6 @@ from mlprod_tasks.platform.compute.spark import ExecutorsDiffer, compute_piece
 from mlprod_tasks.platform.lake import TableMissing
 from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.platform.threads import threads_here
-from mlprod_tasks.scoring import in_pieces
 from mlprod_tasks.scoring.score import score
 from mlprod_tasks.training.assemble import write_set
 from mlprod_tasks.training.split import windows
@@ -168,7 +167,7 @@ def test_what_the_work_raises_is_raised_here_and_is_not_tried_again(on_spark: Pl
 @pytest.fixture
 def pieces_of_a_shop(promoted_shop: Shop, cluster: SparkCluster, monkeypatch: pytest.MonkeyPatch) -> tuple[Platform, pa.Table]:
     """A platform that scores a tick in twelve pieces on the cluster, and the predictions of scoring it here at once."""
-    monkeypatch.setattr(in_pieces, "PIECE_ROWS", 10)
+    monkeypatch.setattr("mlprod_tasks.features.key_ranges.PIECE_ROWS", 10)
     tick = promoted_shop.tick(SHOP_DAY)
     score(promoted_shop.pipeline, tick, promoted_shop.platform)
     spark = replace(promoted_shop.platform.settings, engine="spark", spark_master=cluster.url, score_rows=100)

@@ -19,7 +19,6 @@ from mlprod_tasks.platform.compute.same_code import hosts
 from mlprod_tasks.platform.compute.spark import ExecutorsDiffer, SparkUnreachable
 from mlprod_tasks.platform.lake import TableMissing
 from mlprod_tasks.platform.settings import Settings, from_environment
-from mlprod_tasks.scoring import in_pieces
 from mlprod_tasks.scoring.score import score
 from tests.support.paths import REPOSITORY
 from tests.support.trained_shop import Shop
@@ -54,7 +53,7 @@ def predictions_of(shop: Shop) -> pa.Table:
 def test_a_tick_in_pieces_has_the_scores_of_one_process(
     promoted_shop: Shop, server: SparkConnect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(in_pieces, "PIECE_ROWS", 30)
+    monkeypatch.setattr("mlprod_tasks.features.key_ranges.PIECE_ROWS", 30)
     score(promoted_shop.pipeline, promoted_shop.tick(DAY), promoted_shop.platform)
     here = predictions_of(promoted_shop)
     asked = replace(promoted_shop.platform.settings, engine="spark", spark_master=server.url, score_rows=100)

@@ -31,10 +31,12 @@ def read_events(
     *,
     ties: bool = False,
     share: tuple[int, int] = (0, 1),
+    kept: Callable[[str], str] | None = None,
 ) -> pa.Table:
     """The events of `trailing.query`, known in [start, end) (microseconds since 1970), from the partitions of `ticks`.
 
-    share: (i, n) reads the i-th of n shares of them, by a hash of the table's key; together they are all.
+    share: (i, n) reads the i-th of n shares of them, by a hash of the table's key; together they are all. kept: turns SQL of
+    the table's rows into that of the rows to read; None reads all.
 
     A condition that cannot be computed for an event (a failed cast, an overflow, a division by zero) is null for it alone, so
     that the event does not count, in batch as on request and in training; a warning says for how many. It is not the fault of
@@ -42,14 +44,18 @@ def read_events(
     """
     query = partial(trailing.query, table, features, start, end, snapshot.hides_late(table.name, ticks), ties=ties)
     try:
-        return snapshot.read(connection, _share(query(), table, *share), table.name, ticks)
+        return snapshot.read(connection, _share(query(), table, *share, kept), table.name, ticks)
     except VALUE_FAILED as error:
         with trying_each(connection, error):
-            tried = snapshot.read(connection, _share(query(alone=True), table, *share), table.name, ticks)
+            tried = snapshot.read(connection, _share(query(alone=True), table, *share, kept), table.name, ticks)
     return _computed(table, features, tried)
 
 
-def _share(query: Callable[[str], str], table: Table, number: int, shares: int) -> Callable[[str], str]:
+def _share(
+    query: Callable[[str], str], table: Table, number: int, shares: int, kept: Callable[[str], str] | None
+) -> Callable[[str], str]:
+    if kept is not None:
+        return _share(lambda relation: query(kept(relation)), table, number, shares, None)
     if shares == 1:
         return query
     key = ", ".join(map(identifier, table.key))

@@ -21,6 +21,7 @@ from mlprod_tasks.features import trailing
 from mlprod_tasks.features.column_moments import column_moments
 from mlprod_tasks.features.ending_windows import end_sql, values_until
 from mlprod_tasks.features.events import read_events
+from mlprod_tasks.features.joined_rows import of_keys
 from mlprod_tasks.features.key_ranges import KeyRange
 from mlprod_tasks.features.keys import KeyCodes, key_codes
 from mlprod_tasks.features.known import MICROSECOND
@@ -110,7 +111,7 @@ def _labels_within(
     shifted = replace(rows, at=rows.at + length)
     table, feature = _events_table(snapshot, outcome), replace(_feature(outcome), windows=(windows[0].length,))
     start, end = (int(rows.at[0]), int(shifted.at[-1])) if rows.count else (0, 0)
-    events = _events(snapshot, table, feature, start, end, as_of, connection)
+    events = _events(snapshot, table, feature, start, end, as_of, rows.table, connection)
 
     @cache
     def codes(mine: str, theirs: str) -> KeyCodes:
@@ -136,7 +137,7 @@ def _labels_until(
     rows, starts, ends, known_at = _complete(snapshot, outcome, asked, windows, covered, as_of)
     ready = rows["tick"]
     span = (int(starts.min()), int(ends.max())) if len(ready) else (0, 0)
-    events = _events(snapshot, table, feature, *span, as_of, connection)
+    events = _events(snapshot, table, feature, *span, as_of, rows, connection)
     codes = scored.combined(outcome.by, lambda mine, theirs: key_codes(rows[mine], events[f"key_{theirs}"]))
     values = events["value_0"] if "value_0" in events.column_names else None
     value = values_until(events["at_0"], values, codes, starts, ends, feature.aggregates[0])
@@ -259,13 +260,19 @@ def _events(
     start: int,
     end: int,
     as_of: Tick,
+    rows: pa.Table,
     connection: duckdb.DuckDBPyConnection,
 ) -> pa.Table:
-    """The events in [start, end), in microseconds since 1970, that were there when `as_of` starts."""
+    """The events in [start, end), in microseconds since 1970, that were there when `as_of` starts.
+
+    Of a large table only those that have a key of the rows.
+    """
     # A row known in [start(t - 1), start(t)) is in partition t; those known by `as_of` are in its partition or an earlier one.
     schedule = snapshot.pipeline.schedule
     first = schedule.name_at(EPOCH + start * MICROSECOND)
-    events = read_events(snapshot, table, [feature], start, end, TickRange(schedule, first, max(as_of.name, first)), connection)
+    read = TickRange(schedule, first, max(as_of.name, first))
+    with of_keys(snapshot, table, read, rows, feature.by, connection) as kept:
+        events = read_events(snapshot, table, [feature], start, end, read, connection, kept=kept)
     if "usable" in events.column_names:
         # What matters is whether a late event was there when labels are read, not when a row was scored.
         arrived = pc.less_equal(events["usable"], (as_of.start - EPOCH) // MICROSECOND)

@@ -35,6 +35,7 @@ from mlprod_tasks.declaration.feature import names_of
 from mlprod_tasks.features.key_ranges import key_ranges
 from mlprod_tasks.features.staged_values import StagedPiece
 from mlprod_tasks.platform import Platform, names
+from mlprod_tasks.platform.compute.exchange import FolderExchange
 from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.platform.threads import limit_threads
 
@@ -116,7 +117,7 @@ def by_parts(platform: Platform, folder: Path) -> list[tuple[int, float]]:
     versions = features.pinned(PIPELINE, platform)
     rows = platform.lake.rows(names.raw(PIPELINE, "orders"), [DAY], ["tick"]).num_rows
     _, ranges = key_ranges(PIPELINE, ticks, platform, versions, -(-rows // PIECE_ROWS))
-    staged = features.stage_events(PIPELINE, ticks, platform, versions, None, ranges, folder / "events")
+    staged = features.stage_events(PIPELINE, ticks, platform, versions, None, ranges, FolderExchange(folder / "events"))
     for number, keys in enumerate(ranges):
         made = features.build(PIPELINE, ticks, platform, versions=versions, keys=keys, staged=StagedPiece(staged, number))
         pq.write_table(made.table, folder / f"made-{number}.parquet")

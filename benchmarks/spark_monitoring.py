@@ -99,7 +99,7 @@ def fill(year: pa.Table, rows: int, platform: Platform, folder: Path) -> None:
         files.append(folder / f"{first:012d}.parquet")
         pq.write_table(part, files[-1])
     ticks = pipeline.schedule.range(TICK)
-    platform.lake.replace_ticks(names.predictions(pipeline), ticks, RowFiles(tuple(files), rows))
+    platform.lake.replace_ticks(names.predictions(pipeline), ticks, RowFiles.here(files, rows))
     for file in files:
         file.unlink()
 

@@ -100,7 +100,7 @@ def enlarge(pipeline: Pipeline, platform: Platform, rows: int, folder: Path) -> 
         whole = pa.concat_tables([_copy(day, copy) for copy in copies]).slice(first - copies[0] * day.num_rows, wanted)
         pq.write_table(whole, folder / f"{first:012d}.parquet")
         files.append(folder / f"{first:012d}.parquet")
-    platform.lake.replace_ticks(name, ticks, RowFiles(tuple(files), rows))
+    platform.lake.replace_ticks(name, ticks, RowFiles.here(files, rows))
     for file in files:
         file.unlink()
 

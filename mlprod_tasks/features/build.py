@@ -27,8 +27,10 @@ from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.features.staged_values import StagedPiece
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.compute import compute_of
+from mlprod_tasks.platform.compute.exchange import Exchange
+from mlprod_tasks.platform.compute.open_exchange import exchange_into
 from mlprod_tasks.platform.engine import engine
-from mlprod_tasks.platform.files import replacing, replacing_folder
+from mlprod_tasks.platform.files import replacing_folder
 from mlprod_tasks.platform.threads import threads_here
 
 CHUNK_ROWS = 1_000_000
@@ -125,9 +127,10 @@ def write(
     pieces = list(row_pieces(pipeline, _chunks(counts, ticks, chunk_rows), counts, platform, versions))
     with replacing_folder(folder) as being_made:
         being_made.mkdir()
-        work = partial(_write_chunks, pipeline, platform, versions, being_made)
         numbered = list(enumerate(pieces))
-        written = list(compute_of(platform.settings).map(work, numbered, f"features of {pipeline.name}, {ticks}"))
+        with exchange_into(platform.settings, being_made, "features") as files:
+            work = partial(_write_chunks, pipeline, platform, versions, files)
+            written = list(compute_of(platform.settings).map(work, numbered, f"features of {pipeline.name}, {ticks}"))
         check_rows(pipeline, pieces, [rows for rows, _ in written], counts)
     rows, failed = (sum(both) for both in zip(*written, strict=True))
     return FeatureFiles(tuple(sorted(folder.glob("*.parquet"))), rows - failed, failed, versions)
@@ -154,7 +157,7 @@ def _write_chunks(
     pipeline: Pipeline,
     platform: Platform,
     versions: Mapping[str, int],
-    folder: Path,
+    files: Exchange,
     pieces: Iterator[tuple[int, RowPiece]],
 ) -> Iterator[tuple[int, int]]:
     """Write each piece to a file of its number, and yield its rows and how many of them were left out as failed."""
@@ -166,15 +169,17 @@ def _write_chunks(
             known = _known(snapshot, pipeline.features, piece.ticks, connection, pool, piece.keys)
             if written is not None:
                 yield written.result()
-            written = writer.submit(_copy, pipeline, known, folder / f"part-{number:05d}.parquet", connection.cursor())
+            written = writer.submit(_copy, pipeline, known, files, f"part-{number:05d}.parquet", connection.cursor())
             del known
         if written is not None:
             yield written.result()
 
 
-def _copy(pipeline: Pipeline, known: pa.Table, file: Path, connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
+def _copy(
+    pipeline: Pipeline, known: pa.Table, files: Exchange, name: str, connection: duckdb.DuckDBPyConnection
+) -> tuple[int, int]:
     # Two attempts at a chunk may run at once, on two machines.
-    with connection, replacing(file, clean=False) as being_made:
+    with connection, files.writing(name) as being_made:
         connection.register("known", known)
         rows = int(known.num_rows)
         return rows, rows - finished.copy(pipeline, pipeline.feature_names, being_made, connection)

@@ -36,9 +36,10 @@ from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.features.staged_values import ASK, BUCKET, PIECE, EventGroup, PartDone, StagedGroup
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.compute import compute_of
+from mlprod_tasks.platform.compute.exchange import Exchange, FolderExchange
 from mlprod_tasks.platform.engine import engine
-from mlprod_tasks.platform.files import replacing
 from mlprod_tasks.platform.lake import listed
+from mlprod_tasks.platform.row_files import schema_of
 from mlprod_tasks.platform.sql import identifier
 from mlprod_tasks.platform.threads import threads_here
 
@@ -56,12 +57,12 @@ def stage_events(
     versions: Mapping[str, int],
     only: Sequence[str] | None,
     ranges: Sequence[KeyRange],
-    folder: Path,
+    folder: Exchange,
 ) -> tuple[StagedGroup, ...]:
     """Compute the trailing features of the rows of `ticks`, those of `ranges`, that read more than MLPROD_EVENT_ROWS events.
 
-    The values are those of `build`, bit for bit. only: as of `build`. folder: for files; whoever computes, and who reads the
-    values later, reaches it by the same path.
+    The values are those of `build`, bit for bit. only: as of `build`. folder: for files, of those who
+    compute and of those who read the values later.
 
     Raises: TableMissing; NotComputed.
     """
@@ -69,7 +70,6 @@ def stage_events(
     groups = _groups(pipeline, ticks, platform, snapshot, only, folder)
     if not groups:
         return ()
-    folder.mkdir(parents=True, exist_ok=True)
     compute, what = compute_of(platform.settings), f"of {pipeline.name}, {ticks.first}"
     pieces = list(enumerate(ranges))
     list(compute.map(partial(write_asks, pipeline, ticks, platform, versions, groups), pieces, f"what rows ask for {what}"))
@@ -86,8 +86,7 @@ def stage_events(
     by_group = {group.number: [one for (of, *_), one in zip(work, done, strict=True) if of == group.number] for group in groups}
     staged = tuple(_staged(group, parts[group.number], by_group[group.number]) for group in groups)
     for group, its in chunks:
-        for number, _ in its:
-            group.events_file(number).unlink()
+        folder.delete(group.events_file(number) for number, _ in its)
     return staged
 
 
@@ -101,16 +100,16 @@ def reads_too_many_events(
     known = schedule.range(schedule.first, ticks.last)
     if all(snapshot.rows(name, known) <= platform.settings.event_rows for name in tables):
         return False
-    return bool(_groups(pipeline, ticks, platform, snapshot, None, Path()))
+    return bool(_groups(pipeline, ticks, platform, snapshot, None, FolderExchange(Path())))
 
 
 def _staged(group: EventGroup, parts: list[EventPart], done: list[PartDone]) -> StagedGroup:
     sums, others = ([n for n, one in enumerate(parts) if kept(one)] for kept in (attrgetter("sums"), attrgetter("others")))
-    return StagedGroup(group, pq.read_schema(group.events_file(0)), tuple(sums), tuple(others), tuple(done))
+    return StagedGroup(group, schema_of(group.folder, group.events_file(0)), tuple(sums), tuple(others), tuple(done))
 
 
 def _groups(
-    pipeline: Pipeline, ticks: TickRange, platform: Platform, snapshot: Snapshot, only: Sequence[str] | None, folder: Path
+    pipeline: Pipeline, ticks: TickRange, platform: Platform, snapshot: Snapshot, only: Sequence[str] | None, folder: Exchange
 ) -> list[EventGroup]:
     """The trailing features by their table and key, that read too many events."""
     by_key: dict[tuple[str, tuple[tuple[str, str], ...]], list[Trailing]] = {}
@@ -171,7 +170,7 @@ def write_asks(
                     f"{_bucket(group.by, group.buckets)} AS {BUCKET}, * "
                     f"FROM (SELECT DISTINCT {by}, tick, predict_at FROM asking) ORDER BY {BUCKET}"
                 ).to_arrow_table()
-                _write(asks, group.asks_file(number), group.buckets)
+                _write(asks, group.folder, group.asks_file(number), group.buckets)
             connection.unregister("asking")
             yield rows.num_rows
 
@@ -222,14 +221,14 @@ def write_events(
             if group.hides_late and "usable" not in events.column_names:
                 events = events.append_column("usable", pa.nulls(events.num_rows, pa.int64()))
             events = _with_bucket(group, events, connection)
-            _write(events, group.events_file(number), group.buckets)
+            _write(events, group.folder, group.events_file(number), group.buckets)
             yield np.bincount(events[BUCKET].to_numpy(), minlength=group.buckets).tolist()
             del events
 
 
 def _with_bucket(group: EventGroup, events: pa.Table, connection: duckdb.DuckDBPyConnection) -> pa.Table:
     """The events with a key, in the order of their buckets: those of the same key among the rows."""
-    types, keys = pq.read_schema(group.asks_file(0)), {}
+    types, keys = schema_of(group.folder, group.asks_file(0)), {}
     for mine, theirs in sorted(group.features[0].by.items()):
         column = events[f"key_{theirs}"]
         keys[mine] = column if column.type == types.field(mine).type else column.cast(types.field(mine).type)
@@ -253,17 +252,17 @@ def _parts(group: EventGroup, counts: np.ndarray, platform: Platform) -> list[Ev
     log.info("%s by %s: %d events in %d parts", group.table.name, ", ".join(group.by), int(counts.sum()), len(parts))
     for part in parts:
         if part.others and part.events > most and len(part.buckets) == 1:
-            _warn(group, part, counts, platform)
+            _warn(group, part, counts)
     return parts
 
 
-def _warn(group: EventGroup, part: EventPart, counts: np.ndarray, platform: Platform) -> None:
+def _warn(group: EventGroup, part: EventPart, counts: np.ndarray) -> None:
     """Tell of a key that is too heavy to hold, with aggregates that need all of its events at once."""
     theirs = [f"key_{name}" for _, name in sorted(group.features[0].by.items())]
-    files = [str(group.events_file(chunk)) for chunk in range(len(counts))]
-    with engine(lake=platform.lake) as connection:
+    names, columns = [group.events_file(chunk) for chunk in range(len(counts))], [*theirs, BUCKET]
+    with group.folder.reading(*names, where=_in(part.buckets), columns=columns) as files, engine() as connection:
         *key, events = connection.execute(
-            f"SELECT {', '.join(map(identifier, theirs))}, count(*) AS n FROM read_parquet({listed(files)}) "
+            f"SELECT {', '.join(map(identifier, theirs))}, count(*) AS n FROM read_parquet({listed(map(str, files))}) "
             f"WHERE {BUCKET} = {part.buckets[0]} GROUP BY ALL ORDER BY n DESC LIMIT 1"
         ).fetchall()[0]
     named = sorted({one.called for feature in partial_sums.only(group.features, sums=False) for one in feature.aggregates})
@@ -286,22 +285,28 @@ def aggregate_parts(
         for of, number, part, chunks in parts:
             group, began = groups[of], time.process_time()
             rows = _asks(group, pieces, part)
-            files = [group.events_file(chunk) for chunk in (range(chunks) if part.chunks is None else part.chunks)]
+            names = [group.events_file(chunk) for chunk in (range(chunks) if part.chunks is None else part.chunks)]
             asked = rows.table.select([PIECE, ASK])
             read = 0
             if part.sums:
                 features = partial_sums.only(group.features, sums=True)
-                events = _events(group, features, files, part)
+                events = _events(group, features, names, part)
                 read = events.num_rows
                 sums = partial_sums.partial_sums(group.table, features, events, rows, _joined(rows, events), pool)
-                _write_values(asked, dict(zip(sums.column_names, sums.columns, strict=True)), group.sums_file(number), pieces)
+                _write_values(
+                    asked,
+                    dict(zip(sums.column_names, sums.columns, strict=True)),
+                    group.folder,
+                    group.sums_file(number),
+                    pieces,
+                )
                 del events, sums
             if part.others:
                 features = partial_sums.only(group.features, sums=False)
-                events = _events(group, features, files, part)
+                events = _events(group, features, names, part)
                 read = events.num_rows
                 others = dict(trailing.compute(group.table, features, events, rows, _joined(rows, events), pool))
-                _write_values(asked, others, group.others_file(number), pieces)
+                _write_values(asked, others, group.folder, group.others_file(number), pieces)
                 del events, others
             yield PartDone(read, time.process_time() - began)
 
@@ -316,23 +321,25 @@ def _asks(group: EventGroup, pieces: int, part: EventPart) -> ScoredRows:
     if part.asked is not None:
         first, after = (pa.scalar(moment, pa.timestamp("us", "UTC")) for moment in part.asked)
         filters &= (pc.field("predict_at") >= first) & (pc.field("predict_at") < after)
-    table = pq.read_table([group.asks_file(piece) for piece in range(pieces)], filters=filters).combine_chunks()
+    with group.folder.reading(*(group.asks_file(piece) for piece in range(pieces)), where=filters) as files:
+        table = pq.read_table(files, filters=filters).combine_chunks()
     at = table["predict_at"].cast(pa.int64()).to_numpy()
     order = np.argsort(at, kind="stable")
     return ScoredRows(table, at[order], order)
 
 
-def _events(group: EventGroup, features: Sequence[Trailing], files: Sequence[Path], part: EventPart) -> pa.Table:
+def _events(group: EventGroup, features: Sequence[Trailing], names: Sequence[str], part: EventPart) -> pa.Table:
     """The part's events, with the columns that some of the group's features read, as `trailing.query` names them for these."""
     columns = group.columns_for(features)
-    schema = pq.read_schema(files[0])
+    schema = schema_of(group.folder, names[0])
     ties = [name for name in schema.names if name.startswith("tie_")] if trailing.stable_if_needed(features) else []
     kept = [name for name in schema.names if name.startswith("key_") or name == "usable"]
     filters = _in(part.buckets)
     if part.asked is not None:
         first, after = part.asked[0] - trailing.longest(features) // MICROSECOND, part.asked[1]
         filters &= reduce(or_, ((pc.field(at) >= first) & (pc.field(at) < after) for at in columns if at.startswith("at_")))
-    table = pq.read_table(files, columns=[*columns, *kept, *ties], filters=filters)
+    with group.folder.reading(*names, where=filters, columns=[*columns, *kept, *ties, BUCKET]) as files:
+        table = pq.read_table(files, columns=[*columns, *kept, *ties], filters=filters)
     if ties:  # events of the same moment may come from several files
         table = table.sort_by([(name, "ascending") for name in ties])
     return pa.table({columns.get(name, name): table[name] for name in [*columns, *kept]})
@@ -343,13 +350,13 @@ def _in(buckets: Sequence[int]) -> pc.Expression:
     return reduce(or_, (pc.field(BUCKET) == bucket for bucket in buckets))
 
 
-def _write(table: pa.Table, file: Path, cuts: int) -> None:
+def _write(table: pa.Table, folder: Exchange, name: str, cuts: int) -> None:
     """Write rows in an order by which they are read in about so many parts."""
     smallest, largest = GROUP_ROWS
-    with replacing(file, clean=False) as being_made:
+    with folder.writing(name) as being_made:
         pq.write_table(table, being_made, row_group_size=min(largest, max(smallest, table.num_rows // cuts)))
 
 
-def _write_values(asked: pa.Table, columns: Mapping[str, pa.Array], file: Path, pieces: int) -> None:
+def _write_values(asked: pa.Table, columns: Mapping[str, pa.Array], folder: Exchange, name: str, pieces: int) -> None:
     table = pa.table({name: asked[name] for name in asked.column_names} | dict(columns))
-    _write(table.sort_by([(PIECE, "ascending")]), file, pieces)
+    _write(table.sort_by([(PIECE, "ascending")]), folder, name, pieces)

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mlprod_tasks.declaration import Table, TickRange, Trailing
 from mlprod_tasks.features import partial_sums, trailing
 from mlprod_tasks.features.rows import ScoredRows
+from mlprod_tasks.platform.compute.exchange import Exchange
 from mlprod_tasks.platform.sql import identifier
 
 PIECE, ASK, BUCKET = "_piece", "_ask", "_bucket"
@@ -33,7 +34,7 @@ class EventGroup:
 
     start, end: their windows lie within (microseconds); ticks: where such events are. hides_late: whether events may count from
     a later moment. asked: the moments of the first and the last row.
-    buckets: how many the key is hashed to. folder: of the files; whoever computes reaches it by the same path.
+    buckets: how many the key is hashed to. folder: of the files.
     """
 
     number: int
@@ -45,7 +46,7 @@ class EventGroup:
     hides_late: bool
     asked: tuple[int, int]
     buckets: int
-    folder: Path
+    folder: Exchange
 
     @property
     def by(self) -> list[str]:
@@ -58,21 +59,21 @@ class EventGroup:
         at = {f"at_{moments.index(one)}": f"at_{i}" for i, one in enumerate(trailing.moments_of(self.table, features))}
         return at | {f"value_{values.index(one)}": f"value_{i}" for i, one in enumerate(trailing.values_of(features))}
 
-    def asks_file(self, piece: int) -> Path:
+    def asks_file(self, piece: int) -> str:
         """What the rows of a piece ask for: `_piece`, `_ask`, `_bucket`, the key, `tick` and `predict_at`, each once."""
-        return self.folder / f"asks-{self.number}-{piece:05d}.parquet"
+        return f"asks-{self.number}-{piece:05d}.parquet"
 
-    def events_file(self, chunk: int) -> Path:
+    def events_file(self, chunk: int) -> str:
         """Some of the events, by `_bucket`: see `trailing.query`."""
-        return self.folder / f"events-{self.number}-{chunk:05d}.parquet"
+        return f"events-{self.number}-{chunk:05d}.parquet"
 
-    def sums_file(self, part: int) -> Path:
+    def sums_file(self, part: int) -> str:
         """`_piece`, `_ask`, and the sums of a part's events: see `partial_sums`."""
-        return self.folder / f"sums-{self.number}-{part:05d}.parquet"
+        return f"sums-{self.number}-{part:05d}.parquet"
 
-    def others_file(self, part: int) -> Path:
+    def others_file(self, part: int) -> str:
         """`_piece`, `_ask`, and the columns of aggregates that are no sums."""
-        return self.folder / f"others-{self.number}-{part:05d}.parquet"
+        return f"others-{self.number}-{part:05d}.parquet"
 
 
 @dataclass(frozen=True)
@@ -96,17 +97,18 @@ class StagedGroup:
     def columns(self, piece: int, rows: ScoredRows, connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, pa.Array]]:
         """The name and the column of each feature, of the rows of a piece. Raises: ValuesMissing."""
         group = self.group
-        asks = pq.read_table(group.asks_file(piece))
+        with group.folder.reading(group.asks_file(piece)) as (file,):
+            asks = pq.read_table(file)
         ask = _asks_of(rows, asks, group.by, connection)
         if features := partial_sums.only(group.features, sums=True):
-            sums = _of_piece([group.sums_file(part) for part in self.sums], piece)
+            sums = _of_piece(group.folder, [group.sums_file(part) for part in self.sums], piece)
             of = sums[ASK].to_numpy()
             read = group.columns_for(features)
             types = self.types.empty_table().select(list(read)).rename_columns(read)
             for name, column in partial_sums.merged(group.table, features, types, sums, of, asks.num_rows):
                 yield name, column.take(ask)
         if features := partial_sums.only(group.features, sums=False):
-            others = _of_piece([group.others_file(part) for part in self.others], piece).sort_by(ASK)
+            others = _of_piece(group.folder, [group.others_file(part) for part in self.others], piece).sort_by(ASK)
             if not np.array_equal(others[ASK].to_numpy(), np.arange(asks.num_rows)):
                 raise ValuesMissing(f"{group.table.name}: piece {piece} has {others.num_rows} values of {asks.num_rows}")
             for name in others.column_names[2:]:
@@ -146,6 +148,8 @@ def _asks_of(rows: ScoredRows, asks: pa.Table, by: list[str], connection: duckdb
     return found[ASK].combine_chunks()
 
 
-def _of_piece(files: list[Path], piece: int) -> pa.Table:
+def _of_piece(folder: Exchange, names: list[str], piece: int) -> pa.Table:
     """The rows of a piece; files are in the order of pieces, so of most nothing else is read."""
-    return pq.read_table(files, filters=[(PIECE, "=", piece)])
+    where = pc.field(PIECE) == piece
+    with folder.reading(*names, where=where) as files:
+        return pq.read_table(files, filters=where)

@@ -21,33 +21,34 @@ from mlprod_tasks.platform.row_files import RowFiles
 
 @dataclass(frozen=True)
 class Finished:
-    """Files with rows, and what Delta is to know of them: the path is where a file will lie below the table.
+    """Names of files with rows, and what Delta is to know of each: the path is where it will lie below the table.
 
     schema: all columns of the files, with Delta's types.
     """
 
-    files: tuple[tuple[Path, AddAction], ...]
+    files: tuple[tuple[str, AddAction], ...]
     schema: Schema
 
 
 def finished(name: str, rows: RowFiles, ticks: TickRange) -> Finished:
     """Look at new files of a table, each of one tick in `ticks`. Their names keep their order. Raises: RowsRefused."""
-    schemas = [pq.read_schema(file).remove_metadata() for file in rows.files]
-    if unfit := [f"{field.name!r} ({field.type})" for one in schemas for field in one if not _is_deltas(field.type)]:
-        raise _refused(name, f"Delta has no column of the type of {', '.join(dict.fromkeys(unfit))}")
-    try:
-        schema = pa.unify_schemas(schemas)
-    except pa.ArrowTypeError as error:
-        raise _refused(name, f"files have columns of different types: {error}") from error
-    write, now = uuid.uuid4().hex, int(time.time() * 1000)
-    found = []
-    for number, file in enumerate(rows.files):
-        if count := pq.read_metadata(file).num_rows:
-            tick = _tick_of(name, file, ticks)
-            path = f"{TICK}={tick}/part-{number:05d}-{write}.parquet"
-            # Bounds and counts of nulls of each column are optional, and nothing here asks for those of such tables.
-            about = json.dumps({"numRecords": count})
-            found.append((file, AddAction(path, file.stat().st_size, {TICK: tick}, now, data_change=True, stats=about)))
+    with rows.folder.reading(*rows.names, columns=[TICK]) as files:
+        schemas = [pq.read_schema(file).remove_metadata() for file in files]
+        if unfit := [f"{field.name!r} ({field.type})" for one in schemas for field in one if not _is_deltas(field.type)]:
+            raise _refused(name, f"Delta has no column of the type of {', '.join(dict.fromkeys(unfit))}")
+        try:
+            schema = pa.unify_schemas(schemas)
+        except pa.ArrowTypeError as error:
+            raise _refused(name, f"files have columns of different types: {error}") from error
+        write, now = uuid.uuid4().hex, int(time.time() * 1000)
+        found = []
+        for number, (of, file) in enumerate(zip(rows.names, files, strict=True)):
+            if count := pq.read_metadata(file).num_rows:
+                tick = _tick_of(name, file, ticks)
+                path = f"{TICK}={tick}/part-{number:05d}-{write}.parquet"
+                # Bounds and counts of nulls of each column are optional, and nothing here asks for those of such tables.
+                about = json.dumps({"numRecords": count})
+                found.append((of, AddAction(path, file.stat().st_size, {TICK: tick}, now, data_change=True, stats=about)))
     return Finished(tuple(found), Schema.from_arrow(schema))
 
 

@@ -214,7 +214,7 @@ class Lake:
         new = finished(name, rows, ticks)
         with self._storage.telling(self.uri(name)):
             refuse_other_types(name, new.schema, self._create(name, new.schema, [TICK]))
-            self._storage.place((f"{self.uri(name)}/{added.path}", file) for file, added in new.files)
+            self._storage.place(rows.folder, [(file, f"{self.uri(name)}/{added.path}") for file, added in new.files])
             version = self._commit_files(name, ticks, new, note)
         return Written(name, rows.num_rows, version)
 

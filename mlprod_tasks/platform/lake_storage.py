@@ -6,7 +6,8 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
@@ -17,10 +18,11 @@ import duckdb
 import pyarrow.fs
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
+from mlprod_tasks.platform.compute.exchange import Exchange
 from mlprod_tasks.platform.files import DiskFull, telling_full_disk
 from mlprod_tasks.platform.object_storage import client
 from mlprod_tasks.platform.object_storage.addresses import Place
-from mlprod_tasks.platform.object_storage.copies import Copies
+from mlprod_tasks.platform.object_storage.copies import AT_ONCE, Copies
 
 # What the engine takes for a pattern, or for a partition's column, in the path of a file.
 PATTERN = re.compile(r"[*?\[\]]|[^/]*=[^/]*")
@@ -46,8 +48,8 @@ class LakeStorage(Protocol):
     def opened_in(self, connection: duckdb.DuckDBPyConnection) -> AbstractContextManager[None]:
         """Let an engine read the files."""
 
-    def place(self, files: Iterable[tuple[str, Path]]) -> None:
-        """Let files of this machine lie at addresses of the lake at which there is none."""
+    def place(self, folder: Exchange, files: Sequence[tuple[str, str]]) -> None:
+        """Let files of a folder, each with its name, lie at addresses of the lake at which there is none."""
 
     def telling(self, uri: str) -> AbstractContextManager[None]:
         """Raise what people understand for errors of delta-rs that come from the storage."""
@@ -81,16 +83,17 @@ class Folder:
     def opened_in(self, connection: duckdb.DuckDBPyConnection) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def place(self, files: Iterable[tuple[str, Path]]) -> None:
-        for address, path in files:
+    def place(self, folder: Exchange, files: Sequence[tuple[str, str]]) -> None:
+        for name, address in files:
             to = Path(address)
             to.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(path, to)
-            except OSError as error:
-                if error.errno not in NO_LINK:
-                    raise
-                shutil.copyfile(path, to)
+            with folder.reading(name) as (path,):
+                try:
+                    os.link(path, to)
+                except OSError as error:
+                    if error.errno not in NO_LINK:
+                        raise
+                    shutil.copyfile(path, to)
 
     @contextmanager
     def telling(self, uri: str) -> Iterator[None]:
@@ -136,13 +139,21 @@ class Bucket:
         finally:
             files.shut()
 
-    def place(self, files: Iterable[tuple[str, Path]]) -> None:
+    def place(self, folder: Exchange, files: Sequence[tuple[str, str]]) -> None:
         import obstore
 
         bucket = client.store(self._place)
-        for address, path in files:
-            with client.telling_why(self._place, f"write {address.removeprefix(self.root + '/')} to"):
-                obstore.put(bucket, address.removeprefix(f"{self.root}/"), path)
+
+        def put(file: tuple[str, str]) -> None:
+            name, to = file[0], file[1].removeprefix(f"{self.root}/")
+            with client.telling_why(self._place, f"write {to} to"):
+                if (there := folder.in_bucket(name)) is not None and client.copied(bucket, there, to):
+                    return
+                with folder.reading(name) as (path,):
+                    obstore.put(bucket, to, path)
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(put, files))
 
     @contextmanager
     def telling(self, uri: str) -> Iterator[None]:

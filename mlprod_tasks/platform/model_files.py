@@ -59,3 +59,12 @@ def holds(folder: Path, ref: ModelRef) -> bool:
     if not (folder / "MLmodel").is_file():
         return False
     return bool(ref.digest) and digest.of_folder(folder / _flavour(folder)[1]) == ref.digest
+
+
+def require(folder: Path, ref: ModelRef) -> None:
+    """Raises: BrokenArtifact unless a folder contains exactly the referenced model."""
+    if not holds(folder, ref):
+        raise BrokenArtifact(
+            f"the files of {ref.name} version {ref.version} are not the registered ones: their digest is not "
+            f"{ref.digest[:16]}.... Point the alias at another version, or train again"
+        )

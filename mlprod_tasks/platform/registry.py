@@ -11,8 +11,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from datetime import timedelta
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,10 +28,10 @@ from sqlalchemy import NullPool, create_engine
 
 from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.platform import digest, names
-from mlprod_tasks.platform.files import delete_unused, replacing_folder
 from mlprod_tasks.platform.ledger import Promotion
 from mlprod_tasks.platform.ledger_store import Ledger
-from mlprod_tasks.platform.model_files import BrokenArtifact, ModelRef, holds, load_files
+from mlprod_tasks.platform.model_copies import kept_copy
+from mlprod_tasks.platform.model_files import BrokenArtifact, ModelRef, load_files, require
 from mlprod_tasks.platform.registry_errors import is_connection_error, is_mlflow_error
 from mlprod_tasks.platform.registry_reads import ABSENT, RegistryReads, StoredVersion, open_reads, stored_version
 
@@ -47,8 +46,6 @@ GOLDEN_TAG = "mlprod.canned_rows_sha256"
 GOLDEN = "canned_rows.parquet"
 EXISTS = "RESOURCE_ALREADY_EXISTS"
 LONGEST_VALUE = 5000  # characters of a tag's value
-# Local copies of a model's versions: so many are kept, and whatever a process may still be reading.
-MOST_COPIES, COPY_UNUSED = 20, timedelta(days=2)
 
 
 class RegistryUnreachable(ConnectionError):
@@ -235,7 +232,9 @@ class Registry:
         Raises: BrokenArtifact if they are missing, not the registered ones, or unreadable; RegistryUnreachable.
         """
         with tempfile.TemporaryDirectory() as beside:
-            return load_files(ref, self._fetch(ref, beside))
+            fetched = self._fetch(ref, beside)
+            require(fetched, ref)
+            return load_files(ref, fetched)
 
     def reference_profile(self, pipeline: Pipeline, version: int) -> dict[str, Any]:
         """The profile of the version's test window, the reference for drift. Raises: BrokenArtifact."""
@@ -272,23 +271,14 @@ class Registry:
         return stored
 
     def _copy(self, ref: ModelRef) -> Path:
-        """The local copy of a version's files, fetched if missing or damaged. The longest unused copies go."""
-        folder = self.home / "models" / ref.name / f"{ref.version}-{ref.digest[:16]}"
-        with suppress(FileNotFoundError):
-            os.utime(folder)  # when it was last used
-        if holds(folder, ref):
-            return folder
-        # Other processes never see half a model. If another one was faster, its copy stays, because it may be in use.
-        with replacing_folder(folder, unless=lambda: holds(folder, ref)) as copy:
-            self._fetch(ref, str(copy.parent)).rename(copy)
-        delete_unused(folder.parent, MOST_COPIES, COPY_UNUSED)
-        return folder
+        """The local copy of a version's files, fetched if missing or damaged."""
+        return kept_copy(ref, self.home, lambda new: self._fetch(ref, str(new.parent)).rename(new))
 
     def _fetch(self, ref: ModelRef, beside: str) -> Path:
         artifact = self._stored(ref.name, ref.version).tags.get(ARTIFACT_TAG, "")
         try:
             with self.reached():
-                fetched = Path(self.client.download_artifacts(ref.run_id, artifact, beside))
+                return Path(self.client.download_artifacts(ref.run_id, artifact, beside))
         except RegistryUnreachable:
             raise
         except Exception as error:
@@ -297,12 +287,6 @@ class Registry:
             raise BrokenArtifact(
                 f"the files of {ref.name} version {ref.version} cannot be fetched: {self._text_of(error)}"
             ) from error
-        if not holds(fetched, ref):
-            raise BrokenArtifact(
-                f"the files of {ref.name} version {ref.version} are not the registered ones: their digest is not "
-                f"{ref.digest[:16]}.... Point the alias at another version, or train again"
-            )
-        return fetched
 
     def _experiment(self, name: str) -> str:
         experiment = self.client.get_experiment_by_name(name)

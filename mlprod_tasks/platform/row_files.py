@@ -10,6 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mlprod_tasks.platform.compute.exchange import Exchange, FolderExchange
+
 BATCH_ROWS = 64 * 1024
 
 
@@ -17,22 +19,35 @@ BATCH_ROWS = 64 * 1024
 class RowFiles:
     """The rows of Parquet files that have the same columns, in the order of the files; at least one file.
 
-    num_rows: of all files.
+    folder: where they are; names: there. num_rows: of all files.
     """
 
-    files: tuple[Path, ...]
+    folder: Exchange
+    names: tuple[str, ...]
     num_rows: int
+
+    @classmethod
+    def here(cls, files: Sequence[Path], num_rows: int) -> RowFiles:
+        """Files of this machine."""
+        return cls(FolderExchange(Path()), tuple(map(str, files)), num_rows)
 
     @cached_property
     def schema(self) -> pa.Schema:
-        return pq.read_schema(self.files[0])
+        return schema_of(self.folder, self.names[0])
 
     def parts(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """Yield the rows in order, at most BATCH_ROWS at once. columns: which ones; None for all."""
-        for file in self.files:
-            with pq.ParquetFile(file) as opened:
-                for batch in opened.iter_batches(BATCH_ROWS, columns=None if columns is None else list(columns)):
+        wanted = None if columns is None else list(columns)
+        for name in self.names:
+            with self.folder.reading(name, columns=wanted) as (file,), pq.ParquetFile(file) as opened:
+                for batch in opened.iter_batches(BATCH_ROWS, columns=wanted):
                     yield pa.Table.from_batches([batch])
+
+
+def schema_of(folder: Exchange, name: str) -> pa.Schema:
+    """The columns of a Parquet file."""
+    with folder.reading(name, columns=()) as (file,):
+        return pq.read_schema(file)
 
 
 # Gives all rows, a bounded number at a time and each time that it is called; at least one part, which may be empty.

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
@@ -16,10 +15,11 @@ from mlprod_tasks.declaration import Pipeline, Tick, TickRange
 from mlprod_tasks.features.key_ranges import KeyRange, RowsLost, key_ranges, pieces_for, rows_to_score
 from mlprod_tasks.features.staged_values import StagedGroup, StagedPiece
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.compute import NotComputed, compute_of
-from mlprod_tasks.platform.files import replacing
+from mlprod_tasks.platform.compute import compute_of
+from mlprod_tasks.platform.compute.exchange import Exchange
 from mlprod_tasks.platform.lake import TableMissing
 from mlprod_tasks.platform.ledger import Fallback, FallbackCause
+from mlprod_tasks.platform.model_copies import kept_copy
 from mlprod_tasks.platform.model_files import ModelRef, load_files
 from mlprod_tasks.platform.row_files import RowFiles
 from mlprod_tasks.scoring import answers
@@ -36,10 +36,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """A version, and the folder with its files, which whoever computes a piece reaches by the same path."""
+    """A version, and the folder with its files, which whoever computes a piece reaches."""
 
     ref: ModelRef
-    folder: Path
+    folder: Exchange = field(compare=False)  # by its digest a version is the same wherever its files are
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,12 @@ class PieceScored:
 class InPieces:
     """Scores a tick piece by piece. See `score.Way`.
 
-    folder: for the files of the pieces. Whoever computes a piece reaches it by the same path.
+    folder: for the files of the pieces.
     """
 
-    def __init__(self, pipeline: Pipeline, tick: Tick, ticks: TickRange, platform: Platform, rows: int, folder: Path) -> None:
+    def __init__(
+        self, pipeline: Pipeline, tick: Tick, ticks: TickRange, platform: Platform, rows: int, folder: Exchange
+    ) -> None:
         self._pipeline, self._tick, self._ticks, self._platform = pipeline, tick, ticks, platform
         self._pieces, self._folder = pieces_for(rows), folder
 
@@ -90,7 +92,7 @@ class InPieces:
 
             adaptation = adaptation_of(pipeline, self._tick, ref.version, loaded, platform)
         kept = platform.ledger.get(Fallback, pipeline.name, ref.version)
-        model = ModelFiles(ref, platform.registry.files(ref))
+        model = ModelFiles(ref, self._folder.lend(platform.registry.files(ref), "model"))
         rows, done = self._scored(Answerer(model, None if kept is None else kept.model, ref.version, adaptation), None)
         refused = sum(one.refused for one in done)
         if not refused:
@@ -115,13 +117,13 @@ class InPieces:
         pipeline, platform, folder = self._pipeline, self._platform, self._folder
         versions = features.pinned(pipeline, platform, only=only)
         rows, ranges = key_ranges(pipeline, self._ticks, platform, versions, self._pieces)
-        staged = features.stage_events(pipeline, self._ticks, platform, versions, only, ranges, folder / "events")
+        staged = features.stage_events(pipeline, self._ticks, platform, versions, only, ranges, folder.below("events"))
         work = partial(score_pieces, pipeline, self._ticks, platform, versions, by, only, staged, folder)
         pieces = list(enumerate(ranges))
         done = list(compute_of(platform.settings).map(work, pieces, f"scores of {pipeline.name}, {self._tick}"))
         if (scored := sum(one.rows for one in done)) != rows:
             raise RowsLost(f"{pipeline.name}: {self._tick}: {scored:,} rows were scored of {rows:,}; nothing was written")
-        return RowFiles(tuple(_file(folder, number) for number, _ in pieces), rows), done
+        return RowFiles(folder, tuple(_file(number) for number, _ in pieces), rows), done
 
 
 def too_large(pipeline: Pipeline, tick: Tick, ticks: TickRange, platform: Platform) -> int | None:
@@ -161,7 +163,7 @@ def score_pieces(
     by: Answerer,
     only: tuple[str, ...] | None,
     staged: tuple[StagedGroup, ...],
-    folder: Path,
+    folder: Exchange,
     pieces: Iterator[tuple[int, KeyRange]],
 ) -> Iterator[PieceScored]:
     """Write the predictions of each piece to a file of its number. Work of `Compute.map`."""
@@ -170,7 +172,7 @@ def score_pieces(
         built = features.build(pipeline, ticks, platform, versions=versions, only=only, keys=keys, staged=computed)
         made, done = _answered(pipeline, built, by)
         if made is not None:
-            with replacing(_file(folder, number), clean=False) as being_made:
+            with folder.writing(_file(number)) as being_made:
                 pq.write_table(prediction_rows(pipeline, made), being_made)
         del built, made  # before the next piece is read: one at a time
         yield done
@@ -193,13 +195,8 @@ def _answered(pipeline: Pipeline, built: features.FeatureSet, by: Answerer) -> t
 @lru_cache(MODELS_KEPT)
 def _model(files: ModelFiles) -> Any:
     """The model, loaded once by each process that computes pieces."""
-    if not files.folder.is_dir():
-        raise NotComputed(
-            f"{files.folder} with version {files.ref.version} of {files.ref.name} is not there: put MLPROD_HOME on storage "
-            "that driver and executors reach by the same path"
-        )
-    return load_files(files.ref, files.folder)
+    return load_files(files.ref, files.folder.local(partial(kept_copy, files.ref)))
 
 
-def _file(folder: Path, number: int) -> Path:
-    return folder / f"{number:05d}.parquet"
+def _file(number: int) -> str:
+    return f"{number:05d}.parquet"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from mlprod_tasks.declaration import Pipeline, Tick, TickRange
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.compute import NotComputed
-from mlprod_tasks.platform.files import scratch_folder
+from mlprod_tasks.platform.compute.open_exchange import exchange
 from mlprod_tasks.platform.ledger import Fallback, FallbackCause, Promotion, Scoring
 from mlprod_tasks.platform.row_files import RowFiles, parts_of
 from mlprod_tasks.promotion.fallback_switch import sentence, switched
@@ -68,7 +68,7 @@ def score(pipeline: Pipeline, tick: Tick, platform: Platform, *, as_of: bool = F
         return _store(
             pipeline, tick, ticks, _answer(pipeline, tick, platform, as_of, AtOnce(pipeline, tick, ticks, platform)), platform
         )
-    with scratch_folder(platform.settings.home / "exchange" / "scores") as folder:
+    with exchange(platform.settings, "scores") as folder:
         way = InPieces(pipeline, tick, ticks, platform, rows, folder)
         return _store(pipeline, tick, ticks, _answer(pipeline, tick, platform, as_of, way), platform)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import groupby
@@ -24,6 +24,7 @@ from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.features.staged_values import StagedGroup, StagedPiece
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.compute import compute_of
+from mlprod_tasks.platform.compute.open_exchange import exchange
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.files import scratch_folder
 from mlprod_tasks.platform.sql import identifier
@@ -79,19 +80,18 @@ def training_rows(
         counts |= (its := sizes.rows_to_score(ticks))
         parts += [(name, part) for part in row_pieces(pipeline, parts_of(ticks, its), its, platform, versions)]
     rows: list[int] = []
-    with scratch_folder(platform.settings.home / "exchange" / "training") as folder:
-        for number, (too_many_events, batch) in enumerate(_batches(pipeline, parts, versions, platform)):
+    for too_many_events, batch in _batches(pipeline, parts, versions, platform):
+        with ExitStack() as held:
             staged: tuple[StagedGroup, ...] = ()
             if too_many_events:
                 ranges = [part.keys or all_keys(pipeline) for _, part in batch]
-                own = folder / str(number)
+                own = held.enter_context(exchange(platform.settings, "training"))
                 staged = features.stage_events(pipeline, batch[0][1].ticks, platform, versions, None, ranges, own)
             work = partial(_rows_of_parts, pipeline, as_of, versions, platform, staged)
             what = f"training rows of {pipeline.name}"
             for made in compute_of(platform.settings).map(work, list(enumerate(batch)), what):
                 rows.append(made.count)
                 yield made
-            shutil.rmtree(folder / str(number), ignore_errors=True)
     check_rows(pipeline, [part for _, part in parts], rows, counts)
 
 

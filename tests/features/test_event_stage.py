@@ -21,8 +21,12 @@ from mlprod_tasks.features.key_ranges import key_ranges
 from mlprod_tasks.features.staged_values import EventGroup, StagedPiece
 from mlprod_tasks.platform import Platform
 from mlprod_tasks.platform.compute import Piece, Result, Work
+from mlprod_tasks.platform.compute.bucket_exchange import BucketExchange
+from mlprod_tasks.platform.compute.exchange import Exchange, FolderExchange
 from mlprod_tasks.platform.engine import engine
+from mlprod_tasks.platform.settings import from_environment
 from tests.support.late_rows import AGGREGATES, random_late_shop
+from tests.support.object_storage import Bucket
 
 Shop = Any  # of tests/support/feature_shop.py
 DAY = date(2013, 6, 9)
@@ -39,13 +43,17 @@ def utc(hour: float) -> datetime:
     return datetime(2013, 6, 9, tzinfo=UTC) + hour * HOUR
 
 
-def in_parts(shop: Shop, folder: Path, event_rows: int, pieces: int) -> tuple[pa.Table, tuple[event_stage.StagedGroup, ...]]:
+def in_parts(
+    shop: Shop, folder: Path | Exchange, event_rows: int, pieces: int
+) -> tuple[pa.Table, tuple[event_stage.StagedGroup, ...]]:
     """The features of the tick, of which each piece reads the trailing ones from what was computed before."""
     platform = Platform(replace(shop.platform.settings, event_rows=event_rows))
     ticks = shop.pipeline.schedule.range(DAY)
     versions = features.pinned(shop.pipeline, platform)
     _, ranges = key_ranges(shop.pipeline, ticks, platform, versions, pieces)
-    staged = features.stage_events(shop.pipeline, ticks, platform, versions, None, ranges, folder)
+    staged = features.stage_events(
+        shop.pipeline, ticks, platform, versions, None, ranges, FolderExchange(folder) if isinstance(folder, Path) else folder
+    )
     built = [
         features.build(shop.pipeline, ticks, platform, versions=versions, keys=keys, staged=StagedPiece(staged, number))
         for number, keys in enumerate(ranges)
@@ -92,9 +100,8 @@ def test_the_bucket_of_an_event_is_that_of_its_key_however_many_threads_look_for
     skewed(shop, SUMS)
     in_parts(shop, tmp_path, 100, pieces=1)
     product = pa.array(np.array(["tea", "milk", "sugar"])[np.random.default_rng(1).integers(0, 3, 600_000)])
-    group = EventGroup(
-        0, shop.pipeline.table("payments"), (SUMS,), 0, 1, shop.pipeline.schedule.range(DAY), False, (0, 0), 64, tmp_path
-    )
+    ticks, written = shop.pipeline.schedule.range(DAY), FolderExchange(tmp_path)
+    group = EventGroup(0, shop.pipeline.table("payments"), (SUMS,), 0, 1, ticks, False, (0, 0), 64, written)
     with engine(threads=2) as connection:
         found = event_stage._with_bucket(group, pa.table({"key_product": product, "n": np.arange(600_000)}), connection)
     assert found["key_product"].equals(pa.chunked_array([product]).take(found["n"]))
@@ -115,6 +122,21 @@ def test_every_aggregate_has_the_bits_of_one_process(
     assert made.num_rows == 90
     the_same(made, at_once(shop))
     assert not list((tmp_path / "events").glob("events-*")), "events are deleted as soon as they are aggregated"
+
+
+def test_parts_that_are_exchanged_in_a_bucket_have_the_same_bits(
+    shop: Shop, tmp_path: Path, bucket: Bucket, caplog: pytest.LogCaptureFixture
+) -> None:
+    heavy = replace(SHORT, windows=(ml.EVER, ml.hours(2)), aggregates=(ml.Last("amount"), ml.Std("amount")))
+    skewed(shop, heavy, SUMS)
+    given = {"MLPROD_HOME": str(tmp_path / "home"), "MLPROD_CONNECTION_LAKE": bucket.connection()}
+    folder = BucketExchange(f"{bucket.url}/lake", "events", from_environment(given))
+    made, staged = in_parts(shop, folder, 200, 2)
+    the_same(made, at_once(shop))
+    assert [len(one.done) > 2 for one in staged] == [True, True]
+    assert "261 rows in the window have customer 1, more than MLPROD_EVENT_ROWS" in caplog.text
+    assert not [key for key in folder._written() if "/events-" in key]
+    assert list((tmp_path / "home" / "exchange").iterdir()) == []
 
 
 def test_rows_that_came_late_are_seen_by_the_same_rows(shop: Shop, tmp_path: Path) -> None:

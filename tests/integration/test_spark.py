@@ -28,6 +28,7 @@ from mlprod_tasks.monitoring import tick_rows
 from mlprod_tasks.operations.doctor import check_installation
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.compute import compute_of
+from mlprod_tasks.platform.compute.exchange import FolderExchange
 from mlprod_tasks.platform.compute.same_code import hosts
 from mlprod_tasks.platform.compute.spark import ExecutorsDiffer, compute_piece
 from mlprod_tasks.platform.lake import TableMissing
@@ -81,7 +82,9 @@ def test_events_of_a_tick_are_aggregated_in_parts_as_in_one_process(
     versions = features.pinned(flights_pipeline, real_year, only=only)
     platform = Platform(replace(on_spark.settings, event_rows=10_000))
     rows, ranges = key_ranges(flights_pipeline, ticks, platform, versions, 2)
-    staged = features.stage_events(flights_pipeline, ticks, platform, versions, only, ranges, tmp_path / "home" / "events")
+    staged = features.stage_events(
+        flights_pipeline, ticks, platform, versions, only, ranges, FolderExchange(tmp_path / "home" / "events")
+    )
     assert len(staged) == 1
     assert len(staged[0].done) > 3
     read = partial(features.build, flights_pipeline, ticks, real_year, versions=versions, only=only)
@@ -236,5 +239,5 @@ def test_an_executor_with_other_code_is_refused(tmp_path: Path) -> None:
 
     other = code_here() | {"duckdb": "1.0.0"}
     with pytest.raises(ExecutorsDiffer, match=r"duckdb \S+ instead of 1\.0\.0.*requirements\.lock"):
-        compute_piece(0, b"", other, tmp_path)
+        compute_piece(0, b"", other, FolderExchange(tmp_path))
     assert pa.__version__ == code_here()["pyarrow"]

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from mlprod_tasks.platform import Platform
-from mlprod_tasks.platform.compute import Local, compute_of, spark
+from mlprod_tasks.platform.compute import Compute, Local, compute_of, spark
+from mlprod_tasks.platform.compute.exchange import ExchangeNotShared, FolderExchange
 from mlprod_tasks.platform.compute.same_code import code_here, differences
-from mlprod_tasks.platform.compute.spark import ExchangeNotShared, Spark, SparkUnreachable
+from mlprod_tasks.platform.compute.spark import Spark, SparkUnreachable
 from mlprod_tasks.platform.settings import SettingMissing, from_environment
 from tests.support.paths import REPOSITORY
 
@@ -24,8 +25,12 @@ def squares(numbers: Iterator[int]) -> Iterator[int]:
         yield number * number
 
 
-def compute(**given: str) -> object:
+def compute(**given: str) -> Compute:
     return compute_of(from_environment(given))
+
+
+def on_spark(master: str, home: Path) -> Compute:
+    return compute(MLPROD_ENGINE="spark", MLPROD_SPARK_MASTER=master, MLPROD_HOME=str(home))
 
 
 def test_without_a_setting_pieces_run_here_in_their_order_each_when_it_is_asked_for() -> None:
@@ -52,26 +57,26 @@ def test_an_engine_that_is_none_is_refused_with_those_there_are() -> None:
 def test_a_master_must_be_named_and_answer(tmp_path: Path) -> None:
     assert isinstance(compute(MLPROD_ENGINE="spark", MLPROD_SPARK_MASTER="local[2]"), Spark)
     with pytest.raises(SettingMissing, match=r"set MLPROD_SPARK_MASTER, such as spark://host:7077"):
-        list(Spark("", tmp_path).map(squares, [1], "numbers"))
+        list(on_spark("", tmp_path).map(squares, [1], "numbers"))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         nobody = f"127.0.0.1:{taken.getsockname()[1]}"  # bound, and nobody listens
         for master in (f"spark://{nobody}", f"sc://{nobody}/;user_id=ada", f"spark://{nobody},{nobody}"):
             with pytest.raises(SparkUnreachable, match=f"no Spark master answers at {nobody}"):
-                list(Spark(master, tmp_path).map(squares, [1], "numbers"))
+                list(on_spark(master, tmp_path).map(squares, [1], "numbers"))
     with pytest.raises(SparkUnreachable, match="no Spark master answers at nowhere"):
-        list(Spark("spark://nowhere", tmp_path).map(squares, [1], "numbers"))
-    assert list(tmp_path.iterdir()) == []
+        list(on_spark("spark://nowhere", tmp_path).map(squares, [1], "numbers"))
+    assert list((tmp_path / "exchange").iterdir()) == []
 
 
 def test_without_java_it_is_said_where_it_was_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     with pytest.raises(SettingMissing, match=rf"needs Java 17 or newer: JAVA_HOME is {tmp_path}"):
-        list(Spark("local[1]", tmp_path).map(squares, [1], "numbers"))
+        list(on_spark("local[1]", tmp_path).map(squares, [1], "numbers"))
     monkeypatch.delenv("JAVA_HOME")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SettingMissing, match="no `java` is on the PATH"):
-        list(Spark("local[1]", tmp_path).map(squares, [1], "numbers"))
+        list(on_spark("local[1]", tmp_path).map(squares, [1], "numbers"))
 
 
 def test_without_pyspark_it_is_said_how_to_get_it_and_nothing_of_it_is_imported_unasked(tmp_path: Path) -> None:
@@ -96,7 +101,7 @@ else:
 
 def test_results_that_are_not_there_mean_that_the_folder_is_not_shared(tmp_path: Path) -> None:
     with pytest.raises(ExchangeNotShared, match="put MLPROD_HOME on storage"):
-        spark._read(tmp_path / "1" / "0.pickle", tmp_path)
+        spark._read(0, FolderExchange(tmp_path / "1"))
 
 
 def test_a_platform_that_is_sent_reaches_the_lake_and_takes_no_secret_along(tmp_path: Path) -> None:

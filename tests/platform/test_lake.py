@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, timedelta
 from functools import partial
@@ -22,6 +22,7 @@ from deltalake import DeltaTable, Schema, write_deltalake
 from deltalake.exceptions import DeltaError
 
 from mlprod_tasks.platform import lake as lake_module
+from mlprod_tasks.platform.compute.exchange import Exchange
 from mlprod_tasks.platform.files import DiskFull
 from mlprod_tasks.platform.lake import Lake, TableMissing
 from mlprod_tasks.platform.lake_columns import RowsRefused
@@ -97,7 +98,7 @@ def in_files(folder: Path, of: pa.Table, most: int = 2) -> RowFiles:
     files = [folder / f"{uuid.uuid4().hex}.parquet" for _ in range(0, max(1, of.num_rows), most)]
     for number, file in enumerate(files):
         pq.write_table(of.slice(most * number, most), file)
-    return RowFiles(tuple(files), of.num_rows)
+    return RowFiles.here(files, of.num_rows)
 
 
 def test_files_become_rows_as_they_are_and_in_their_order(lake: Lake, tmp_path: Path) -> None:
@@ -105,8 +106,8 @@ def test_files_become_rows_as_they_are_and_in_their_order(lake: Lake, tmp_path: 
     numbered = rows([1], per_tick=5).drop_columns(["value"]).append_column("value", pa.array(range(5)))
     files = in_files(tmp_path, numbered)
     assert lake.replace_ticks("t", ticks(1), files).rows == 5
-    for file in files.files:
-        file.unlink()
+    for file in files.names:
+        Path(file).unlink()
     assert lake.rows("t", [FIRST + timedelta(days=1)])["value"].to_pylist() == [0, 1, 2, 3, 4]
     assert read(lake, "SELECT tick, count(*) FROM t GROUP BY ALL ORDER BY ALL") == [(FIRST, 3), (FIRST + timedelta(days=1), 5)]
     assert lake.rows_of_ticks("t") == {FIRST: 3, FIRST + timedelta(days=1): 5}
@@ -147,9 +148,9 @@ def test_files_that_are_no_rows_of_the_tick_are_refused_and_change_nothing(
     with pytest.raises(RowsRefused, match="one file has rows of tick 2013-06-01 to 2013-06-02"):
         lake.replace_ticks("t", ticks(0, 1), in_files(tmp_path, rows([0, 1]), most=6))
     for sizes, why in ((pa.array([1.5] * 3), "files have columns of different types"), (pa.nulls(3), "no column of the type")):
-        both = [in_files(tmp_path, rows([0], size=of), most=3).files[0] for of in (pa.array([1] * 3), sizes)]
+        both = [Path(in_files(tmp_path, rows([0], size=of), most=3).names[0]) for of in (pa.array([1] * 3), sizes)]
         with pytest.raises(RowsRefused, match=why):
-            lake.replace_ticks("t", ticks(0), RowFiles(tuple(both), 6))
+            lake.replace_ticks("t", ticks(0), RowFiles.here(both, 6))
     assert lake.version("t") == kept.version
     assert lake.rows("t").num_rows == 6
 
@@ -163,8 +164,8 @@ def test_files_that_are_overtaken_by_another_writer_of_the_tick_are_there_once(
         lake.replace_ticks("t", ticks(8 if before == "the tick" else 0), rows([8 if before == "the tick" else 0]))
     placed, opened = Folder.place, []
 
-    def overtaken(storage: Folder, files: Iterable[tuple[str, Path]]) -> None:
-        placed(storage, files)
+    def overtaken(storage: Folder, folder: Exchange, files: Sequence[tuple[str, str]]) -> None:
+        placed(storage, folder, files)
         monkeypatch.setattr(Folder, "place", placed)
         real = Lake._open
 

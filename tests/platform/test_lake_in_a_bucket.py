@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mlprod_tasks.platform import Platform, lake_storage
+from mlprod_tasks.platform.compute.bucket_exchange import BucketExchange
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.lake import Lake, TableMissing, listed
 from mlprod_tasks.platform.object_storage import client
@@ -80,10 +81,27 @@ def test_files_become_rows_in_the_bucket_as_they_are(lake: Callable[..., Lake], 
     files = tuple(tmp_path / f"{start}.parquet" for start in (10, 20))
     for start, file in zip((10, 20), files, strict=True):
         pq.write_table(rows(FIRST, FIRST, start=start), file)
-    written = lake().replace_ticks("t", SHOP.schedule.range(FIRST), RowFiles(files, 4))
+    written = lake().replace_ticks("t", SHOP.schedule.range(FIRST), RowFiles.here(files, 4))
     assert written.version == lake().version("t")
     assert counted(lake(home="another"), "t") == [(FIRST, 62), (FIRST + DAY, 1)]
     assert lake().rows("t", [FIRST])["n"].to_pylist() == [10, 11, 20, 21]
+
+
+@pytest.mark.parametrize("copies", [True, False])
+def test_files_that_are_in_the_bucket_are_copied_there_or_fetched_and_put(
+    lake: Callable[..., Lake], bucket: Bucket, proxy: FaultyProxy, tmp_path: Path, copies: bool
+) -> None:
+    given = {"MLPROD_HOME": str(tmp_path), "MLPROD_CONNECTION_LAKE": bucket.connection()}
+    folder = BucketExchange(f"{bucket.url}/a/lake", "pieces", from_environment(given))
+    for name in ("0", "1"):
+        with folder.writing(name) as file:
+            pq.write_table(rows(FIRST, FIRST, start=int(name)), file)
+    if not copies:
+        proxy.befall("unimplemented", "PUT", "/part-", times=2)
+    lake(proxy.port).replace_ticks("t", SHOP.schedule.range(FIRST), RowFiles(folder, ("0", "1"), 4))
+    assert proxy.befallen() == (0 if copies else 2)
+    assert sum(method == "PUT" and "/part-" in path for method, path, _ in proxy.seen()) == (2 if copies else 4)
+    assert lake().rows("t", [FIRST])["n"].to_pylist() == [0, 1, 1, 2]
 
 
 def test_writers_of_one_table_at_once_lose_nothing_and_double_nothing(lake: Callable[..., Lake]) -> None:

@@ -87,7 +87,7 @@ def test_a_damaged_copy_is_fetched_again(registry, flights_pipeline):
 
 
 def test_copies_that_were_not_used_for_days_make_room_and_are_fetched_again(registry, flights_pipeline, monkeypatch):
-    monkeypatch.setattr("mlprod_tasks.platform.registry.MOST_COPIES", 2)
+    monkeypatch.setattr("mlprod_tasks.platform.model_copies.MOST_COPIES", 2)
     refs = [registered(registry, flights_pipeline, run) for run in "abcd"]
     folder, days_ago = registry.home / "models" / refs[0].name, time.time() - 3 * 24 * 3600
     for ref in refs[:3]:

@@ -42,7 +42,7 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "busy":
             self._answer(503, {}, BUSY)
             return
-        if fault == "unimplemented" and self.headers.get("If-None-Match"):
+        if fault == "unimplemented" and (self.headers.get("If-None-Match") or self.headers.get("X-Amz-Copy-Source")):
             self._answer(501, {}, UNIMPLEMENTED)
             return
         if fault == "dropped":

@@ -83,7 +83,7 @@ class FaultyProxy:
 
         fault: 'busy' is answered 503, 'lost' is done but not answered, 'cut' gets half of an answer, 'dropped' is neither done
         nor answered, 'unconditional' loses its condition, 'unimplemented' is answered 501 if it
-        has one; a number of seconds is waited before it is passed on.
+        has one or asks for a copy; a number of seconds is waited before it is passed on.
         """
         said = json.dumps({"fault": fault, "method": method, "path": path, "times": times})
         assert _ask(self.port, "POST", CONTROL, said.encode())[0] == 200

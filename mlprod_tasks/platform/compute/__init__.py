@@ -6,6 +6,7 @@ The same code computes a piece either way, and results come in the order of the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def compute_of(settings: Settings) -> Compute:
     """What MLPROD_ENGINE asks for."""
     if settings.engine == "local":
         return Local()
+    from mlprod_tasks.platform.compute.open_exchange import exchange
     from mlprod_tasks.platform.compute.spark import Spark
 
-    return Spark(settings.spark_master, settings.home / "exchange")
+    return Spark(settings.spark_master, partial(exchange, settings, "pieces"))

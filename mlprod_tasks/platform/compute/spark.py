@@ -1,7 +1,7 @@
 """Run pieces on the executors of a Spark cluster: one Spark task a piece, which Spark runs again if its executor is lost.
 
-Results go through files in a folder that driver and executors share, one a piece, so that the driver holds one at a time. Spark
-is told only that they are there.
+Results go through files that driver and executors exchange, one a piece, so that the driver holds one at a time. Spark is told
+only that they are there.
 """
 
 from __future__ import annotations
@@ -13,17 +13,16 @@ import shutil
 import socket
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from mlprod_tasks.platform.compute import NotComputed, Piece, Result, Work
+from mlprod_tasks.platform.compute.exchange import Exchange, ExchangeUnreachable
 from mlprod_tasks.platform.compute.same_code import code_here, differences
-from mlprod_tasks.platform.files import replacing, scratch_folder
 from mlprod_tasks.platform.settings import SettingMissing
 from mlprod_tasks.platform.threads import limit_threads
 
@@ -45,10 +44,6 @@ class ExecutorsDiffer(NotComputed, RuntimeError):
     """An executor has other code than the driver, so its bits may differ. The message says what."""
 
 
-class ExchangeNotShared(NotComputed, RuntimeError):
-    """Executors wrote results to the home folder, and the driver does not find them: it is not the same folder."""
-
-
 class SparkMissing(NotComputed, SettingMissing):
     """What Spark needs here is missing: its package, Java, or the master's address. The message says which."""
 
@@ -61,27 +56,27 @@ class Spark:
     """A Spark cluster.
 
     master: spark://host:port, local[N], local-cluster[N,cores,MB], or sc://host:port of a Spark Connect server. Everything else
-    is configured as usual, in spark-defaults.conf. exchange: a folder that executors and driver reach by the same path.
+    is configured as usual, in spark-defaults.conf. exchange: makes the folder through which results go.
     """
 
-    def __init__(self, master: str, exchange: Path) -> None:
+    def __init__(self, master: str, exchange: Callable[[], AbstractContextManager[Exchange]]) -> None:
         self._master, self._exchange = master, exchange
 
     def map(self, work: Work[Piece, Result], pieces: Sequence[Piece], what: str) -> Iterator[Result]:
         """See `Compute.map`. Raises: SparkMissing, SparkUnreachable, ExecutorsDiffer, ExchangeNotShared,
-        SparkGaveUp.
+        ExchangeUnreachable, SparkGaveUp.
         """
         if not pieces:
             return
-        with scratch_folder(self._exchange / "pieces") as folder:
+        with self._exchange() as folder:
             with _session(self._master) as session:
                 log.info("%s: %d pieces on %s", what, len(pieces), self._master)
                 _run(session, work, pieces, folder)
             for number in range(len(pieces)):
-                yield _read(folder / f"{number}.pickle", self._exchange)
+                yield _read(number, folder)
 
 
-def _run(session: SparkSession, work: Work[Piece, Result], pieces: Sequence[Piece], folder: Path) -> None:
+def _run(session: SparkSession, work: Work[Piece, Result], pieces: Sequence[Piece], folder: Exchange) -> None:
     """Compute every piece into a file of `folder`."""
     sent = pickle.dumps((work, list(pieces)))
     here = code_here()
@@ -104,8 +99,8 @@ def _run(session: SparkSession, work: Work[Piece, Result], pieces: Sequence[Piec
     assert done == len(pieces)
 
 
-def compute_piece(number: int, sent: bytes, driver: dict[str, str], folder: Path) -> None:
-    """Compute one piece on an executor, and write its result, or what the work raised, to folder/<number>.pickle.
+def compute_piece(number: int, sent: bytes, driver: dict[str, str], folder: Exchange) -> None:
+    """Compute one piece on an executor, and write its result, or what the work raised, to <number>.pickle of the folder.
 
     What the work raises would be raised by a second attempt too, so Spark is not told of a failure.
     """
@@ -125,9 +120,8 @@ def compute_piece(number: int, sent: bytes, driver: dict[str, str], folder: Path
         outcome = ("result", result)
     except Exception as error:
         outcome = ("error", _sendable(error))
-    folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / f"{number}.pickle", clean=False) as being_made:
-        being_made.write_bytes(pickle.dumps(outcome, protocol=5))
+    with folder.writing(f"{number}.pickle") as file:
+        file.write_bytes(pickle.dumps(outcome, protocol=5))
 
 
 def _sendable(error: Exception) -> Exception:
@@ -138,14 +132,9 @@ def _sendable(error: Exception) -> Exception:
     return RuntimeError(f"{type(error).__name__}: {error}")
 
 
-def _read(file: Path, exchange: Path) -> Any:
-    try:
+def _read(number: int, folder: Exchange) -> Any:
+    with folder.reading(f"{number}.pickle") as (file,):
         kind, value = pickle.loads(file.read_bytes())  # noqa: S301  (written by `compute_piece`)
-    except FileNotFoundError:
-        raise ExchangeNotShared(
-            f"executors wrote their results to {exchange}, and they are not in that folder here: put MLPROD_HOME on storage "
-            "that driver and executors reach by the same path"
-        ) from None
     if kind == "error":
         raise value
     return value
@@ -248,8 +237,9 @@ def _plain(error: Exception) -> Exception:
     """An error of Spark in the words of what went wrong on an executor."""
     lines = [line.strip() for line in str(error).splitlines()]
     for line in lines:
-        if line.startswith(f"{ExecutorsDiffer.__module__}.{ExecutorsDiffer.__name__}: "):
-            return ExecutorsDiffer(line.partition(": ")[2])
+        for kind in (ExecutorsDiffer, ExchangeUnreachable):
+            if line.startswith(f"{kind.__module__}.{kind.__name__}: "):
+                return kind(line.partition(": ")[2])
         if "No module named 'mlprod_tasks'" in line:
             return ExecutorsDiffer("an executor has no mlprod: install it there, with the same requirements.lock")
         if "PYTHON_VERSION_MISMATCH" in line:

@@ -127,6 +127,22 @@ def download(client: ObjectStore, name: str, path: Path, tag: str | None = None)
     return int(answer.meta["size"])
 
 
+def copied(client: ObjectStore, name: str, to: str) -> bool:
+    """Let the storage copy a file within itself; False if it does not do that. Raises: errors of obstore, see `telling_why`."""
+    import obstore
+    from obstore.exceptions import BaseError, NotSupportedError
+
+    try:
+        obstore.copy(client, name, to)
+    except NotSupportedError:
+        return False
+    except BaseError as error:
+        if WITHOUT.search(str(error)):
+            return False
+        raise
+    return True
+
+
 def _options(place: Place) -> dict[str, str]:
     """What Delta's client and the other one are told alike, so that what is tried by one holds for commits by the other."""
     return {**place.options, **({"conditional_put": "etag"} if place.kind == "s3" else {})}

@@ -16,6 +16,7 @@ from mlprod_tasks.statistics.metrics import Estimate
 
 Floats = NDArray[np.float64]
 LEAST_WEIGHT = 1e-4  # an older tick is forgotten
+TOLD = 0.8  # the confidence of the interval that is told where a gain on average is enough
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,10 @@ class Folded:
     shift: float
 
     def wins(self, adapt: Adapt) -> bool:
-        """Whether it was better than the champion alone for certain."""
-        return self.tried >= adapt.fewest and self.gain is not None and self.gain.low > 0
+        """Whether it was better than the champion alone, as surely as is asked for."""
+        if self.gain is None or self.tried < adapt.fewest:
+            return False
+        return (self.gain.low if adapt.confidence else self.gain.value) > 0
 
 
 def folded(
@@ -127,7 +130,7 @@ def judged(
                 losses[of][name] = plain[of] + changes
     chosen = {at: _best(adapt, learners, [losses[of] for of in losses if of + delay <= at]) for at in (*losses, now)}
     alone, mine = np.array(list(plain.values())), np.array([losses[of][chosen[of]] for of in losses])
-    gain = ratio(alone - mine, alone, 1, coverage=adapt.confidence) if alone.sum() > 0 else None
+    gain = ratio(alone - mine, alone, 1, coverage=adapt.confidence or TOLD) if alone.sum() > 0 else None
     newest = _newest(evidence, adapt, now)
     learned = tuple(of for of in sorted(newest) if now - adapt.window <= of < now)
     parameters = tried[now][chosen[now]] if learned else tuple(kind.UNCHANGED)

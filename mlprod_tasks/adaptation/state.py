@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from mlprod_tasks.adaptation.evidence import evidence
-from mlprod_tasks.adaptation.fold import Folded, folded
+from mlprod_tasks.adaptation.fold import TOLD, Folded, folded
 from mlprod_tasks.adaptation.kinds import kind_of
 from mlprod_tasks.adaptation.layers import Layer
 from mlprod_tasks.adaptation.row_by_row import RowByRowLayer, learners_of
@@ -158,7 +158,7 @@ def _why(pipeline: Pipeline, adapt: Adapt, found: Folded, tick: TickName, newest
     measured = "squared error" if pipeline.task == "regression" else "log loss"
     gain = found.gain
     who = f"the learner {found.chosen!r}" if isinstance(found.chosen, str) else "it"
-    interval = f"{adapt.confidence:.0%} interval {-gain.high:+.1%} to {-gain.low:+.1%}"
+    interval = f"{adapt.confidence or TOLD:.0%} interval {-gain.high:+.1%} to {-gain.low:+.1%}"
     verdict = "" if found.wins(adapt) else ": it may well be no better than the champion alone"
     return f"on {format_count(found.tried, unit)} {who} changes the {measured} by {-gain.value:+.1%} ({interval}){verdict}{old}"
 

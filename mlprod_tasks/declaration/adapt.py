@@ -40,7 +40,8 @@ class Adapt:
     slopes: the lowest and the highest slope.
     window: how many ticks are looked back.
     fewest: on how many ticks the layer must have been tried before it may answer.
-    confidence: of the interval of what it gains in log loss, or squared error, drawn by ticks, which must lie above 0.
+    confidence: of the interval of what it gains in log loss, or squared error, drawn by ticks, which must lie above 0; 0 asks
+    for a gain on average. The layer is held close to the champion by `prior`, so that it costs little where it is not needed.
     learners: further candidates for a yes or no, or a number, that learn row by row.
     """
 
@@ -49,9 +50,9 @@ class Adapt:
     coverage: float = 0.8
     most: float = 1.5
     slopes: tuple[float, float] = (0.5, 1.5)
-    window: int = 56
+    window: int = 28
     fewest: int = 10
-    confidence: float = 0.8
+    confidence: float = 0.0
     learners: tuple[RowByRow, ...] = ()
 
     @property

@@ -1,5 +1,7 @@
 """Layers against other libraries; they stay bounded whatever outcomes are, and one row has the bits of many."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,8 +11,10 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.adaptation import classes, log_odds, numbers
-from mlprod_tasks.adaptation.fold import KnownTick, folded
+from mlprod_tasks.adaptation.fold import Folded, KnownTick, folded
 from mlprod_tasks.statistics.class_scores import ClassScores
+from mlprod_tasks.statistics.metrics import Estimate
+from tests.support.shop import SHOP
 
 WIDE = ml.Adapt(most=9.0, slopes=(0.01, 9.0))
 WEIGHTS = (0.25, 0.5, 1.0)
@@ -102,6 +106,18 @@ def test_any_outcomes_leave_a_layer_bounded_and_one_row_as_in_a_batch(seed, shar
     assert adapt.slopes[0] <= steep <= adapt.slopes[1]
     moved = numbers.layer((shift, steep), ())(1e3 * score).mean() - 1e3 * score.mean()
     assert abs(moved) <= adapt.most * 1e3 * score.std() + 1e-6
+
+
+def test_a_gain_on_average_is_enough_unless_confidence_is_asked_for():
+    def folded_with(gain: Estimate) -> Folded:
+        return Folded((0.1, 1.0), 7.0, (0,), 400, 10, gain, 0.1)
+
+    likely, unlikely, sure = Estimate(0.01, -0.01, 0.03), Estimate(-0.01, -0.03, 0.01), Estimate(0.02, 0.01, 0.03)
+    assert [folded_with(one).wins(ml.Adapt()) for one in (likely, unlikely, sure)] == [True, False, True]
+    assert [folded_with(one).wins(ml.Adapt(confidence=0.8)) for one in (likely, unlikely, sure)] == [False, False, True]
+    assert not folded_with(sure).wins(ml.Adapt(fewest=11))
+    with pytest.raises(ValueError, match="confidence 1 must be 0 or more, and less than 1"):
+        replace(SHOP, adapt=ml.Adapt(confidence=1.0))
 
 
 def test_what_is_known_fades_by_its_half_life_until_nothing_is_left():

@@ -74,5 +74,5 @@ def _number_problems(adapt: Adapt) -> Iterator[str]:
         yield f"adapt.fewest {adapt.fewest}: give at least 2: one tick does not tell how much ticks differ"
     if adapt.window < adapt.fewest:
         yield f"adapt.window {adapt.window} is less than adapt.fewest {adapt.fewest}: the layer would never answer"
-    if not 0 < adapt.confidence < 1:
-        yield f"adapt.confidence {adapt.confidence:g} must lie between 0 and 1"
+    if not 0 <= adapt.confidence < 1:
+        yield f"adapt.confidence {adapt.confidence:g} must be 0 or more, and less than 1"

@@ -9,6 +9,7 @@ BENCHMARKS = (
     "features",
     "first_look",
     "small_ticks",
+    "large_tick",
     "aggregates",
     "training",
     "training_memory",

@@ -230,6 +230,13 @@ class PostgreSQL:
             with suppress(psutil.NoSuchProcess):
                 one.send_signal(number)
 
+    def processor_seconds(self) -> float:
+        """Of the server and all its processes, those that have ended included."""
+        first = psutil.Process(self._server.get_pid())
+        ended = first.cpu_times()
+        alive = [one.cpu_times() for one in (first, *first.children(recursive=True))]
+        return sum(one.user + one.system for one in alive) + ended.children_user + ended.children_system
+
     def start(self) -> None:
         self._server.start()
 

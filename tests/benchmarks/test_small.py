@@ -33,6 +33,7 @@ TOGETHER = {
     "experiments": r"\| obrien_fleming \| \d+\.\d% \|",
     "experiment_reading": r"\| reading with all checks \| \d+\.\d",
     "first_look": r"\| measure \| 2 \| \d+\.\d",
+    "large_tick": r"\| measure \| \d+\.\d\d",
     "small_ticks": r"\| audit \| \d+\.\d\d s",
     "seasons": r"\| and both \| \d+ of \d+",
     "commands": r"\| measure \| \d+\.\d\d",

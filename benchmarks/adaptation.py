@@ -14,7 +14,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,8 +28,9 @@ from benchmarks.hindsight import Replayed
 from benchmarks.size import sized
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import features
-from mlprod_tasks.adaptation.fold import Evidence, Folded, KnownTick, judged, tried_layers
+from mlprod_tasks.adaptation.fold import Evidence, Folded, KnownTick, Learners, judged, tried_layers
 from mlprod_tasks.adaptation.kinds import kind_of
+from mlprod_tasks.adaptation.row_by_row import kept_rows, learners_of, numbers_of
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.models import decision_value
 from mlprod_tasks.models.feature_frame import outcome_of
@@ -42,6 +43,9 @@ Floats = NDArray[np.float64]
 BLOCK = 14
 CHOSEN_ON = date(2013, 6, 30)  # the last tick on which defaults were chosen
 ADAPT = sized(ml.Adapt(), ml.Adapt(half_life=3.0, fewest=2, window=4))
+# Learners that take row by row, beside it: of the weather when the tick is scored, at three rates.
+WEATHER = ("dep_hour", "weather_precip", "weather_visib", "weather_wind_speed", "weather_pressure")
+LEARNERS = tuple(ml.RowByRow(WEATHER, rate, f"weather at {rate:g}") for rate in (0.0003, 0.001, 0.003))
 
 
 class Replay(Protocol):
@@ -98,7 +102,9 @@ def print_adaptation(replayed: Replayed, others: Sequence[tuple[str, Platform]] 
         print(f"{pipeline.value.unit} per 1,000 | change of it |\n| --- | --- | --- | --- | --- | --- | --- |")
         beside = copy(replayed)
         beside.platform = platform
-        ways = adapted(beside, ADAPT, year, versions)
+        ways: Sequence[Scores] = adapted(beside, ADAPT, year, versions)
+        _, *learned = adapted(beside, replace(ADAPT, learners=LEARNERS), year, versions)
+        ways = [*ways, *(replace(one, name=f"{one.name}, with learners") for one in learned)]
         for part, ticks in parts(replayed.days):
             for way in ways:
                 print(f"| {part}, {way.name} | {cells(year, way, ways[0], ticks)} |")
@@ -120,30 +126,42 @@ def adapted(replayed: Replay, adapt: ml.Adapt, year: Year, versions: Sequence[in
     answers = {way: np.zeros(len(year.days), bool) for way in WAYS}
     for version in sorted(set(versions)):
         model, ticks = replayed.model(version), [tick for tick, one in enumerate(versions) if one == version]
-        evidence = evidence_of(replayed, year, version, ticks[-1])
-        tried = tried_layers(kind, adapt, evidence, range(min(evidence), ticks[-1] + 1))
+        learners = learners_of(replace(pipeline, adapt=adapt), model.feature_names)
+        evidence = evidence_of(replayed, adapt, year, version, ticks[-1])
+        tried = tried_layers(kind, adapt, evidence, range(min(evidence), ticks[-1] + 1), learners)
         for tick in ticks:
             mine = slice(*np.searchsorted(year.at, [tick, tick + 1]))
             if mine.start == mine.stop:
                 continue
             some = replayed.rows.slice(mine.start, mine.stop - mine.start)
-            own, found = model.predict(some), judged(kind, adapt, evidence, delay, tick, tried)
+            own, found = model.predict(some), judged(kind, adapt, evidence, delay, tick, tried, learners)
+            layer = layer_of(kind, found, learners, numbers_of(some, adapt.features))
             for way, decide in WAYS.items():
                 answers[way][tick] = decide(found, adapt)
-                said = model.decided(some, kind.layer(found.parameters, ())(own.score)) if answers[way][tick] else own
+                said = model.decided(some, layer(own.score)) if answers[way][tick] else own
                 worth = decision_value.worth(pipeline.value, some, said.score, year.outcome[mine])
                 score[way][mine], value[way][mine] = said.score, worth.of(said.decision)
     first, second, third = (Scores(way, score[way], value[way], answers[way]) for way in WAYS)
     return first, second, third
 
 
-def evidence_of(replayed: Replay, year: Year, version: int, last: int) -> Evidence:
+def layer_of(kind: Any, found: Folded, learners: Learners, values: Sequence[Floats]) -> Callable[[Floats], Floats]:
+    """What the layer of a tick makes of the champion's scores. values: of each feature that learners read, by row."""
+    if not isinstance(found.chosen, str):
+        layer: Callable[[Floats], Floats] = kind.layer(found.parameters, ())
+        return layer
+    one = learners[found.chosen]
+    by_row = one.layer(found.parameters, one.declared.features)
+    return lambda score: by_row(score, [values[at] for at in one.at])
+
+
+def evidence_of(replayed: Replay, adapt: ml.Adapt, year: Year, version: int, last: int) -> Evidence:
     """What was known of a version's rows at each tick: from the first tick of its test on, which may lie before the year."""
     pipeline, kind = replayed.pipeline, kind_of(replayed.pipeline)
     key, delay, schedule = [*pipeline.entity_table.key, "tick"], pipeline.label_delay_ticks, pipeline.schedule
-    reference = replayed.reference_rows(version).select([*key, "score"])
+    reference = replayed.reference_rows(version).select([*key, *adapt.features, "score"])
     rows = replayed.rows.filter(pa.array((year.at <= last) & (replayed.rows["tick"].to_numpy() > last_tick(reference))))
-    later = rows.select(key).append_column("score", pa.array(replayed.model(version).predict(rows).score))
+    later = rows.select([*key, *adapt.features]).append_column("score", pa.array(replayed.model(version).predict(rows).score))
     scored = pa.concat_tables([reference, later])
     first, until = (pc.min_max(scored["tick"]).as_py()[end] for end in ("min", "max"))
     labels = features.labels(
@@ -159,8 +177,9 @@ def evidence_of(replayed: Replay, year: Year, version: int, last: int) -> Eviden
         for at in range(of + 1, of + delay + 1):
             start = schedule.tick(schedule.shift(day, at - of)).start
             known = mine.filter(known_by(pipeline, mine, start))
-            sums = kind.summed(known["score"].to_numpy(), outcome_of(known))
-            found.setdefault(at, {})[of] = KnownTick(n, known.num_rows, sums, at == of + delay)
+            score, outcome = known["score"].to_numpy(), outcome_of(known)
+            kept = kept_rows(score, outcome, numbers_of(known, adapt.features))
+            found.setdefault(at, {})[of] = KnownTick(n, known.num_rows, kind.summed(score, outcome), at == of + delay, kept)
     return found
 
 

@@ -214,17 +214,27 @@ def outcomes(rows: pa.Table) -> NDArray[np.bool_]:
 
 
 def print_alarms(pipeline: Pipeline, platform: Platform, days: Sequence[date]) -> None:
-    print("### What the monitor said\n\n| rule | action | ticks on which it fired |\n| --- | --- | --- |")
-    decisions = platform.ledger.all(Decision, pipeline=pipeline.name)
+    print("### What the monitor said\n\n| rule | action | ticks on which it was an alarm | ticks on which it was a note |")
+    print("| --- | --- | --- | ---: |")
+    decisions, never = platform.ledger.all(Decision, pipeline=pipeline.name), []
     for rule in pipeline.rules:
-        fired = [d.tick for d in decisions if any(one["rule"] == rule.name for one in d.rules)]
-        print(f"| {rule.name} | {rule.action} | {spans(fired)} |")
-    quiet = len(days) - sum(bool(d.rules) for d in decisions)
-    print(f"\n{quiet} of {len(days)} ticks without an alarm.\n")
+        found = [(d.tick, one["action"] == "note") for d in decisions for one in d.rules if one["rule"] == rule.name]
+        if found:
+            notes = sum(note for _, note in found)
+            print(f"| {rule.name} | {rule.action} | {spans([tick for tick, note in found if not note])} | {notes} |")
+        else:
+            never.append(rule.name)
+    quiet = len(days) - sum(map(alarmed, decisions))
+    print(f"\nNever: {', '.join(never)}.\n\n{quiet} of {len(days)} ticks without an alarm.\n")
     print("| trained as of | because | gates | test AUC |\n| --- | --- | --- | --- |")
     for one in sorted(platform.ledger.all(Training, pipeline=pipeline.name), key=lambda one: one.at):
         auc = one.metrics.get("roc_auc")
         print(f"| {one.as_of} | {why(one)} | {one.state} | {'' if auc is None else f'{auc:.3f}'} |")
+
+
+def alarmed(decision: Decision) -> bool:
+    """Whether any rule was more than a note."""
+    return any(one["action"] != "note" for one in decision.rules)
 
 
 def why(training: Training) -> str:
@@ -280,7 +290,7 @@ def drawn(pipeline: Pipeline, platform: Platform, rows: pa.Table, courses: Seque
     for one in courses:
         auc.plot(starts, [daily_auc(rows, one.score, mine) for mine in masks], color=colours[one.name], label=one.name)
         money.plot(starts, [worth(pipeline, rows, one, mine) for mine in masks], color=colours[one.name], label=one.name)
-    fired = [d for d in platform.ledger.all(Decision, pipeline=pipeline.name) if d.rules]
+    fired = [d for d in platform.ledger.all(Decision, pipeline=pipeline.name) if alarmed(d)]
     top = rate.get_ylim()[1]
     rate.plot([d.tick for d in fired], [top] * len(fired), "|", color=RED, markersize=9, label="an alarm")
     for axes in (rate, auc, money):

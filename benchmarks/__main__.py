@@ -16,6 +16,7 @@ BENCHMARKS = (
     "scoring",
     "monitoring",
     "drift_tools",
+    "foreign_estimates",
     "online",
     "serving",
     "parsing",

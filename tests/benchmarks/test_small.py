@@ -15,6 +15,7 @@ from tests.support.paths import REPOSITORY
 TOGETHER = {
     "monitoring": r"everything read of one partition.* \d+\.\d\d s",
     "drift_tools": r"\| mlprod \| \d+\.\d\d",
+    "foreign_estimates": r"\| made \| 5 \| what they meant on the reference \| 0\.\d+ \| 0\.\d+ \| \d of 5 \|",
     "event_parts": r"\| events, \d+ parts \| \d+ \| \d+ \| 1\.\d\dx \|",
     "joined_rows": r"\| the whole table \| \d+ \| \d\.\d \|",
     "aggregates": r"\| `Quantile` \| \d+ \|",
@@ -57,6 +58,7 @@ ELSEWHERE = {
     "elastic": "tests/integration/test_service.py",
     "spark_monitoring": "tests/integration/test_spark.py",
     "served_shop": "tests/integration/test_service.py",
+    "foreign_estimates_others": "benchmarks/foreign_estimates.py",
     "drift_tools_others": "benchmarks/drift_tools.py",  # in an environment of its own, made by `make bench`
 }
 

@@ -252,15 +252,16 @@ def _parts(group: EventGroup, counts: np.ndarray, platform: Platform) -> list[Ev
     log.info("%s by %s: %d events in %d parts", group.table.name, ", ".join(group.by), int(counts.sum()), len(parts))
     for part in parts:
         if part.others and part.events > most and len(part.buckets) == 1:
-            _warn(group, part, counts)
+            _warn(group, part, counts, platform)
     return parts
 
 
-def _warn(group: EventGroup, part: EventPart, counts: np.ndarray) -> None:
+def _warn(group: EventGroup, part: EventPart, counts: np.ndarray, platform: Platform) -> None:
     """Tell of a key that is too heavy to hold, with aggregates that need all of its events at once."""
     theirs = [f"key_{name}" for _, name in sorted(group.features[0].by.items())]
     names, columns = [group.events_file(chunk) for chunk in range(len(counts))], [*theirs, BUCKET]
-    with group.folder.reading(*names, where=_in(part.buckets), columns=columns) as files, engine() as connection:
+    reading = group.folder.reading(*names, where=_in(part.buckets), columns=columns)
+    with reading as files, engine(lake=platform.lake) as connection:
         *key, events = connection.execute(
             f"SELECT {', '.join(map(identifier, theirs))}, count(*) AS n FROM read_parquet({listed(map(str, files))}) "
             f"WHERE {BUCKET} = {part.buckets[0]} GROUP BY ALL ORDER BY n DESC LIMIT 1"

@@ -78,8 +78,13 @@ class SparkConnect(Server):
 
 
 @contextmanager
-def spark_cluster(folder: Path, workers: int = 2, memory: str = "1g") -> Iterator[SparkCluster]:
-    """A cluster whose workers have a core each. Sets what a driver in this process needs, and takes it back."""
+def spark_cluster(
+    folder: Path, workers: int = 2, memory: str = "1g", of_executors: Mapping[str, str] | None = None
+) -> Iterator[SparkCluster]:
+    """A cluster whose workers have a core each. Sets what a driver in this process needs, and takes it back.
+
+    of_executors: variables of their environment, which the driver's has not.
+    """
     with _spark_here(folder, REPOSITORY) as here, ExitStack() as running:
         master = SparkServer("spark-master", [MASTER], folder, here)
         running.enter_context(master)
@@ -87,7 +92,7 @@ def spark_cluster(folder: Path, workers: int = 2, memory: str = "1g") -> Iterato
         cluster = SparkCluster(master, [])
         for number in range(workers):
             arguments = [WORKER, "--cores", "1", "--memory", memory, "--work-dir", str(folder / "work"), cluster.url]
-            worker = SparkServer(f"spark-worker-{number}", arguments, folder, here)
+            worker = SparkServer(f"spark-worker-{number}", arguments, folder, {**here, **(of_executors or {})})
             running.enter_context(worker)
             worker.start()
             cluster.workers.append(worker)

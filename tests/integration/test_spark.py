@@ -28,6 +28,7 @@ from mlprod_tasks.monitoring import tick_rows
 from mlprod_tasks.operations.doctor import check_installation
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.compute import compute_of
+from mlprod_tasks.platform.compute.bucket_exchange import BucketExchange
 from mlprod_tasks.platform.compute.exchange import FolderExchange
 from mlprod_tasks.platform.compute.same_code import hosts
 from mlprod_tasks.platform.compute.spark import ExecutorsDiffer, compute_piece
@@ -37,6 +38,8 @@ from mlprod_tasks.platform.threads import threads_here
 from mlprod_tasks.scoring.score import score
 from mlprod_tasks.training.assemble import write_set
 from mlprod_tasks.training.split import windows
+from tests.support.object_storage import Bucket
+from tests.support.shop_in_a_bucket import in_a_bucket
 from tests.support.trained_shop import Shop
 
 FEBRUARY, MARCH = date(2013, 2, 1), date(2013, 3, 31)
@@ -44,8 +47,16 @@ SHOP_DAY = "2024-02-11"
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkCluster]:
-    with spark_cluster(tmp_path_factory.mktemp("spark")) as running:
+def home_of_executors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where executors keep what they fetch from a bucket."""
+    return tmp_path_factory.mktemp("executors")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory, home_of_executors: Path, s3_port: int) -> Iterator[SparkCluster]:
+    of_lake = Bucket("any", s3_port).connection()
+    theirs = {"MLPROD_HOME": str(home_of_executors), "MLPROD_CONNECTION_LAKE": of_lake}
+    with spark_cluster(tmp_path_factory.mktemp("spark"), of_executors=theirs) as running:
         yield running
         from pyspark.sql import SparkSession
 
@@ -193,6 +204,20 @@ def test_a_tick_in_pieces_has_the_scores_of_one_process(
     assert promoted_shop.platform.lake.version(names.predictions(promoted_shop.pipeline)) == done.delta_version
     assert predictions_of(promoted_shop).equals(here)
     assert list((spark.settings.home / "exchange").iterdir()) == []
+
+
+def test_executors_with_another_home_score_through_the_bucket_of_the_lake(
+    promoted_shop: Shop, pieces_of_a_shop: tuple[Platform, pa.Table], bucket: Bucket, home_of_executors: Path
+) -> None:
+    settings, here = pieces_of_a_shop[0].settings, pieces_of_a_shop[1]
+    given = {"MLPROD_ENGINE": "spark", "MLPROD_SPARK_MASTER": settings.spark_master, "MLPROD_SCORE_ROWS": "100"}
+    spark = in_a_bucket(promoted_shop, bucket, **given)
+    done = score(promoted_shop.pipeline, promoted_shop.tick(SHOP_DAY), spark)
+    assert (done.rows, done.fallback_reason) == (120, None)
+    name, tick = names.predictions(promoted_shop.pipeline), promoted_shop.tick(SHOP_DAY).name
+    assert spark.lake.rows(name, [tick]).sort_by("order_id").equals(here)
+    assert list((home_of_executors / "models").glob("*/*/MLmodel")), "executors kept a copy of the model"
+    assert not BucketExchange(spark.settings.lake, "_mlprod/shared/exchange", spark.settings)._written()
 
 
 def test_an_executor_that_is_killed_while_it_scores_doubles_nothing(

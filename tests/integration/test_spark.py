@@ -84,8 +84,8 @@ def test_features_are_those_of_one_process_file_by_file(
     assert list((tmp_path / "home" / "exchange").iterdir()) == []
 
 
-def test_events_of_a_tick_are_aggregated_in_parts_as_in_one_process(
-    real_year: Platform, on_spark: Platform, flights_pipeline: Pipeline, tmp_path: Path
+def test_events_of_a_tick_are_aggregated_in_parts_as_in_one_process_also_while_an_executor_is_killed(
+    real_year: Platform, on_spark: Platform, cluster: SparkCluster, flights_pipeline: Pipeline, tmp_path: Path
 ) -> None:
     ticks = flights_pipeline.schedule.range(MARCH)
     # Three airports have all departures, and two of them more than a part is to hold.
@@ -93,9 +93,20 @@ def test_events_of_a_tick_are_aggregated_in_parts_as_in_one_process(
     versions = features.pinned(flights_pipeline, real_year, only=only)
     platform = Platform(replace(on_spark.settings, event_rows=10_000))
     rows, ranges = key_ranges(flights_pipeline, ticks, platform, versions, 2)
-    staged = features.stage_events(
-        flights_pipeline, ticks, platform, versions, only, ranges, FolderExchange(tmp_path / "home" / "events")
-    )
+    list(compute_of(platform.settings).map(hosts, [0, 1], "executors that run"))
+    running, events, written = executors(cluster), tmp_path / "home" / "events", []
+
+    def kill() -> None:
+        while not (done := list(events.glob("events-0-*.parquet"))):
+            time.sleep(0.01)
+        running[0].kill()
+        written.append(len(done))
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    staged = features.stage_events(flights_pipeline, ticks, platform, versions, only, ranges, FolderExchange(events))
+    killer.join()
+    assert 0 < written[0] < 28, "the others were still to be written"
     assert len(staged) == 1
     assert len(staged[0].done) > 3
     read = partial(features.build, flights_pipeline, ticks, real_year, versions=versions, only=only)

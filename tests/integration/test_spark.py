@@ -218,8 +218,14 @@ def test_a_tick_in_pieces_has_the_scores_of_one_process(
 
 
 def test_executors_with_another_home_score_through_the_bucket_of_the_lake(
-    promoted_shop: Shop, pieces_of_a_shop: tuple[Platform, pa.Table], bucket: Bucket, home_of_executors: Path
+    promoted_shop: Shop,
+    pieces_of_a_shop: tuple[Platform, pa.Table],
+    cluster: SparkCluster,
+    bucket: Bucket,
+    home_of_executors: Path,
 ) -> None:
+    for one in executors(cluster):  # which may have the model in memory
+        one.kill()
     settings, here = pieces_of_a_shop[0].settings, pieces_of_a_shop[1]
     given = {"MLPROD_ENGINE": "spark", "MLPROD_SPARK_MASTER": settings.spark_master, "MLPROD_SCORE_ROWS": "100"}
     spark = in_a_bucket(promoted_shop, bucket, **given)

@@ -41,6 +41,7 @@ class Elsewhere:
 @pytest.fixture
 def scored_elsewhere(promoted_shop: Shop, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Platform:
     monkeypatch.setattr(key_ranges, "PIECE_ROWS", 40)
+    in_pieces._model.cache_clear()  # an earlier test may have left the model in memory
     monkeypatch.setenv("MLPROD_HOME", str(tmp_path / "executor"))
     monkeypatch.setenv("MLPROD_CONNECTION_LAKE", bucket.connection())
     return in_a_bucket(promoted_shop, bucket, MLPROD_ENGINE="spark", MLPROD_SCORE_ROWS="100")

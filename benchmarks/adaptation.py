@@ -4,7 +4,8 @@ Whatever the replay's champions scored is adapted as production would have done 
 if it would have been better on the ticks before, and that of a new champion starts from its test. Beside it, what the same
 layers had given if they had always answered. Defaults were chosen on ticks up to June.
 
-`python -m benchmarks.adaptation FOLDER`, after `python -m benchmarks.replay --home FOLDER`: tables in Markdown.
+`python -m benchmarks.adaptation FOLDER`, after `python -m benchmarks.replay --home FOLDER`: tables in Markdown, at last
+what other gates of the layer had given on the ticks up to June, by which the defaults of `ml.Adapt` were chosen.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,9 +45,21 @@ Floats = NDArray[np.float64]
 BLOCK = 14
 CHOSEN_ON = date(2013, 6, 30)  # the last tick on which defaults were chosen
 ADAPT = sized(ml.Adapt(), ml.Adapt(half_life=3.0, fewest=2, window=4))
+STRICT = replace(ADAPT, window=sized(56, 4), confidence=0.8)  # asks for a gain that is certain
 # Learners that take row by row, beside it: of the weather when the tick is scored, at three rates.
 WEATHER = ("dep_hour", "weather_precip", "weather_visib", "weather_wind_speed", "weather_pressure")
 LEARNERS = tuple(ml.RowByRow(WEATHER, rate, f"weather at {rate:g}") for rate in (0.0003, 0.001, 0.003))
+
+
+GATES = sized(
+    [
+        ml.Adapt(window=window, confidence=confidence, fewest=fewest)
+        for window in (56, 28)
+        for confidence in (0.8, 0.5, 0.2, 0.0)
+        for fewest in (10, 5)
+    ],
+    [ADAPT],
+)
 
 
 class Replay(Protocol):
@@ -86,30 +100,60 @@ def print_adaptation(replayed: Replayed, others: Sequence[tuple[str, Platform]] 
 
     others: further platforms on which all ticks may be scored again, by the version that was champion there.
     """
-    pipeline = replayed.pipeline
-    outcome = np.asarray(replayed.rows["label"].to_numpy(zero_copy_only=False), float)
-    at = np.searchsorted(np.array(replayed.days, "datetime64[D]"), replayed.rows["tick"].to_numpy().astype("datetime64[D]"))
-    year = Year(replayed.days, at, outcome)
-    first = min(replayed.version_at)
-    courses = [
-        ("left alone", replayed.platform, [first] * len(replayed.days)),
-        ("retrained by the monitor", replayed.platform, list(replayed.version_at)),
-        *((name, platform, champions(pipeline, platform, replayed.days)) for name, platform in others),
-    ]
+    year = year_of(replayed)
     print("### Adapted between trainings\n")
-    for name, platform, versions in courses:
-        print(f"| {name} | ticks adapted | mean of abs(mean outcome - mean score) by tick | log loss | change of it | ", end="")
-        print(f"{pipeline.value.unit} per 1,000 | change of it |\n| --- | --- | --- | --- | --- | --- | --- |")
-        beside = copy(replayed)
-        beside.platform = platform
-        ways: Sequence[Scores] = adapted(beside, ADAPT, year, versions)
+    for name, beside, versions in courses(replayed, others):
+        print_head(name, replayed.pipeline)
+        known = cache(partial(evidence_of, beside, ADAPT, year))
+        plain, gated, always = adapted(beside, ADAPT, year, versions, known)
+        _, strict, _ = adapted(beside, STRICT, year, versions, known)
         _, *learned = adapted(beside, replace(ADAPT, learners=LEARNERS), year, versions)
-        ways = [*ways, *(replace(one, name=f"{one.name}, with learners") for one in learned)]
+        ways = [plain, gated, replace(strict, name="adapted if certain"), always]
+        ways += [replace(one, name=f"{one.name}, with learners") for one in learned]
         for part, ticks in parts(replayed.days):
             for way in ways:
                 print(f"| {part}, {way.name} | {cells(year, way, ways[0], ticks)} |")
         print()
     print(f"Intervals by blocks of {BLOCK} ticks. Defaults were chosen on ticks up to {CHOSEN_ON:%-d %B}.\n")
+
+
+def print_gates(replayed: Replayed, others: Sequence[tuple[str, Platform]] = ()) -> None:
+    """For each course of champions: what each of GATES gives on the ticks on which defaults are chosen."""
+    year = year_of(replayed)
+    _, ticks = parts(replayed.days)[0]
+    print("### Gates of the layer, on the ticks on which defaults are chosen\n")
+    for name, beside, versions in courses(replayed, others):
+        print_head(name, replayed.pipeline)
+        known = cache(partial(evidence_of, beside, ADAPT, year))
+        for adapt in GATES:
+            plain, gated, _ = adapted(beside, adapt, year, versions, known)
+            gate = f"window={adapt.window}, confidence={adapt.confidence}, fewest={adapt.fewest}"
+            print(f"| {gate} | {cells(year, gated, plain, ticks)} |", flush=True)
+        print()
+
+
+def print_head(course: str, pipeline: Pipeline) -> None:
+    print(f"| {course} | ticks adapted | mean of abs(mean outcome - mean score) by tick | log loss | change of it | ", end="")
+    print(f"{pipeline.value.unit} per 1,000 | change of it |\n| --- | --- | --- | --- | --- | --- | --- |")
+
+
+def year_of(replayed: Replayed) -> Year:
+    outcome = np.asarray(replayed.rows["label"].to_numpy(zero_copy_only=False), float)
+    at = np.searchsorted(np.array(replayed.days, "datetime64[D]"), replayed.rows["tick"].to_numpy().astype("datetime64[D]"))
+    return Year(replayed.days, at, outcome)
+
+
+def courses(replayed: Replayed, others: Sequence[tuple[str, Platform]]) -> Iterator[tuple[str, Replayed, Sequence[int]]]:
+    """Each course of champions: its name, the replay with its models, and the version of each tick."""
+    named = {
+        "left alone": (replayed.platform, [min(replayed.version_at)] * len(replayed.days)),
+        "retrained by the monitor": (replayed.platform, list(replayed.version_at)),
+        **{name: (platform, champions(replayed.pipeline, platform, replayed.days)) for name, platform in others},
+    }
+    for name, (platform, versions) in named.items():
+        beside = copy(replayed)
+        beside.platform = platform
+        yield name, beside, versions
 
 
 def champions(pipeline: Pipeline, platform: Platform, days: Sequence[date]) -> list[int]:
@@ -118,8 +162,13 @@ def champions(pipeline: Pipeline, platform: Platform, days: Sequence[date]) -> l
     return [[one.model_version for one in promoted if one.effective <= day][-1] for day in days]
 
 
-def adapted(replayed: Replay, adapt: ml.Adapt, year: Year, versions: Sequence[int]) -> tuple[Scores, Scores, Scores]:
-    """Score all rows with the version of their tick: as it is, as production would adapt it, and always adapted."""
+def adapted(
+    replayed: Replay, adapt: ml.Adapt, year: Year, versions: Sequence[int], known: Callable[[int, int], Evidence] | None = None
+) -> tuple[Scores, Scores, Scores]:
+    """Score all rows with the version of their tick: as it is, as production would adapt it, and always adapted.
+
+    known: see `evidence_of`, of a version up to a tick; None reads it.
+    """
     n, pipeline = len(year.outcome), replayed.pipeline
     kind, delay = kind_of(pipeline), pipeline.label_delay_ticks
     score, value = {way: np.empty(n) for way in WAYS}, {way: np.empty(n) for way in WAYS}
@@ -127,7 +176,7 @@ def adapted(replayed: Replay, adapt: ml.Adapt, year: Year, versions: Sequence[in
     for version in sorted(set(versions)):
         model, ticks = replayed.model(version), [tick for tick, one in enumerate(versions) if one == version]
         learners = learners_of(replace(pipeline, adapt=adapt), model.feature_names)
-        evidence = evidence_of(replayed, adapt, year, version, ticks[-1])
+        evidence = (known or partial(evidence_of, replayed, adapt, year))(version, ticks[-1])
         tried = tried_layers(kind, adapt, evidence, range(min(evidence), ticks[-1] + 1), learners)
         for tick in ticks:
             mine = slice(*np.searchsorted(year.at, [tick, tick + 1]))
@@ -238,7 +287,9 @@ def main(read: Callable[[Path], Replayed], beside: Callable[[Path], Platform]) -
     logging.basicConfig(level=logging.ERROR)
     replayed = read(given.home)
     monthly = given.home / "monthly"
-    print_adaptation(replayed, [("retrained every month", beside(monthly))] if monthly.is_dir() else [])
+    others = [("retrained every month", beside(monthly))] if monthly.is_dir() else []
+    print_adaptation(replayed, others)
+    print_gates(replayed, others)
     return 0
 
 

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -26,89 +26,65 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.features import peak_gb
+from benchmarks.ordered_tick import (
+    CUSTOMER,
+    DAY,
+    DAY_LONG,
+    LEAD_HOURS,
+    MICROSECONDS,
+    MOMENT,
+    declared,
+    into_lake,
+    moments,
+    orders,
+    ticks_of,
+)
 from benchmarks.replicas import REPOSITORY
 from benchmarks.size import SMALL, sized
 from benchmarks.spark_cluster import SPARK
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import features
 from mlprod_tasks.declaration.feature import names_of
-from mlprod_tasks.features.key_ranges import key_ranges
+from mlprod_tasks.features.key_ranges import key_ranges, pieces_for
 from mlprod_tasks.features.staged_values import StagedPiece
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.compute.exchange import FolderExchange
 from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.platform.threads import limit_threads
 
-DAY, DAYS = date(2024, 3, 1), 28
-START = datetime(2024, 3, 1, tzinfo=UTC)
 KEYS, PARTS = 20_000, 8
-PIECE_ROWS = 500_000
-LEAD_HOURS = 25
-MICROSECONDS = 1_000_000
-DAY_LONG = 86_400 * MICROSECONDS
 AT_MOST, AT_LEAST = 1.5, 5.0
-CUSTOMER = ml.Column("customer", "int", "who pays")
-PIPELINE = ml.Pipeline(
-    name="payments",
-    owner="shop",
-    alert_to=("shop@example.com",),
-    schedule=ml.Schedule(at=START.time(), timezone="UTC", starts=date(2024, 1, 1)),
-    tables=(
-        ml.Table(
-            "orders", ml.Files("x", "o.csv", "csv"), ("order_id",), time="due", ticks_ahead=1,
-            columns=(
-                ml.Column("order_id", "int", "-"), ml.Column("due", "timestamp", "-"), CUSTOMER,
-                ml.Column("paid", "bool", "-", known_at="settled"), ml.Column("settled", "timestamp", "-", nullable=True),
-            ),
-        ),
-        ml.Table(
-            "payments", ml.Files("x", "p.csv", "csv"), ("payment_id",), time="paid_at",
-            columns=(
-                ml.Column("payment_id", "int", "-"), ml.Column("paid_at", "timestamp", "-"), CUSTOMER,
-                ml.Column("amount", "float", "in eighths, so that sums of floats are exact"),
-            ),
+PIPELINE = declared(
+    ml.Table(
+        "payments", ml.Files("x", "p.csv", "csv"), ("payment_id",), time="paid_at",
+        columns=(
+            ml.Column("payment_id", "int", "-"), ml.Column("paid_at", "timestamp", "-"), CUSTOMER,
+            ml.Column("amount", "float", "in eighths, so that sums of floats are exact"),
         ),
     ),
-    entity="orders",
-    predict_at=ml.Before(ml.hours(LEAD_HOURS)),
-    features=(
-        ml.Expression("weekday", "extract(isodow FROM due)", "int", "of the order"),
-        ml.Trailing(
-            "customer", "payments", {"customer": "customer"}, (ml.days(7), ml.days(28)),
-            (ml.Count(), ml.Mean("amount"), ml.Sum("amount")),
-        ),
+    ml.Trailing(
+        "customer", "payments", {"customer": "customer"}, (ml.days(7), ml.days(28)),
+        (ml.Count(), ml.Mean("amount"), ml.Sum("amount")),
     ),
-    label=ml.Label("orders", {"order_id": "order_id"}, "paid", delay=ml.days(1)),
 )  # fmt: skip
 TRAILING = names_of(PIPELINE.features[1])
 
 
 def fill(platform: Platform, events: int, rows: int) -> None:
     """Payments of four weeks, half of them of customer 0, and the tick's orders of the same customers."""
-    random, zone = np.random.default_rng(1), pa.timestamp("us", "UTC")
+    random = np.random.default_rng(1)
 
     def customers(n: int) -> np.ndarray:
         return np.where(random.random(n) < 0.5, 0, random.integers(1, KEYS, n))
 
-    first = int(START.timestamp()) * MICROSECONDS
-    at = np.sort(first - random.integers(0, DAYS * DAY_LONG, events))
-    tick = pa.array((at // (DAY_LONG) + 1).astype(np.int32)).cast(pa.date32())
+    at = moments(random, events)
     payments = pa.table(
         {
-            "payment_id": np.arange(events), "paid_at": pa.array(at).cast(zone), "customer": customers(events),
-            "amount": random.integers(1, 4_000, events) / 8, "tick": tick,
+            "payment_id": np.arange(events), "paid_at": pa.array(at).cast(MOMENT), "customer": customers(events),
+            "amount": random.integers(1, 4_000, events) / 8, "tick": ticks_of(at),
         }
     )  # fmt: skip
-    due = first + random.integers(0, DAY_LONG, rows)
-    orders = pa.table(
-        {
-            "order_id": np.arange(rows), "due": pa.array(due).cast(zone), "customer": customers(rows),
-            "paid": np.zeros(rows, bool), "settled": pa.nulls(rows, zone), "tick": pa.array([DAY] * rows),
-        }
-    )  # fmt: skip
-    for name, table in (("payments", payments), ("orders", orders)):
-        ticks = PIPELINE.schedule.range(min(table["tick"].to_pylist()), max(table["tick"].to_pylist()))
-        platform.lake.replace_ticks(names.raw(PIPELINE, name), ticks, table)
+    into_lake(PIPELINE, platform, {"payments": payments, "orders": orders(random, rows, customers)})
 
 
 def by_parts(platform: Platform, folder: Path) -> list[tuple[int, float]]:
@@ -116,7 +92,7 @@ def by_parts(platform: Platform, folder: Path) -> list[tuple[int, float]]:
     ticks = PIPELINE.schedule.range(DAY)
     versions = features.pinned(PIPELINE, platform)
     rows = platform.lake.rows(names.raw(PIPELINE, "orders"), [DAY], ["tick"]).num_rows
-    _, ranges = key_ranges(PIPELINE, ticks, platform, versions, -(-rows // PIECE_ROWS))
+    _, ranges = key_ranges(PIPELINE, ticks, platform, versions, pieces_for(rows))
     staged = features.stage_events(PIPELINE, ticks, platform, versions, None, ranges, FolderExchange(folder / "events"))
     for number, keys in enumerate(ranges):
         made = features.build(PIPELINE, ticks, platform, versions=versions, keys=keys, staged=StagedPiece(staged, number))

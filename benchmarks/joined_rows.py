@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.features import peak_gb
+from benchmarks.ordered_tick import CUSTOMER, DAY, LEAD_HOURS, MOMENT, declared, into_lake, moments, orders, ticks_of
 from benchmarks.replicas import REPOSITORY
 from benchmarks.size import SMALL, sized
 from mlprod_tasks import declaration as ml
@@ -36,64 +37,37 @@ from mlprod_tasks.platform.lake import listed
 from mlprod_tasks.platform.settings import from_environment
 from mlprod_tasks.platform.threads import limit_threads
 
-DAY, DAYS = date(2024, 3, 1), 28
-START = datetime(2024, 3, 1, tzinfo=UTC)
 CUSTOMERS = sized(1_000_000, 200)
-LEAD_HOURS = 25
-DAY_LONG = 86_400 * 1_000_000
 AT_MOST = 1 / 3
-PIPELINE = ml.Pipeline(
-    name="facts",
-    owner="shop",
-    alert_to=("shop@example.com",),
-    schedule=ml.Schedule(at=START.time(), timezone="UTC", starts=date(2024, 1, 1)),
-    tables=(
-        ml.Table(
-            "orders", ml.Files("x", "o.csv", "csv"), ("order_id",), time="due", ticks_ahead=1,
-            columns=(
-                ml.Column("order_id", "int", "-"), ml.Column("due", "timestamp", "-"), ml.Column("customer", "int", "-"),
-                ml.Column("paid", "bool", "-", known_at="settled"), ml.Column("settled", "timestamp", "-", nullable=True),
-            ),
-        ),
-        ml.Table(
-            "facts", ml.Files("x", "f.csv", "csv"), ("fact_id",), time="told_at",
-            columns=(
-                ml.Column("fact_id", "int", "-"), ml.Column("told_at", "timestamp", "-"), ml.Column("customer", "int", "-"),
-                ml.Column("income", "float", "-"), ml.Column("points", "int", "-"),
-            ),
+PIPELINE = declared(
+    ml.Table(
+        "facts", ml.Files("x", "f.csv", "csv"), ("fact_id",), time="told_at",
+        columns=(
+            ml.Column("fact_id", "int", "-"), ml.Column("told_at", "timestamp", "-"), CUSTOMER,
+            ml.Column("income", "float", "-"), ml.Column("points", "int", "-"),
         ),
     ),
-    entity="orders",
-    predict_at=ml.Before(ml.hours(LEAD_HOURS)),
-    features=(
-        ml.Expression("weekday", "extract(isodow FROM due)", "int", "of the order"),
-        ml.AsOf("facts", {"customer": "customer"}, {"income": "income", "points": "points"}, max_age=ml.days(60)),
-    ),
-    label=ml.Label("orders", {"order_id": "order_id"}, "paid", delay=ml.days(1)),
+    ml.AsOf("facts", {"customer": "customer"}, {"income": "income", "points": "points"}, max_age=ml.days(60)),
 )  # fmt: skip
 COLUMNS = ["order_id", "income", "points"]
 
 
 def fill(platform: Platform, facts: int, rows: int) -> None:
     """Facts of four weeks and the tick's orders, of customers at random."""
-    random, zone, first = np.random.default_rng(1), pa.timestamp("us", "UTC"), int(START.timestamp()) * 1_000_000
-    told = np.sort(first - random.integers(0, DAYS * DAY_LONG, facts))
+    random = np.random.default_rng(1)
+
+    def customers(n: int) -> np.ndarray:
+        return random.integers(0, CUSTOMERS, n)
+
+    told = moments(random, facts)
     tables = {
-        "facts": {
-            "fact_id": np.arange(facts), "told_at": pa.array(told).cast(zone), "customer": random.integers(0, CUSTOMERS, facts),
-            "income": random.random(facts), "points": random.integers(0, 100, facts),
-            "tick": pa.array((told // DAY_LONG + 1).astype(np.int32)).cast(pa.date32()),
-        },
-        "orders": {
-            "order_id": np.arange(rows), "due": pa.array(first + random.integers(0, DAY_LONG, rows)).cast(zone),
-            "customer": random.integers(0, CUSTOMERS, rows), "paid": np.zeros(rows, bool), "settled": pa.nulls(rows, zone),
-            "tick": pa.array([DAY] * rows),
-        },
+        "facts": pa.table({
+            "fact_id": np.arange(facts), "told_at": pa.array(told).cast(MOMENT), "customer": customers(facts),
+            "income": random.random(facts), "points": random.integers(0, 100, facts), "tick": ticks_of(told),
+        }),
+        "orders": orders(random, rows, customers),
     }  # fmt: skip
-    for name, columns in tables.items():
-        table = pa.table(columns)
-        ticks = PIPELINE.schedule.range(min(table["tick"].to_pylist()), max(table["tick"].to_pylist()))
-        platform.lake.replace_ticks(names.raw(PIPELINE, name), ticks, table)
+    into_lake(PIPELINE, platform, tables)
 
 
 def first_piece(platform: Platform, pieces: int) -> KeyRange:
@@ -114,9 +88,9 @@ def built(platform: Platform, keys: KeyRange, large_rows: int) -> pa.Table:
 def asof_join(platform: Platform, keys: KeyRange) -> pa.Table:
     """DuckDB's own join of the piece and all facts."""
     ticks = PIPELINE.schedule.range(date(2024, 1, 1), DAY)
-    orders, facts = (listed(platform.lake.files(names.raw(PIPELINE, name), ticks)) for name in ("orders", "facts"))
+    asking, facts = (listed(platform.lake.files(names.raw(PIPELINE, name), ticks)) for name in ("orders", "facts"))
     at = f"due - INTERVAL {LEAD_HOURS} HOUR"
-    mine = keys.of(lambda rows: f"SELECT order_id, customer, {at} AS predict_at FROM {rows}")(f"read_parquet({orders})")
+    mine = keys.of(lambda rows: f"SELECT order_id, customer, {at} AS predict_at FROM {rows}")(f"read_parquet({asking})")
     with duckdb.connect() as connection:
         connection.execute("SET threads = 2")
         return connection.sql(

@@ -31,7 +31,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from benchmarks.adaptation import print_adaptation
+from benchmarks.adaptation import print_adaptation, print_gates
 from benchmarks.alarm_rules import print_candidates
 from benchmarks.flights_year import FIRST_SMALL, begun, platform_of
 from benchmarks.hindsight import Replayed, print_calibration, print_hindsight
@@ -90,6 +90,7 @@ def main() -> int:
         print_candidates(Replayed(pipeline, platform, days, rows), platform.ledger.all(Measurement, pipeline=pipeline.name))
         print_calibration(rows, {one.name: one.score for one in courses})
         print_adaptation(Replayed(pipeline, platform, days, rows), [(MONTHLY, platform_of(beside))])
+        print_gates(Replayed(pipeline, platform, days, rows), [(MONTHLY, platform_of(beside))])
         print_alarms(pipeline, platform, days)
         print_months(pipeline, rows, courses)
         print_summary(pipeline, rows, courses)

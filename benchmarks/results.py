@@ -7,8 +7,8 @@ is the last four labelled weeks before it, and without `--as-of` overlaps none o
 calibrated, and its threshold set, on the same validation window; metrics are means over the windows, intervals come from 500
 paired resamples of each window's days.
 
-`python -m benchmarks.results [windows] [models] [groups]`: the last two where none is named. About half an hour on two idle
-cores.
+`python -m benchmarks.results [windows] [models] [groups] [found]`: `models` and `groups` where none is named. `found`: the
+parameters that a search finds as of each tick, on all windows. About half an hour on two idle cores.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from mlprod_tasks import declaration as ml
 from mlprod_tasks import steps
 from mlprod_tasks.declaration import Pipeline
 from mlprod_tasks.declaration.feature import Feature, names_of
+from mlprod_tasks.declaration.search import space_of
 from mlprod_tasks.evaluation import evaluate
 from mlprod_tasks.evaluation.compare import Performance
 from mlprod_tasks.models import calibration, decision_value, learners
@@ -105,17 +107,17 @@ class Window:
 def main() -> int:
     """Print the tables in Markdown; what is being done goes to standard error."""
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("tables", nargs="*", metavar="table", help="windows, models, groups: the first is printed always")
+    asked.add_argument("tables", nargs="*", metavar="table", help="windows, models, groups, found: the first is printed always")
     asked.add_argument("--as-of", nargs="*", default=UNSEEN, help="ticks to train as of")
     asked.add_argument("--small", action="store_true", help="one window of a few weeks: only to see that it runs")
     given = asked.parse_args()
-    if unknown := set(given.tables) - {"windows", "models", "groups"}:
+    if unknown := set(given.tables) - {"windows", "models", "groups", "found"}:
         asked.error(f"no table {', '.join(unknown)}")
     logging.basicConfig(level=logging.WARNING)
     shipped = ml.load(REPOSITORY / "pipelines" / "flight_delays.py")
-    wanted = given.tables or ["models", "groups"]
+    wanted = given.tables or sized(["models", "groups"], ["models", "groups", "found"])
     judged: dict[str, dict[str, Performance]] = {}
-    lines = []
+    lines, windows = [], []
     with tempfile.TemporaryDirectory() as home:
         platform = Platform(from_environment({"MLPROD_HOME": home, "MLPROD_PIPELINES": home}))
         fill(shipped, platform, 1)
@@ -124,6 +126,8 @@ def main() -> int:
             for name, one in variants(window, shipped, wanted):
                 judged.setdefault(name, {})[day] = one
             lines.append(window_line(window, judged[SHIPPED if SHIPPED in judged else FIRST][day]))
+            windows.append(window)
+        found = dict(searches(windows, shipped)) if "found" in wanted else {}
     unit, first = shipped.value.unit, judged[FIRST]
     print(f"### {SHIPPED.capitalize()} on each window, with 95 % intervals\n")
     print(f"| trained as of | test rows | late | AUC | log loss | calibration error | {unit} per 1,000 flights |")
@@ -134,6 +138,8 @@ def main() -> int:
         print_table(unit, f"Models on {len(given.as_of)} unseen windows", [(name, judged[name]) for name in names], first)
     elif SHIPPED in judged:
         print_table(unit, f"{SHIPPED.capitalize()} beside {FIRST}", [(FIRST, first), (SHIPPED, judged[SHIPPED])], first)
+    if found:
+        print_table(unit, "Parameters found as of each tick, on all windows", [(FIRST, first), *found.items()], first)
     if "groups" in wanted:
         groups = list(grouped(shipped))
         rows = [("all features", first), ("row only", judged["row only"])]
@@ -186,6 +192,19 @@ def variants(window: Window, shipped: Pipeline, wanted: Sequence[str]) -> Iterat
         for name, kept in cases.items():
             declared = narrowed(first, [column for feature in kept for column in names_of(feature)])
             yield name, judged_on(window, name, declared, lambda declared=declared: fitted(window, declared))
+
+
+def searches(windows: Sequence[Window], shipped: Pipeline) -> Iterator[tuple[str, Mapping[str, Performance]]]:
+    """The parameters that a search finds in the training of each window, as they are, judged on all windows."""
+    first = replace(shipped, model=FIRST_MODEL)
+    for searching in windows:
+        wider = replace(first, model=replace(FIRST_MODEL, search=ml.Search(trials=TRIALS, workers=1)))
+        search(wider, searching.day, searching.platform)
+        ((_, learner),) = tuned(wider, TrainingFolder(searching.platform, searching.day)).items()
+        told = {name: getattr(learner, name) for name in space_of(learner, ml.Search())}
+        name = f"as of {searching.day}: {', '.join(f'{one} {value:.3g}' for one, value in told.items())}"
+        declared = with_learner(first, learner)
+        yield name, {window.day: judged_on(window, name, declared, partial(fitted, window, declared)) for window in windows}
 
 
 def grouped(shipped: Pipeline) -> dict[str, list[Feature]]:

@@ -24,6 +24,7 @@ from mlprod_tasks.features.snapshot import Snapshot
 from mlprod_tasks.features.staged_values import StagedGroup, StagedPiece
 from mlprod_tasks.platform import Platform, names
 from mlprod_tasks.platform.compute import compute_of
+from mlprod_tasks.platform.compute.exchange import FOLDER
 from mlprod_tasks.platform.compute.open_exchange import exchange
 from mlprod_tasks.platform.engine import engine
 from mlprod_tasks.platform.files import scratch_folder
@@ -171,7 +172,7 @@ def _by_row(
     counts = Snapshot(pipeline, platform, versions, examples=True).rows_to_score(ticks)
     parts = list(row_pieces(pipeline, [ticks], counts, platform, versions, examples=True))
     work = partial(_placed_parts, pipeline, as_of, versions, platform)
-    with scratch_folder(platform.settings.home / "exchange" / "snapshot") as folder:
+    with scratch_folder(platform.settings.home / FOLDER / "snapshot") as folder:
         # All parts come before the first window is complete.
         kept: list[tuple[RowsOfWindow, Path]] = []
         unplaced, rows = [], []

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import date
 from functools import partial
@@ -93,20 +93,10 @@ def test_events_of_a_tick_are_aggregated_in_parts_as_in_one_process_also_while_a
     versions = features.pinned(flights_pipeline, real_year, only=only)
     platform = Platform(replace(on_spark.settings, event_rows=10_000))
     rows, ranges = key_ranges(flights_pipeline, ticks, platform, versions, 2)
-    list(compute_of(platform.settings).map(hosts, [0, 1], "executors that run"))
-    running, events, written = executors(cluster), tmp_path / "home" / "events", []
-
-    def kill() -> None:
-        while not (done := list(events.glob("events-0-*.parquet"))):
-            time.sleep(0.01)
-        running[0].kill()
-        written.append(len(done))
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    staged = features.stage_events(flights_pipeline, ticks, platform, versions, only, ranges, FolderExchange(events))
-    killer.join()
-    assert 0 < written[0] < 28, "the others were still to be written"
+    events = tmp_path / "home" / "events"
+    with an_executor_killed(platform, cluster, events, "events-0-*.parquet") as written:
+        staged = features.stage_events(flights_pipeline, ticks, platform, versions, only, ranges, FolderExchange(events))
+    assert written[0] < 28, "the others were still to be written"
     assert len(staged) == 1
     assert len(staged[0].done) > 3
     read = partial(features.build, flights_pipeline, ticks, real_year, versions=versions, only=only)
@@ -241,22 +231,28 @@ def test_an_executor_that_is_killed_while_it_scores_doubles_nothing(
     promoted_shop: Shop, cluster: SparkCluster, pieces_of_a_shop: tuple[Platform, pa.Table]
 ) -> None:
     spark, here = pieces_of_a_shop
-    list(compute_of(spark.settings).map(hosts, [0, 1], "executors that run"))
-    running = executors(cluster)
-    exchange, killed = spark.settings.home / "exchange", []
+    with an_executor_killed(spark, cluster, spark.settings.home / "exchange", ".scores*/0*.parquet") as written:
+        score(promoted_shop.pipeline, promoted_shop.tick(SHOP_DAY), spark)
+    assert written[0] < 12
+    assert predictions_of(promoted_shop).equals(here)
+
+
+@contextmanager
+def an_executor_killed(platform: Platform, cluster: SparkCluster, folder: Path, files: str) -> Iterator[list[int]]:
+    """Kill one as soon as there are such files in a folder. The block gets how many there were then, when it is over."""
+    list(compute_of(platform.settings).map(hosts, [0, 1], "executors that run"))
+    running, written = executors(cluster), list[int]()
 
     def kill() -> None:
-        while not (done := list(exchange.glob(".scores*/0*.parquet"))):
+        while not (done := list(folder.glob(files))):
             time.sleep(0.01)
         running[0].kill()
-        killed.append(len(done))
+        written.append(len(done))
 
-    killer = threading.Thread(target=kill)
+    killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    score(promoted_shop.pipeline, promoted_shop.tick(SHOP_DAY), spark)
+    yield written
     killer.join()
-    assert killed[0] < 12
-    assert predictions_of(promoted_shop).equals(here)
 
 
 def executors(cluster: SparkCluster) -> list[psutil.Process]:

@@ -37,7 +37,6 @@ from benchmarks.size import sized
 from mlprod_tasks import declaration as ml
 from mlprod_tasks import features, steps
 from mlprod_tasks.declaration import Pipeline
-from mlprod_tasks.declaration.feature import names_of
 from mlprod_tasks.models.model_facts import ModelFacts
 from mlprod_tasks.models.reference_profile import ReferenceProfile
 from mlprod_tasks.monitoring import loss_model
@@ -215,8 +214,7 @@ class Watched:
         together = "domain_auc" in only
         seen = observe(self.con, "tick_rows", self.profile, sampled=together)
         compared = list(inputs(self.profile, seen, only, together=together))
-        trailing = {name for one in self.pipeline.features if isinstance(one, ml.Trailing) for name in names_of(one)}
-        faults = with_known_faults(TickRows(self.con, "tick_rows"), self.profile, seen, compared, trailing)
+        faults = with_known_faults(TickRows(self.con, "tick_rows"), self.profile, seen, compared, self.pipeline.features)
         readings = [*faults, *self._estimated(promised)]
         known = rows.filter(rows["label"].is_valid()).select([*columns(self.pipeline, self.profile), "label"])
         readings += outcomes(self.pipeline, self.profile, known, rows.num_rows, promised)

@@ -230,6 +230,11 @@ def kind_of(aggregate: Aggregate, table: Table | None) -> Kind:
     return "float"
 
 
+def has_a_unit(aggregate: Aggregate) -> bool:
+    """Whether its values are in a unit of the table: numbers of rows and of values, shares and times are in none."""
+    return isinstance(aggregate, OfColumn | Quantile) and not isinstance(aggregate, CountDistinct)
+
+
 def without_rows(aggregate: Aggregate) -> int | float | None:
     """The value of an aggregate over a window without rows."""
     match aggregate:

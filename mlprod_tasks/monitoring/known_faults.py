@@ -6,7 +6,7 @@ It is named only where the shift, and a flood, is more than two ticks of so many
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from mlprod_tasks.declaration.aggregate import has_a_unit
+from mlprod_tasks.declaration.feature import Feature, Trailing
 from mlprod_tasks.documents.formatting import format_number
 from mlprod_tasks.models.reference_profile import ProfileColumn, ReferenceProfile
 from mlprod_tasks.monitoring.inputs import FEWEST_ROWS, quiet_bound
@@ -49,6 +51,7 @@ APART = 0.1  # of ratios of quantiles, between their quartiles, relative
 DAYS = {24.0: 1.0, 1440.0: 60.0, 86400.0: 3600.0}  # what a day has of a unit, and an hour
 LEAST_FLOOD = 0.05  # of the rows
 BY_CHANCE = 1e-4  # the probability of as much between two ticks, from which on it is no chance
+NO_FAULT: tuple[float | None, str] = (None, "")
 MOST_USUAL = 0.2  # of the reference's rows in the bin of a value that floods
 
 
@@ -83,14 +86,14 @@ def with_known_faults(
     profile: ReferenceProfile,
     observed: Observed,
     readings: Sequence[Reading],
-    trailing: Collection[str] = (),
+    features: Sequence[Feature] = (),
 ) -> list[Reading]:
     """The readings of a tick's inputs, those of a feature with a known fault with its name, and a reading of each such fault.
 
-    rows: those that the model itself answered. trailing: features that are made of many events, so that
-    none of them is a time of the day.
+    rows: those that the model itself answered. features: as declared, which says what cannot be a time of the day or have a
+    unit.
     """
-    found = {one.slice: one for one in known_faults(rows, profile, observed, trailing)}
+    found = {one.slice: one for one in known_faults(rows, profile, observed, features)}
     named = [
         replace(one, detail="; ".join(filter(None, (found[one.slice].detail, one.detail))))
         if one.what in NAMED_IN and one.slice in found
@@ -101,7 +104,7 @@ def with_known_faults(
 
 
 def known_faults(
-    rows: TickRows, profile: ReferenceProfile, observed: Observed, trailing: Collection[str] = ()
+    rows: TickRows, profile: ReferenceProfile, observed: Observed, features: Sequence[Feature] = ()
 ) -> Iterator[Reading]:
     """A reading for each feature whose shift is explained by a known fault."""
     if observed.answered < FEWEST_ROWS:
@@ -117,13 +120,30 @@ def known_faults(
         if len(values[column.name].rows)
     ]
     swapped = dict(_swapped(shifted))
+    of_events, unitless = _of_events(features)
     for one in shifted:
-        clock = (None, "") if one.column.name in trailing else _other_clock(one)
-        for explained, sentence in (swapped.get(one.column.name, (None, "")), _other_unit(one), clock, _flood(one)):
+        unit = NO_FAULT if one.column.name in unitless else _other_unit(one)
+        clock = NO_FAULT if one.column.name in of_events else _other_clock(one)
+        for explained, sentence in (swapped.get(one.column.name, NO_FAULT), unit, clock, _flood(one)):
             if explained is not None:
                 n, name = observed.answered, one.column.name
                 yield Reading(KNOWN_FAULT, explained, n, name, detail=sentence, important=one.column.important)
                 break
+
+
+def _of_events(features: Sequence[Feature]) -> tuple[set[str], set[str]]:
+    """The features that are made of many events, so none is a time of the day; those of them that no unit applies to.
+
+    Where a season halves every airport's share of late flights, that is a unit's factor at some tick on the way.
+    """
+    made = {
+        one.feature(what, window): what
+        for one in features
+        if isinstance(one, Trailing)
+        for window in one.windows
+        for what in one.aggregates
+    }
+    return set(made), {name for name, what in made.items() if not has_a_unit(what)}
 
 
 def _moved(column: ProfileColumn, observed: Observed) -> float | None:
@@ -250,30 +270,30 @@ def _swapped(shifted: Sequence[_Shifted]) -> Iterator[tuple[str, tuple[float | N
 def _other_unit(one: _Shifted) -> tuple[float | None, str]:
     """Values that are so many times what they were as those of another unit are, at nearly every quantile."""
     if not _has_numbers(one.column):
-        return None, ""
+        return NO_FAULT
     was, share = _reference_quantiles(one.column)
     now = _quantiles(one.at, share)
     usable = (was != 0) & (now != 0)
     if usable.sum() < 3:
-        return None, ""
+        return NO_FAULT
     ratios = now[usable] / was[usable]
     low, ratio, high = np.quantile(ratios, (0.25, 0.5, 0.75))
     if ratio <= 0 or high - low > APART * ratio:
-        return None, ""
+        return NO_FAULT
     for times, new, old in UNITS:
         if abs(ratio / times - 1) <= SAME_UNIT:
             explained = one.explained_by(one.at.moved(one.at.values / times))
             factor = f"{times:.4g} times" if times > 1 else f"1/{1 / times:.4g} of"
             return explained, f"its values are {factor} what they were, as {new} are of {old}: has its unit changed?"
-    return None, ""
+    return NO_FAULT
 
 
 def _other_clock(one: _Shifted) -> tuple[float | None, str]:
     """Times of the day that are some whole hours later or earlier, around midnight too."""
     if not _has_numbers(one.column):
-        return None, ""
+        return NO_FAULT
     low, high = one.column.bins.low, one.column.bins.high
-    best: tuple[float | None, str] = (None, "")
+    best = NO_FAULT
     for day, hour in DAYS.items():
         if low < 0 or not day / 2 < high < day or one.at.values.min() < 0 or one.at.values.max() >= day:
             continue
@@ -294,13 +314,13 @@ def _flood(one: _Shifted) -> tuple[float | None, str]:
     before = np.asarray(one.column.counts, np.float64)
     usual = before[place] / (before.sum() - before[NULL])
     if usual > MOST_USUAL:
-        return None, ""
+        return NO_FAULT
     excess = (counts[place] - usual * total) / (1 - usual)
     left = total - excess
     if excess < LEAST_FLOOD * total or excess > one.at.rows[at] or left < FEWEST_ROWS:
-        return None, ""
+        return NO_FAULT
     if _by_chance(counts[place], total, usual, one.column.of_one_tick * (before.sum() - before[NULL])) >= BY_CHANCE:
-        return None, ""
+        return NO_FAULT
     rows = one.at.rows.copy()
     rows[at] -= excess
     explained = one.explained_by(replace(one.at, rows=rows))

@@ -10,9 +10,8 @@ import pyarrow as pa
 from sqlalchemy import select
 
 from mlprod_tasks import features
-from mlprod_tasks.declaration import Pipeline, Tick, Trailing
+from mlprod_tasks.declaration import Pipeline, Tick
 from mlprod_tasks.declaration.experiment import ASSIGNED
-from mlprod_tasks.declaration.feature import names_of
 from mlprod_tasks.declaration.rhythm import TickName
 from mlprod_tasks.experiments.own_rows import OwnRows
 from mlprod_tasks.models.reference_profile import ReferenceProfile
@@ -160,9 +159,8 @@ def _measure_inputs(tick: Tick, measuring: _Measuring) -> list[Measurement]:
     profile = measuring.reference(version)
     observed, estimated = _observe_and_estimate(pipeline, profile, rows, answered, what)
     only: dict[str, bool] = {watch.what: watch.only_important for watch in pipeline.watches}
-    trailing = {name for one in pipeline.features if isinstance(one, Trailing) for name in names_of(one)}
     own = rows.only(answered.condition)
-    readings = with_known_faults(own, profile, observed, list(inputs(profile, observed, only)), trailing)
+    readings = with_known_faults(own, profile, observed, list(inputs(profile, observed, only)), pipeline.features)
     readings += adaptation(own, pipeline, profile, version, tick, platform)
     readings += as_last_year(con, pipeline, profile, version, tick, observed, readings, platform)
     readings += [*fresh, *estimated]

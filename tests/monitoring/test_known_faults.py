@@ -12,6 +12,8 @@ import pytest
 from demo.business_database import business_tables
 from mlprod_tasks import declaration as ml
 from mlprod_tasks.declaration import Pipeline
+from mlprod_tasks.declaration.aggregate import Aggregate
+from mlprod_tasks.declaration.feature import names_of
 from mlprod_tasks.models.reference_profile import ReferenceProfile
 from mlprod_tasks.monitoring.bounds import Bounds
 from mlprod_tasks.monitoring.diagnosis import DATA_FAULT, causes
@@ -55,6 +57,10 @@ def pipeline(flights_pipeline: Pipeline) -> Pipeline:
 @pytest.fixture(scope="module")
 def profile(flights: pd.DataFrame, pipeline: Pipeline) -> ReferenceProfile:
     assert pipeline.feature_names == FEATURES
+    return profile_before(flights, pipeline)
+
+
+def profile_before(flights: pd.DataFrame, pipeline: Pipeline) -> ReferenceProfile:
     rows = flights[flights["tick"] < QUIET[0]].drop(columns=["score", "fallback", "decision"])
     scores = np.random.default_rng(0).random(len(rows))
     table = pa.Table.from_pandas(rows, preserve_index=False)
@@ -68,7 +74,8 @@ def measured(rows: pd.DataFrame, pipeline: Pipeline, profile: ReferenceProfile) 
     with engine(threads=1) as con:
         con.register("rows_of_day", pa.Table.from_pandas(rows, preserve_index=False))
         seen = observe(con, "rows_of_day", profile, sampled=False)
-        readings = with_known_faults(TickRows(con, "rows_of_day"), profile, seen, list(inputs(profile, seen, together=False)))
+        compared = list(inputs(profile, seen, together=False))
+        readings = with_known_faults(TickRows(con, "rows_of_day"), profile, seen, compared, pipeline.features)
     made = [judged(one, pipeline, tick, 1, tick.end, bounds) for one in readings]
     found = causes(pipeline, made)
     for one in made:
@@ -161,6 +168,35 @@ def test_a_shift_that_is_no_fault_is_not_called_one(
     made = measured(change(flights[flights["tick"] == QUIET[2]]), pipeline, profile)
     assert [one.sentence for one in made if one.what == KNOWN_FAULT] == []
     assert any(one.breached for one in made)
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "of_a_unit"),
+    [
+        (ml.Mean("arr_delay"), True),
+        (ml.Sum("arr_delay"), True),
+        (ml.Last("arr_delay"), True),
+        (ml.Std("arr_delay"), True),
+        (ml.Quantile("arr_delay", 0.9), True),
+        (ml.Rate("late_rate", "arr_delay > 15"), False),
+        (ml.Count(), False),
+        (ml.CountDistinct("arr_delay"), False),
+        (ml.SinceLast(), False),
+        (ml.MeanGap(), False),
+    ],
+    ids=lambda value: "" if isinstance(value, bool) else type(value).__name__,
+)
+def test_only_what_is_in_a_unit_of_its_source_can_be_in_another(
+    flights: pd.DataFrame, pipeline: Pipeline, aggregate: Aggregate, of_a_unit: bool
+) -> None:
+    of_events = ml.Trailing("route", "arrivals", {"origin": "origin"}, (ml.days(7),), (aggregate,))
+    (name,) = names_of(of_events)
+    declared = replace(pipeline, features=(*pipeline.features[:-1], of_events))
+    rows = flights.rename(columns={"block_minutes": name})
+    fewer = rows[rows["tick"] == QUIET[2]].assign(**{name: lambda day: day[name] / 1.609344})
+    made = measured(fewer, declared, profile_before(rows, declared))
+    assert any(one.breached for one in made if one.what == "feature_psi" and one.slice == name)
+    assert [one.slice for one in made if one.what == KNOWN_FAULT] == ([name] if of_a_unit else [])
 
 
 def test_a_column_with_one_value_only_has_no_others_to_be_as_before(

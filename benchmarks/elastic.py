@@ -2,8 +2,8 @@
 
 What decides is what a HorizontalPodAutoscaler decides by: the mean CPU of the replicas against a target, with its
 tolerance, its limits on how fast, and its waiting before a replica is taken away. Only the times are shorter, and the
-target is small, so that few requests are a surge: as much as each replica that may run has to do in it, if they share what one
-needs alone. nginx is told all places where a replica may come to be; in a cluster it asks for their names.
+target is small, so that few requests are a surge: a third of what one replica needs in it, as three may run. nginx is told all
+places where a replica may come to be; in a cluster it asks for their names.
 
 `python -m benchmarks.elastic`. Needs nginx and redis-server. About a minute.
 """
@@ -33,6 +33,7 @@ WARM_SECONDS = 5.0
 # Requests a second before the surge, and how many times as many in it. A replica under more load does more at a wake: 800
 # requests a second need seven times the CPU of 25. So no replica is kept by a machine that is half as fast for a minute.
 RATE, TIMES = 25.0, 32.0
+CALM_LOOKS = 3  # before the surge; as many in a row must call for fewer before a replica is taken away
 LONGEST = 60.0  # seconds that a phase may take
 MOST = 3
 
@@ -55,7 +56,6 @@ class Fleet:
     places: Sequence[Replica]
     running: int = 1
     target: float = math.inf
-    calm_looks: int = 3
     # What was called for lately: a replica is taken away only when none of it was more.
     _lately: deque[int] = field(default_factory=deque)
     history: list[int] = field(default_factory=list)
@@ -73,13 +73,13 @@ class Fleet:
         """Look once, and start or end replicas."""
         called_for = wanted(self.running, self.usage(), self.target, len(self.places))
         self._lately.append(called_for)
-        if len(self._lately) > self.calm_looks:
+        if len(self._lately) > CALM_LOOKS:
             self._lately.popleft()
         if called_for > self.running:
             for one in self.places[self.running : called_for]:
                 one.start()
             self.running = called_for
-        elif len(self._lately) == self.calm_looks and max(self._lately) < self.running:
+        elif len(self._lately) == CALM_LOOKS and max(self._lately) < self.running:
             self.running -= 1
             self.places[self.running].stop()
         self.history.append(self.running)
@@ -118,6 +118,7 @@ def surge(fleet: Fleet, url: str, folder: Path) -> Surge:
         fleet.target = sum(fleet.usage()) / len(fleet.places)
     with Load(url, RATE, folder / "steady.jsonl", seed=101) as steady:
         time.sleep(2)
+        fleet.until(lambda: len(fleet.history) == CALM_LOOKS)
         with Load(url, RATE * (TIMES - 1), folder / "surge.jsonl", seed=102) as more:
             up = fleet.until(lambda: fleet.running == len(fleet.places))
             time.sleep(2)

@@ -51,8 +51,8 @@ APART = 0.1  # of ratios of quantiles, between their quartiles, relative
 DAYS = {24.0: 1.0, 1440.0: 60.0, 86400.0: 3600.0}  # what a day has of a unit, and an hour
 LEAST_FLOOD = 0.05  # of the rows
 BY_CHANCE = 1e-4  # the probability of as much between two ticks, from which on it is no chance
-NO_FAULT: tuple[float | None, str] = (None, "")
 MOST_USUAL = 0.2  # of the reference's rows in the bin of a value that floods
+NO_FAULT: tuple[float | None, str] = (None, "")  # the share of the shift that it explains, and the sentence
 
 
 @dataclass(frozen=True)

@@ -57,9 +57,9 @@ def test_a_command_that_does_not_exist_is_noticed() -> None:
 
 def tables_without_a_head(text: str) -> list[str]:
     """The first row of each table whose rule has no head of as many cells above it, outside of code."""
-    lines = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE).splitlines()
+    lines = ["", *re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE).splitlines(), ""]
     rules = [at for at, line in enumerate(lines) if re.fullmatch(r"\s*\|(\s*:?-{3,}:?\s*\|)+", line)]
-    return [lines[at + 1] for at in rules if at == 0 or lines[at - 1].replace(r"\|", "").count("|") != lines[at].count("|")]
+    return [lines[at + 1] for at in rules if lines[at - 1].replace(r"\|", "").count("|") != lines[at].count("|")]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(REPOSITORY).as_posix())
@@ -70,6 +70,7 @@ def test_every_table_has_a_head(page: Path) -> None:
 def test_a_table_without_its_head_is_noticed() -> None:
     assert tables_without_a_head("| a | b |\n| --- | ---: |\n| 1 | 2 |\n") == []
     assert tables_without_a_head("Text.\n\n| --- | ---: |\n| 1 | 2 |\n") == ["| 1 | 2 |"]
+    assert tables_without_a_head("| --- |") == [""]
     assert tables_without_a_head("| a |\n| --- | ---: |\n| 1 | 2 |\n") == ["| 1 | 2 |"]
 
 

@@ -170,6 +170,11 @@ def test_a_shift_that_is_no_fault_is_not_called_one(
     assert any(one.breached for one in made)
 
 
+def test_the_example_has_an_alarm_for_each_kind_of_fault_of_a_source(flights_pipeline: Pipeline) -> None:
+    alarms = {rule.watch for rule in flights_pipeline.rules if rule.action == "alert"}
+    assert alarms >= {"null_share", "volume", "type_changes", "new_categories", KNOWN_FAULT}
+
+
 @pytest.mark.parametrize(
     ("aggregate", "of_a_unit"),
     [
